@@ -1,0 +1,59 @@
+"""Everything known at one tick, frozen. The governor sees the world through this and nothing else.
+
+Times ending in ``_s`` are monotonic (CLOCK_BOOTTIME), ``now_ms`` is UTC as the site clock has it.
+"""
+
+from dataclasses import dataclass
+
+from agent.core.decisions import Setpoint, Stage
+from drivers.readings import MeterReading, MinerIdentity, MinerReading, Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterView:
+    """One meter. ``reading`` is the last good one; ``fault`` says what is wrong now, if anything."""
+
+    meter_id: str
+    reading: MeterReading | None
+    missed_polls: int
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCommand:
+    """The last command of a machine while it is not confirmed, or the last that had no effect."""
+
+    setpoint: Setpoint
+    sent_at_s: float
+    stage: Stage
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerView:
+    """One machine. ``fault`` says in words why it cannot be read or written now, if so.
+
+    ``can_switch_boards``, ``can_sleep`` and ``can_select_profile`` are the driver's abilities.
+    """
+
+    miner_id: str
+    family: str
+    identity: MinerIdentity | None
+    profiles: tuple[Profile, ...]
+    reading: MinerReading | None
+    pending: PendingCommand | None
+    fault: str | None
+    can_switch_boards: bool
+    can_sleep: bool
+    can_select_profile: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One tick's image of the site. ``is_clock_trusted`` false means: wall time is a claim."""
+
+    now_s: float
+    now_ms: int
+    is_clock_trusted: bool
+    meters: tuple[MeterView, ...]
+    miners: tuple[MinerView, ...]

@@ -1,0 +1,163 @@
+"""What the page, the JSON API, the metrics and the CLI show: one image of the site per tick.
+
+These models are the contract of ``/api/v1``: a field keeps its name, its unit and its meaning.
+``None`` means that there is no such number now, never zero.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BecauseView(_View):
+    """Why: the limit that ruled, its source, words for people, numbers for programs."""
+
+    limit: str
+    source: str
+    words: str
+    numbers: dict[str, int]
+
+
+class WindowView(_View):
+    """The purchases that are open now, taken together until the earliest end."""
+
+    start_ms: int
+    end_ms: int
+    time_left_s: float
+    purchased_wh: int
+    used_wh: int
+    used_upper_wh: int
+    left_wh: int
+    transactions: list[str]
+
+
+class AlarmView(_View):
+    """Something a person should know. ``severity`` is ``warning`` or ``critical``."""
+
+    code: str
+    severity: str
+    source: str
+    words: str
+    remedy: str
+    first_seen_ms: int
+    count: int
+
+
+class DeliveryView(_View):
+    """How much of the journal the pool has cosigned. ``broker`` is connected, connecting or off."""
+
+    origin: str
+    journal_size: int
+    cosigned_size: int
+    unsent: int
+    last_receipt_ms: int | None
+    broker: str
+    words: str
+
+
+class StatusView(_View):
+    """``/api/v1/status``."""
+
+    farm: str
+    agent: str
+    version: str
+    zone: str
+    at_ms: int
+    started_at_ms: int
+    mode: str
+    because: BecauseView
+    power_w: float | None
+    power_cap_w: float | None
+    planned_w: float
+    base_load_w: float | None
+    hashrate_hs: float
+    miners_total: int
+    miners_hashing: int
+    miners_throttled: int
+    miners_sleeping: int
+    miners_faulty: int
+    board_switches: int
+    mining_restarts: int
+    over_wh: int
+    is_clock_trusted: bool
+    window: WindowView | None
+    delivery: DeliveryView
+    alarms: list[AlarmView]
+
+
+class MinerRow(_View):
+    """One machine in ``/api/v1/miners``. ``why`` says why it runs as it does, in one sentence."""
+
+    miner_id: str
+    address: str
+    family: str
+    model: str | None
+    mac: str | None
+    serial: str | None
+    firmware: str | None
+    activity: str | None
+    power_w: float | None
+    power_provenance: str | None
+    expected_w: float | None
+    hashrate_hs: float | None
+    profile: str | None
+    boards_on: int | None
+    board_count: int | None
+    target: str | None
+    stage: str | None
+    why: str
+    fault: str | None
+    age_s: float | None
+
+
+class MeterRow(_View):
+    """One meter in ``/api/v1/meters``."""
+
+    meter_id: str
+    address: str
+    profile: str
+    serial: str | None
+    power_w: float | None
+    energy_import_wh: int | None
+    quality: str | None
+    fault: str | None
+    age_s: float | None
+
+
+class TransactionRow(_View):
+    """One purchase in ``/api/v1/transactions``. ``status``: planned, open, exhausted, closed."""
+
+    transaction_id: str
+    meter_point: str
+    start_ms: int
+    end_ms: int | None
+    energy_wh: int
+    allocated_wh: int
+    unused_wh: int
+    price_kzt_per_kwh: str
+    source: str
+    status: str
+
+
+class DecisionRow(_View):
+    """One decision in ``/api/v1/decisions``, newest first."""
+
+    at_ms: int
+    mode: str
+    power_w: float | None
+    power_cap_w: float
+    planned_w: float
+    commands: int
+    because: BecauseView
+
+
+class SiteView(_View):
+    """Everything above, of the same tick."""
+
+    status: StatusView
+    miners: list[MinerRow]
+    meters: list[MeterRow]
+    transactions: list[TransactionRow]
+    decisions: list[DecisionRow]

@@ -1,0 +1,76 @@
+"""Abilities of devices, one verb each, as protocols.
+
+A driver implements the abilities its family really has and no others; the agent asks with
+``isinstance``. Every method raises only ``drivers.errors.DriverError`` leaves, besides
+``asyncio.CancelledError``, and returns within the family's own time limit.
+A write that returns has been *accepted*, nothing more: only a later read tells what happened.
+Every driver keeps one request in flight per device by itself.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from drivers.readings import (
+    MeterIdentity,
+    MeterReading,
+    MinerDetails,
+    MinerIdentity,
+    MinerReading,
+)
+
+
+@runtime_checkable
+class ReadsMiner(Protocol):
+    """A machine that can be identified and read."""
+
+    async def identify(self) -> MinerIdentity:
+        """Who answers at the address. Raises WrongDeviceError where it is another family."""
+
+    async def read(self) -> MinerReading:
+        """The fast read: activity, watts, hashrate, boards."""
+
+    async def read_details(self) -> MinerDetails:
+        """The slow read: identity, pools, profiles, serials."""
+
+    async def close(self) -> None:
+        """Give back the session and the connection."""
+
+
+@runtime_checkable
+class SwitchesBoards(Protocol):
+    """A machine whose hashboards can be switched one by one."""
+
+    async def switch_board(self, board: int, *, is_on: bool) -> None:
+        """Switch one hashboard."""
+
+
+@runtime_checkable
+class SelectsProfile(Protocol):
+    """A machine with named operating points."""
+
+    async def select_profile(self, name: str) -> None:
+        """Choose one of the profiles that ``read_details`` listed."""
+
+
+@runtime_checkable
+class Sleeps(Protocol):
+    """A machine that can stop hashing and resume by command."""
+
+    async def sleep(self) -> None:
+        """Stop hashing; the control board stays up."""
+
+    async def wake(self) -> None:
+        """Resume hashing."""
+
+
+@runtime_checkable
+class ReadsMeter(Protocol):
+    """An electricity meter."""
+
+    async def identify(self) -> MeterIdentity:
+        """Serial and what the profile promises, read back. Raises WrongDeviceError on a mismatch."""
+
+    async def read(self) -> MeterReading:
+        """Power and energy of one instant."""
+
+    async def close(self) -> None:
+        """Close the bus if this was its last user."""

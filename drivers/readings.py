@@ -1,0 +1,159 @@
+"""What devices say, in one vocabulary and one set of units.
+
+Knows no transport and no vendor. Power is active power in W (float), energy is active energy import
+in whole Wh (int), hashrate is H/s (float), temperature is degrees Celsius, voltage is V.
+``*_s`` fields are monotonic seconds (CLOCK_BOOTTIME), ``*_ms`` fields are UTC milliseconds.
+
+``None`` stands only where the vendor has no such number. A failure is never ``None``: it is an
+error of ``drivers.errors``.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PowerProvenance(StrEnum):
+    """Where a machine's own wattage comes from. None of them is fit for billing."""
+
+    METERED_PSU = "metered_psu"
+    FIRMWARE_ESTIMATE = "firmware_estimate"
+    LIMIT_ONLY = "limit_only"
+    ABSENT = "absent"
+
+
+class Activity(StrEnum):
+    """What a machine is doing as far as its firmware says."""
+
+    HASHING = "hashing"
+    RAMPING = "ramping"
+    SLEEPING = "sleeping"
+    STOPPED = "stopped"
+    FAULT = "fault"
+
+
+class Quality(StrEnum):
+    """State of a meter value, with the letters of OCMF 1.4.1 section 'Reading state'."""
+
+    GOOD = "G"
+    TIMED_OUT = "T"
+    SUSPECT = "S"
+    FAULTY = "F"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerIdentity:
+    """Who a machine is, and the positive signs on which that rests.
+
+    ``signs`` holds one short sentence per independent sign; writing needs two.
+    """
+
+    family: str
+    model: str
+    mac: str
+    serial: str
+    firmware: str
+    board_count: int
+    nameplate_hashrate_hs: float | None
+    signs: tuple[str, ...]
+
+    @property
+    def is_writable(self) -> bool:
+        """Two independent positive signs: fewer never justify a write."""
+        return len(self.signs) >= 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardReading:
+    """One hashboard. ``board`` is the number that the vendor's write command takes."""
+
+    board: int
+    is_enabled: bool
+    is_ramping: bool
+    hashrate_hs: float
+    temperature_c: float | None
+    serial: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerReading:
+    """One fast read of a machine: what the governor needs.
+
+    ``requested_at_s`` is taken before the first byte left, so every value is younger than it.
+    """
+
+    miner_id: str
+    requested_at_s: float
+    replied_at_s: float
+    taken_at_ms: int
+    activity: Activity
+    hashrate_hs: float
+    power_w: float | None
+    power_provenance: PowerProvenance
+    profile: str | None
+    boards: tuple[BoardReading, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReading:
+    """One pool slot of a machine, fallbacks included."""
+
+    slot: int
+    url: str
+    user: str
+    is_active: bool
+    is_alive: bool
+    accepted: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One operating point a machine offers, for the whole machine with all boards on.
+
+    ``is_tuned`` false means that the firmware would start a tuning run to reach it.
+    """
+
+    name: str
+    step: int
+    power_w: float
+    hashrate_hs: float
+    is_tuned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerDetails:
+    """One slow, full read: what changes rarely."""
+
+    identity: MinerIdentity
+    pools: tuple[PoolReading, ...]
+    profiles: tuple[Profile, ...]
+    board_serials: tuple[str, ...]
+    fan_speeds_rpm: tuple[int, ...]
+    uptime_s: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterIdentity:
+    """Which meter answers, and what was read back about how it reports."""
+
+    profile: str
+    serial: str
+    firmware: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterReading:
+    """Power and energy of one instant, read in one request where the map allows it.
+
+    ``energy_import_wh`` is the cumulative active energy import register, truncated to whole Wh.
+    """
+
+    meter_id: str
+    requested_at_s: float
+    replied_at_s: float
+    taken_at_ms: int
+    power_w: float
+    energy_import_wh: int
+    voltage_v: float | None
+    frequency_hz: float | None
+    quality: Quality = Quality.GOOD
