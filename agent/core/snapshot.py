@@ -11,7 +11,7 @@ from drivers.readings import MeterReading, MinerIdentity, MinerReading, Profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterView:
-    """One meter. ``reading`` is the last good one; ``fault`` says what is wrong now, if anything."""
+    """One meter. ``reading`` is the last good one; ``fault`` says what is wrong now, if so."""
 
     meter_id: str
     reading: MeterReading | None

@@ -1,0 +1,101 @@
+"""The inequality that the promise rests on, as plain arithmetic.
+
+All energies are Wh (float), powers W, times seconds. docs/governor.md derives each term.
+
+    left      = sum(purchased - allocated) - (upper - booked) - start error - meter guard
+    flow_stop = power_hi * min(stop, time left) + floor * max(time left - stop, 0)
+
+``left <= flow_stop`` means: told to stop now, the farm would just keep its purchase. Otherwise the
+power that ends the energy with its window is ``(left - reserve) / time left``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.core.fleet import Machine
+from agent.core.ledger import Account
+from agent.core.meterfusion import SECONDS_PER_HOUR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """What may flow whatever we do: the inputs of the braking inequality.
+
+    ``power_hi_w`` is the most that may be drawn before a stop bites, ``floor_w`` what stays after
+    it, ``stop_s`` how long it takes, ``jolt_w`` the largest rise that nobody announces.
+    """
+
+    power_hi_w: float
+    floor_w: float
+    stop_s: float
+    jolt_w: float
+
+
+def left_wh(
+    accounts: Sequence[Account], *, upper_wh: float, booked_wh: int, error_share: float
+) -> float:
+    """Energy of the open purchases that is surely still unused, worst case of meter and split.
+
+    The guard for the meter's class is taken from the purchase as a whole: a meter that reads
+    ``error_share`` too little has hidden that share of all that flowed.
+    """
+    unused_wh = sum(account.unused_wh for account in accounts)
+    purchased_wh = sum(account.transaction.energy_wh for account in accounts)
+    start_error_wh = max((account.start_error_wh for account in accounts), default=0)
+    guard_wh = purchased_wh * error_share / (1 + error_share)
+    return unused_wh - (upper_wh - booked_wh) - start_error_wh - guard_wh
+
+
+def stop_flow_wh(exposure: Exposure, time_left_s: float) -> float:
+    """Energy that flows until the window ends if everything is told to stop now."""
+    moving_s = min(exposure.stop_s, time_left_s)
+    resting_s = max(time_left_s - exposure.stop_s, 0.0)
+    watt_seconds = exposure.power_hi_w * moving_s + exposure.floor_w * resting_s
+    return watt_seconds / SECONDS_PER_HOUR
+
+
+def reserve_wh(exposure: Exposure, purchased_wh: int, reserve_share: float) -> float:
+    """What pacing keeps back: the configured share, and one jolt for as long as a stop takes."""
+    return purchased_wh * reserve_share + exposure.jolt_w * exposure.stop_s / SECONDS_PER_HOUR
+
+
+def pace_w(left: float, reserve: float, time_left_s: float) -> float:
+    """The power that ends the energy with its window."""
+    return max(left - reserve, 0.0) * SECONDS_PER_HOUR / max(time_left_s, 1.0)
+
+
+def exposure_of(
+    machines: Sequence[Machine],
+    *,
+    measured_w: float | None,
+    base_load_w: float | None,
+    base_load_max_w: float,
+    margin_share: float,
+    meter_share: float,
+    latency_s: float,
+) -> Exposure:
+    """Bound what may flow. ``measured_w`` None means that the meter is not to be relied on.
+
+    With a fresh meter the present draw is measured and only rises are to be feared: ramps and
+    commands under way, and a jump of the base load. Without it every machine counts at the highest
+    of what was read, reported and commanded, and the base load at its configured maximum.
+    """
+    rising_w = sum(m.rising_w for m in machines)
+    present_base_w = base_load_max_w if base_load_w is None else base_load_w
+    jump_w = max(base_load_max_w - present_base_w, 0.0)
+    if measured_w is None:
+        power_hi_w = sum(m.upper_w for m in machines) * (1 + margin_share) + base_load_max_w
+        jolt_w = 0.0
+    else:
+        power_hi_w = measured_w * (1 + meter_share) + rising_w + jump_w
+        jolt_w = measured_w * meter_share + jump_w
+    stubborn_w = sum(m.upper_w * (1 + margin_share) for m in machines if not m.is_controllable)
+    resting_w = sum(m.card.idle_w for m in machines if m.is_controllable)
+    stops_s = [m.card.board_off_s for m in machines if m.is_controllable and m.can_switch_boards]
+    stops_s += [m.card.sleep_s for m in machines if m.is_controllable and not m.can_switch_boards]
+    return Exposure(
+        power_hi_w=power_hi_w,
+        floor_w=stubborn_w + resting_w + base_load_max_w,
+        stop_s=max(stops_s, default=0.0) + latency_s,
+        jolt_w=jolt_w,
+    )

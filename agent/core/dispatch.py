@@ -1,0 +1,188 @@
+"""Which machine goes where, so that the most hashes are made under a power target.
+
+Starts from where the machines are told to be and walks the cheapest steps: down, the ones that lose
+the fewest hashes per watt saved; up, the ones that win the most. Set points that need no change
+keep it. Of equal steps the machine that was changed least goes first, so that wear is shared.
+
+Fast steps switch one hashboard. Slow steps change the profile by one; they are offered only where
+the caller says that the window is long enough, once per machine and window.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from agent.core.decisions import Setpoint
+from agent.core.fleet import Machine
+
+LAST_BOARD_PENALTY = 1.5  # the last board off costs a restart of mining to come back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What the present window has room for. ``window_ms`` names it by its end."""
+
+    slow_steps: bool
+    wakes: bool
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Step:
+    cost: float
+    changes: int
+    miner_id: str
+    is_slow: bool
+    origin: Setpoint = field(compare=False)
+    setpoint: Setpoint = field(compare=False)
+    delta_w: float = field(compare=False)
+
+
+def standing(machine: Machine) -> Setpoint | None:
+    """Where a machine counts: what it is told if it obeys, what it shows if it does not."""
+    if machine.is_controllable and machine.desired is not None:
+        return machine.desired
+    return machine.at
+
+
+def planned_w(machines: Iterable[Machine], chosen: Mapping[str, Setpoint]) -> float:
+    """The model's draw of all machines with the chosen set points, the others where they stand."""
+    total_w = 0.0
+    for machine in machines:
+        setpoint = chosen.get(machine.miner_id) or standing(machine)
+        if setpoint is not None:
+            total_w += machine.power_w(setpoint)
+    return total_w
+
+
+def shrink(machines: Mapping[str, Machine], excess_w: float, room: Room) -> dict[str, Setpoint]:
+    """Set points that save at least ``excess_w``, or all that can be saved."""
+    chosen: dict[str, Setpoint] = {}
+    slow: set[str] = set()
+    heap: list[_Step] = []
+    for machine in machines.values():
+        if machine.is_controllable:
+            _push_down(heap, machine, standing(machine), room, may_be_slow=True)
+    while excess_w > 0 and heap:
+        step = heapq.heappop(heap)
+        machine = machines[step.miner_id]
+        if step.origin != (chosen.get(step.miner_id) or standing(machine)):
+            continue
+        chosen[step.miner_id] = step.setpoint
+        excess_w += step.delta_w
+        if step.is_slow:
+            slow.add(step.miner_id)
+        may_be_slow = step.miner_id not in slow
+        _push_down(heap, machine, step.setpoint, room, may_be_slow=may_be_slow)
+    return chosen
+
+
+def grow(machines: Mapping[str, Machine], spare_w: float, room: Room) -> dict[str, Setpoint]:
+    """Set points that use at most ``spare_w`` more."""
+    chosen: dict[str, Setpoint] = {}
+    slow: set[str] = set()
+    heap: list[_Step] = []
+    for machine in machines.values():
+        if machine.is_controllable and not machine.is_in_transit:
+            _push_up(heap, machine, standing(machine), room, may_be_slow=True)
+    while spare_w > 0 and heap:
+        step = heapq.heappop(heap)
+        if step.delta_w > spare_w:
+            continue
+        machine = machines[step.miner_id]
+        if step.origin != (chosen.get(step.miner_id) or standing(machine)):
+            continue
+        chosen[step.miner_id] = step.setpoint
+        spare_w -= step.delta_w
+        if step.is_slow:
+            slow.add(step.miner_id)
+        may_be_slow = step.miner_id not in slow
+        _push_up(heap, machine, step.setpoint, room, may_be_slow=may_be_slow)
+    return chosen
+
+
+def floor_setpoint(machine: Machine, *, is_long: bool) -> Setpoint | None:
+    """The least a machine can be told: asleep for a long stop, boards off for a short one."""
+    present = standing(machine)
+    if present is None:
+        return None
+    if not present.is_awake:
+        return present
+    if machine.can_sleep and (is_long or not machine.can_switch_boards):
+        return replace(present, is_awake=False, boards_on=frozenset())
+    if machine.can_switch_boards:
+        return replace(present, boards_on=frozenset())
+    return None
+
+
+def _push_down(
+    heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room, *, may_be_slow: bool
+) -> None:
+    if at is None or not at.is_awake or not at.boards_on:
+        return
+    if machine.can_switch_boards:
+        fewer = replace(at, boards_on=at.boards_on - {max(at.boards_on)})
+        penalty = 1.0 if fewer.boards_on else LAST_BOARD_PENALTY
+        _offer(heap, machine, at, fewer, is_slow=False, penalty=penalty)
+    if may_be_slow and _slow_allowed(machine, room):
+        lower = _neighbour(machine, at.profile, step=-1)
+        if lower is not None:
+            _offer(heap, machine, at, replace(at, profile=lower), is_slow=True)
+
+
+def _push_up(
+    heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room, *, may_be_slow: bool
+) -> None:
+    if at is None:
+        return
+    if not at.is_awake:
+        if room.wakes and machine.can_sleep:
+            awake = replace(at, is_awake=True, boards_on=machine.boards)
+            _offer(heap, machine, at, awake, is_slow=True)
+        return
+    missing = machine.boards - at.boards_on
+    if missing and machine.can_switch_boards:
+        more = replace(at, boards_on=at.boards_on | {min(missing)})
+        _offer(heap, machine, at, more, is_slow=False)
+    if at.boards_on and may_be_slow and _slow_allowed(machine, room):
+        higher = _neighbour(machine, at.profile, step=+1)
+        if higher is not None:
+            _offer(heap, machine, at, replace(at, profile=higher), is_slow=True)
+
+
+def _slow_allowed(machine: Machine, room: Room) -> bool:
+    is_used = machine.slow_window_ms == room.window_ms
+    return room.slow_steps and machine.can_select_profile and not is_used
+
+
+def _neighbour(machine: Machine, name: str | None, *, step: int) -> str | None:
+    """The next profile up or down; never above the default one, never one that would be tuned."""
+    present = machine.profile(name)
+    if present is None:
+        return None
+    candidates = [p for p in machine.profiles if p.is_tuned and p.step <= max(0, present.step)]
+    if step < 0:
+        below = [p for p in candidates if p.step < present.step]
+        return max(below, key=lambda p: p.step).name if below else None
+    above = [p for p in candidates if p.step > present.step]
+    return min(above, key=lambda p: p.step).name if above else None
+
+
+def _offer(
+    heap: list[_Step],
+    machine: Machine,
+    at: Setpoint,
+    to: Setpoint,
+    *,
+    is_slow: bool,
+    penalty: float = 1.0,
+) -> None:
+    """Put a step on the heap by its price: hashes lost per watt saved, or less the hashes won."""
+    delta_w = machine.power_w(to) - machine.power_w(at)
+    delta_hs = machine.hashrate_hs(to) - machine.hashrate_hs(at)
+    if delta_w == 0:
+        return
+    worth = delta_hs / delta_w
+    cost = worth * penalty if delta_w < 0 else -worth
+    step = _Step(cost, machine.changes, machine.miner_id, is_slow, at, to, delta_w)
+    heapq.heappush(heap, step)

@@ -1,0 +1,229 @@
+"""Each machine as the governor must think of it: where it is, what it may draw, what it obeys.
+
+A machine may be told something once it was identified beyond doubt and answers. It is counted on
+only while it also obeys: one that did not is told again at growing intervals, and planned with when
+it has done as told. Until a command is confirmed it counts at the higher of old and new.
+"""
+
+from dataclasses import dataclass, replace
+
+from agent.core.cards import ActuatorCard
+from agent.core.decisions import Because, Setpoint, Stage
+from agent.core.snapshot import MinerView
+from drivers.readings import Activity, MinerReading, Profile
+
+READING_STALE_S = 30.0
+RETRY_FIRST_S = 30.0
+RETRY_LAST_S = 600.0
+IN_TRANSIT = frozenset({Stage.SENT, Stage.ACCEPTED, Stage.APPLIED})
+DISOBEYED = frozenset({Stage.REFUSED, Stage.UNKNOWN, Stage.INEFFECTIVE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the governor remembers of one machine from tick to tick.
+
+    ``defiance`` counts the commands in a row that had no effect, the last one sent at
+    ``failed_at_s``; the next try is due at ``retry_at_s``.
+    """
+
+    desired: Setpoint | None = None
+    because: Because | None = None
+    commanded_at_s: float = float("-inf")
+    defiance: int = 0
+    failed_at_s: float = float("-inf")
+    retry_at_s: float = float("-inf")
+    slow_window_ms: int = 0
+    changes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One machine at this tick. ``at`` is its configuration as read back, None while unknown.
+
+    ``at_w`` is the model's draw there, ``upper_w`` the most it can be drawing until something is
+    confirmed lower, ``rising_w`` what a command or a ramp may still add to what the meter shows.
+    """
+
+    miner_id: str
+    card: ActuatorCard
+    profiles: tuple[Profile, ...]
+    boards: frozenset[int]
+    at: Setpoint | None
+    desired: Setpoint | None
+    at_w: float
+    upper_w: float
+    rising_w: float
+    is_commandable: bool
+    is_controllable: bool
+    is_in_transit: bool
+    retry_at_s: float
+    changes: int
+    slow_window_ms: int
+    can_switch_boards: bool
+    can_sleep: bool
+    can_select_profile: bool
+
+    def power_w(self, setpoint: Setpoint) -> float:
+        """The model's draw at a setpoint: fixed part, and the boards' share of the profile."""
+        if not setpoint.is_awake:
+            return self.card.standby_w
+        share = len(setpoint.boards_on & self.boards) / max(len(self.boards), 1)
+        return self.card.idle_w + (self._profile_w(setpoint.profile) - self.card.idle_w) * share
+
+    def hashrate_hs(self, setpoint: Setpoint) -> float:
+        """The model's hashrate at a setpoint."""
+        profile = self.profile(setpoint.profile)
+        if not setpoint.is_awake or profile is None:
+            return 0.0
+        share = len(setpoint.boards_on & self.boards) / max(len(self.boards), 1)
+        return profile.hashrate_hs * share
+
+    def profile(self, name: str | None) -> Profile | None:
+        """The profile of that name in the machine's own list."""
+        return next((p for p in self.profiles if p.name == name), None)
+
+    def _profile_w(self, name: str | None) -> float:
+        profile = self.profile(name)
+        if profile is not None:
+            return profile.power_w
+        return max((p.power_w for p in self.profiles), default=self.card.idle_w)
+
+
+def assess(view: MinerView, memory: Memory, card: ActuatorCard, now_s: float) -> Machine:
+    """Judge one machine from what was read, what was commanded and what came of it."""
+    reading = view.reading
+    at = None if reading is None else read_back(reading)
+    boards = frozenset() if reading is None else frozenset(b.board for b in reading.boards)
+    bare = _bare(view, memory, card, at, boards)
+    stage = view.pending.stage if view.pending else None
+    is_stale = reading is None or now_s - reading.replied_at_s > READING_STALE_S
+    just_commanded = now_s - memory.commanded_at_s < 3.0
+    is_in_transit = stage in IN_TRANSIT or (stage is None and just_commanded)
+    is_known = view.identity is not None and view.identity.is_writable
+    is_commandable = bool(is_known and view.fault is None and not is_stale)
+    is_tried_again = now_s >= memory.retry_at_s and obeys(bare)
+    is_trusted = stage not in DISOBEYED and (memory.defiance == 0 or is_tried_again)
+    at_w = 0.0 if at is None else bare.power_w(at)
+    return replace(
+        bare,
+        at_w=at_w,
+        upper_w=_upper_w(bare, view, at_w, is_stale=is_stale),
+        rising_w=_rising_w(bare, reading, at_w, is_in_transit=is_in_transit),
+        is_commandable=is_commandable,
+        is_controllable=is_commandable and is_trusted,
+        is_in_transit=is_in_transit,
+    )
+
+
+def recall(view: MinerView, memory: Memory, machine: Machine, now_s: float) -> Memory:
+    """What to remember of a machine after this tick, before new commands.
+
+    A machine that stands lower than told, by its own doing, keeps its own state as the set point:
+    a later rise is then a decision and not an accident.
+    """
+    stage = view.pending.stage if view.pending else None
+    if view.pending is not None and stage in DISOBEYED:
+        if view.pending.sent_at_s != memory.failed_at_s:
+            pause_s = min(RETRY_FIRST_S * 2**memory.defiance, RETRY_LAST_S)
+            memory = replace(
+                memory,
+                defiance=memory.defiance + 1,
+                failed_at_s=view.pending.sent_at_s,
+                retry_at_s=now_s + pause_s,
+            )
+    elif machine.is_in_transit:
+        return memory
+    elif matches(machine.at, memory.desired) and memory.commanded_at_s > memory.failed_at_s:
+        memory = replace(memory, defiance=0)
+    if machine.at is not None and obeys(machine) and not matches(machine.at, memory.desired):
+        memory = replace(memory, desired=machine.at)
+    return memory
+
+
+def obeys(machine: Machine) -> bool:
+    """Whether a machine draws no more than it was told to."""
+    if machine.at is None or machine.desired is None or matches(machine.at, machine.desired):
+        return True
+    return machine.power_w(machine.at) <= machine.power_w(machine.desired) + 1.0
+
+
+def read_back(reading: MinerReading) -> Setpoint:
+    """The setpoint that a machine's own configuration shows."""
+    is_awake = reading.activity not in (Activity.SLEEPING, Activity.STOPPED)
+    boards_on = frozenset(b.board for b in reading.boards if b.is_enabled)
+    return Setpoint(is_awake=is_awake, profile=reading.profile, boards_on=boards_on)
+
+
+def matches(at: Setpoint | None, desired: Setpoint | None) -> bool:
+    """Whether a machine is where it should be; boards and profile of a sleeper do not count."""
+    if at is None or desired is None:
+        return False
+    if not desired.is_awake or not at.is_awake:
+        return at.is_awake == desired.is_awake
+    same_profile = desired.profile is None or at.profile == desired.profile
+    return same_profile and at.boards_on == desired.boards_on
+
+
+def _bare(
+    view: MinerView,
+    memory: Memory,
+    card: ActuatorCard,
+    at: Setpoint | None,
+    boards: frozenset[int],
+) -> Machine:
+    return Machine(
+        miner_id=view.miner_id,
+        card=card,
+        profiles=view.profiles,
+        boards=boards,
+        at=at,
+        desired=memory.desired,
+        at_w=0.0,
+        upper_w=0.0,
+        rising_w=0.0,
+        is_commandable=False,
+        is_controllable=False,
+        is_in_transit=False,
+        retry_at_s=memory.retry_at_s,
+        changes=memory.changes,
+        slow_window_ms=memory.slow_window_ms,
+        can_switch_boards=view.can_switch_boards,
+        can_sleep=view.can_sleep,
+        can_select_profile=view.can_select_profile,
+    )
+
+
+def _upper_w(bare: Machine, view: MinerView, at_w: float, *, is_stale: bool) -> float:
+    """The higher of what was read, what was commanded and what is reported; nameplate if unread."""
+    candidates = [at_w]
+    if view.reading is not None and view.reading.power_w is not None:
+        candidates.append(view.reading.power_w)
+    if view.pending is not None:
+        candidates.append(bare.power_w(view.pending.setpoint))
+    if bare.desired is not None:
+        candidates.append(bare.power_w(bare.desired))
+    if is_stale:
+        candidates.append(_nameplate_w(bare))
+    return max(candidates)
+
+
+def _nameplate_w(bare: Machine) -> float:
+    """The draw of the machine's default profile: what it resumes with when it acts by itself."""
+    default = next((p.power_w for p in bare.profiles if p.step == 0), None)
+    if default is not None:
+        return default
+    return max((p.power_w for p in bare.profiles), default=0.0)
+
+
+def _rising_w(
+    bare: Machine, reading: MinerReading | None, at_w: float, *, is_in_transit: bool
+) -> float:
+    """What a pending command or a running ramp may still add to the present draw."""
+    is_ramping = reading is not None and any(b.is_ramping for b in reading.boards)
+    if not (is_in_transit or is_ramping) or bare.desired is None:
+        return 0.0
+    drawn_w = at_w
+    if reading is not None and reading.power_w is not None:
+        drawn_w = min(at_w, reading.power_w)
+    return max(bare.power_w(bare.desired) - drawn_w, 0.0)

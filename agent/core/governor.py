@@ -1,0 +1,383 @@
+"""The governor: what the site may draw from now on, who gives way, and why. A pure function.
+
+The order of thought is the design's: is the meter to be relied on; is anything bought; would a stop
+given now still keep the purchase (the braking curve); and if so, which power ends the energy with
+its window. docs/governor.md derives the inequality.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from agent.core import braking, dispatch
+from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
+from agent.core.fleet import Machine, Memory, matches, obeys, recall
+from agent.core.ledger import FOREVER_MS, Account, Entry
+from agent.core.limits import Limit, ruling
+from agent.core.meterfusion import SECONDS_PER_HOUR
+from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
+from agent.core.snapshot import Snapshot
+
+LONG_STOP_MS = 300_000  # a stop longer than this is worth a sleep and the wake after it
+OPEN_ENDED_HORIZON_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One tick's result: the state to carry on, the decision, and what the ledger attributed."""
+
+    state: SiteState
+    decision: Decision
+    picture: Picture
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """How much the site may draw, in which mode, and for how long that plan is good."""
+
+    mode: Mode
+    limit: Limit
+    numbers: Mapping[str, int]
+    time_left_s: float
+    slack_wh: float
+    to_floor: bool
+
+
+def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcome:
+    """One tick: from what was known and what is seen now to what shall be done."""
+    state, picture, entries = observe(state, snapshot, parameters)
+    state = _arm(state, picture)
+    verdict = _judge(state, picture, parameters)
+    because = Because(
+        limit=verdict.limit.kind,
+        source=verdict.limit.source,
+        words=verdict.limit.words,
+        numbers=verdict.numbers,
+    )
+    chosen = _choose(state, picture, verdict, parameters)
+    commands = tuple(
+        Command(
+            miner_id=miner_id,
+            setpoint=setpoint,
+            expected_w=picture.machines[miner_id].power_w(setpoint),
+            is_urgent=_is_lower(picture.machines[miner_id], setpoint),
+            because=because,
+        )
+        for miner_id, setpoint in sorted(chosen.items())
+    )
+    base_w = state.base_load_w or 0.0
+    planned_w = dispatch.planned_w(picture.machines.values(), chosen) + base_w
+    decision = Decision(
+        at_ms=snapshot.now_ms,
+        mode=verdict.mode,
+        power_cap_w=verdict.limit.power_at(snapshot.now_ms),
+        planned_w=planned_w,
+        because=because,
+        commands=commands,
+    )
+    state = _remember(state, picture, decision, snapshot)
+    return Outcome(state=state, decision=decision, picture=picture, entries=entries)
+
+
+def _arm(state: SiteState, picture: Picture) -> SiteState:
+    """Nothing may rise before meter, clock and ledger have been fresh together once."""
+    if state.is_armed or picture.measured_w is None or not picture.snapshot.is_clock_trusted:
+        return state
+    if state.ledger.booked_wh is None or len(state.fusion.samples) < 3:
+        return state
+    assert state.started_at_s is not None
+    all_read = all(m.at is not None for m in picture.machines.values())
+    if not all_read and picture.snapshot.now_s - state.started_at_s < FIRST_READS_S:
+        return state
+    return replace(state, is_armed=True)
+
+
+def _judge(state: SiteState, picture: Picture, parameters: Parameters) -> _Verdict:
+    """Find the smallest limit and the mode that follows from it."""
+    now_ms, now_s = picture.snapshot.now_ms, picture.snapshot.now_s
+    since_s = state.meter_fresh_at_s if state.meter_fresh_at_s is not None else state.started_at_s
+    assert since_s is not None
+    blind_s = now_s - since_s
+    accounts = state.ledger.open_accounts(now_ms)
+    if picture.measured_w is None and blind_s > parameters.blind_floor_after_s:
+        words = f"{picture.meter_words}; after {blind_s:.0f} s everything goes to its floor"
+        return _floor(Mode.BLIND, "meter", parameters.meter_id, words)
+    if picture.interval is None:
+        words = f"{picture.meter_words}; nothing may rise until it does"
+        limit = _limit("meter", parameters.meter_id, picture.exposure.power_hi_w, words)
+        return _Verdict(
+            mode=Mode.FAILSAFE,
+            limit=limit,
+            numbers={},
+            time_left_s=0.0,
+            slack_wh=0.0,
+            to_floor=False,
+        )
+    if not accounts:
+        return _without_purchase(state, picture, parameters)
+    return _with_purchase(state, picture, parameters, accounts)
+
+
+def _without_purchase(state: SiteState, picture: Picture, parameters: Parameters) -> _Verdict:
+    next_ms = state.ledger.next_start_ms(picture.snapshot.now_ms)
+    words = "no purchase is open for this hour"
+    if next_ms is not None:
+        words += f"; the next one opens in {(next_ms - picture.snapshot.now_ms) / 1000:.0f} s"
+    if parameters.missing_floor_w > 0:
+        limit = _limit("no_purchase", "policy", parameters.missing_floor_w, words)
+        return _Verdict(
+            mode=Mode.NO_PURCHASE,
+            limit=limit,
+            numbers={},
+            time_left_s=SECONDS_PER_HOUR,
+            slack_wh=0.0,
+            to_floor=False,
+        )
+    return _floor(Mode.NO_PURCHASE, "no_purchase", "policy", words)
+
+
+def _with_purchase(
+    state: SiteState, picture: Picture, parameters: Parameters, accounts: tuple[Account, ...]
+) -> _Verdict:
+    """The braking curve, then the pace; every deadline is a pot of its own."""
+    assert picture.interval is not None
+    assert state.ledger.booked_wh is not None
+    now_ms = picture.snapshot.now_ms
+    exposure = picture.exposure
+    left = braking.left_wh(
+        accounts,
+        upper_wh=picture.interval.upper_wh,
+        booked_wh=state.ledger.booked_wh,
+        error_share=parameters.meter_error_share,
+    )
+    purchased_wh = sum(a.transaction.energy_wh for a in accounts)
+    time_left_s = _time_left_s(accounts[-1], now_ms)
+    stop_wh = braking.stop_flow_wh(exposure, time_left_s)
+    reserve = braking.reserve_wh(exposure, purchased_wh, parameters.reserve_share)
+    names = ", ".join(a.transaction.transaction_id for a in accounts[:3])
+    source = names if len(accounts) <= 3 else f"{names} and {len(accounts) - 3} more"
+    numbers = {
+        "purchased_wh": purchased_wh,
+        "left_wh": int(left),
+        "stop_flow_wh": int(stop_wh) + 1,
+        "reserve_wh": int(reserve) + 1,
+        "time_left_s": int(time_left_s),
+        "register_upper_wh": int(picture.interval.upper_wh) + 1,
+    }
+    if left <= stop_wh and time_left_s > exposure.stop_s:
+        words = (
+            f"{left:.0f} Wh are surely left and {stop_wh:.0f} Wh flow until a stop has bitten: "
+            "everything goes to its floor"
+        )
+        return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
+    if _ends_without_successor(state, accounts, now_ms, exposure.stop_s):
+        words = "the window ends and no purchase follows: everything goes to its floor in time"
+        return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
+    power_w = _pace_w(state, picture, parameters, accounts, reserve)
+    mode = Mode.FOLLOWING if picture.measured_w is not None else Mode.BLIND
+    words = (
+        f"{max(left, 0):.0f} Wh of {purchased_wh} Wh are surely left for {time_left_s:.0f} s: "
+        f"{power_w / 1000:.1f} kW uses them up"
+    )
+    if mode is Mode.BLIND:
+        words = f"{picture.meter_words}; counting by the upper bound: {words}"
+    elif not state.is_armed:
+        mode, words = Mode.FAILSAFE, f"starting, nothing may rise yet: {words}"
+    limits = (_limit("purchase", source, power_w, words), *parameters.limits)
+    return _Verdict(
+        mode=mode,
+        limit=ruling(limits, now_ms),
+        numbers=numbers,
+        time_left_s=time_left_s,
+        slack_wh=reserve / 2,
+        to_floor=False,
+    )
+
+
+def _pace_w(
+    state: SiteState,
+    picture: Picture,
+    parameters: Parameters,
+    accounts: tuple[Account, ...],
+    reserve: float,
+) -> float:
+    """The power that wastes no deadline: the steepest of the pots, earliest deadline first."""
+    assert picture.interval is not None
+    assert state.ledger.booked_wh is not None
+    steepest_w = 0.0
+    for index, account in enumerate(accounts):
+        if account.transaction.deadline_ms == FOREVER_MS:
+            return parameters.rated_power_w
+        is_last_of_deadline = (
+            index + 1 == len(accounts)
+            or accounts[index + 1].transaction.deadline_ms != account.transaction.deadline_ms
+        )
+        if is_last_of_deadline:
+            pot_wh = braking.left_wh(
+                accounts[: index + 1],
+                upper_wh=picture.interval.upper_wh,
+                booked_wh=state.ledger.booked_wh,
+                error_share=parameters.meter_error_share,
+            )
+            seconds = _time_left_s(account, picture.snapshot.now_ms)
+            steepest_w = max(steepest_w, braking.pace_w(pot_wh, reserve, seconds))
+    return steepest_w
+
+
+def _time_left_s(account: Account, now_ms: int) -> float:
+    if account.transaction.deadline_ms == FOREVER_MS:
+        return OPEN_ENDED_HORIZON_S
+    return (account.transaction.deadline_ms - now_ms) / 1000.0
+
+
+def _ends_without_successor(
+    state: SiteState, accounts: tuple[Account, ...], now_ms: int, stop_s: float
+) -> bool:
+    last_ms = max(a.transaction.deadline_ms for a in accounts)
+    if (last_ms - now_ms) / 1000.0 > stop_s or last_ms == FOREVER_MS:
+        return False
+    return not state.ledger.open_accounts(last_ms)
+
+
+def _limit(kind: str, source: str, power_w: float, words: str) -> Limit:
+    return Limit(
+        kind=kind, source=source, power_w=power_w, safe_w=0.0, expires_ms=None, words=words
+    )
+
+
+def _floor(
+    mode: Mode, kind: str, source: str, words: str, numbers: Mapping[str, int] | None = None
+) -> _Verdict:
+    return _Verdict(
+        mode=mode,
+        limit=_limit(kind, source, 0.0, words),
+        numbers=numbers or {},
+        time_left_s=0.0,
+        slack_wh=0.0,
+        to_floor=True,
+    )
+
+
+def _choose(
+    state: SiteState, picture: Picture, verdict: _Verdict, parameters: Parameters
+) -> dict[str, Setpoint]:
+    """Turn the verdict into set points, touching as few machines as it takes."""
+    now_ms, now_s = picture.snapshot.now_ms, picture.snapshot.now_s
+    if verdict.to_floor:
+        return _all_to_floor(state, picture, now_ms)
+    chosen = _called_to_order(picture)
+    if verdict.mode is Mode.FAILSAFE and verdict.time_left_s == 0.0:
+        return chosen
+    allowed_w = verdict.limit.power_at(now_ms) - (state.base_load_w or 0.0)
+    if picture.measured_w is None:
+        allowed_w = verdict.limit.power_at(now_ms) - parameters.base_load_max_w
+        allowed_w /= 1 + parameters.power_margin_share
+    excess_w = dispatch.planned_w(picture.machines.values(), {}) - allowed_w
+    worth_wh = abs(excess_w) * verdict.time_left_s / SECONDS_PER_HOUR
+    if worth_wh <= verdict.slack_wh:
+        return chosen
+    room = _room(state, picture, verdict)
+    if excess_w > 0:
+        return chosen | dispatch.shrink(picture.machines, excess_w, room)
+    may_rise = (
+        verdict.mode in (Mode.FOLLOWING, Mode.NO_PURCHASE)
+        and state.is_armed
+        and now_s - state.changed_at_s >= parameters.rise_interval_s
+        and verdict.time_left_s > 2 * parameters.rise_interval_s
+    )
+    return chosen | dispatch.grow(picture.machines, -excess_w, room) if may_rise else chosen
+
+
+def _all_to_floor(state: SiteState, picture: Picture, now_ms: int) -> dict[str, Setpoint]:
+    """Everything that can be told goes down; who was told already and is on the way is left."""
+    next_ms = state.ledger.next_start_ms(now_ms)
+    has_purchase = bool(state.ledger.open_accounts(now_ms))
+    is_long = not has_purchase and (next_ms is None or next_ms - now_ms > LONG_STOP_MS)
+    chosen: dict[str, Setpoint] = {}
+    for machine in picture.machines.values():
+        floor = dispatch.floor_setpoint(machine, is_long=is_long)
+        if floor is None or matches(machine.at, floor):
+            continue
+        is_news = machine.is_commandable and not matches(machine.desired, floor)
+        is_due = _may_be_told(machine, picture.snapshot.now_s) and not obeys(machine)
+        if is_news or is_due:
+            chosen[machine.miner_id] = floor
+    return chosen
+
+
+def _called_to_order(picture: Picture) -> dict[str, Setpoint]:
+    """Machines that draw more than they are told, without a command under way, are told again."""
+    now_s = picture.snapshot.now_s
+    return {
+        m.miner_id: m.desired
+        for m in picture.machines.values()
+        if m.desired is not None and _may_be_told(m, now_s) and not obeys(m)
+    }
+
+
+def _may_be_told(machine: Machine, now_s: float) -> bool:
+    return machine.is_commandable and not machine.is_in_transit and now_s >= machine.retry_at_s
+
+
+def _room(state: SiteState, picture: Picture, verdict: _Verdict) -> dispatch.Room:
+    """Slow steps only where at least four of their ramps fit into what is left of the window."""
+    cards = [m.card for m in picture.machines.values()]
+    slow_s = max((card.profile_s for card in cards), default=0.0)
+    wake_s = max((card.wake_s for card in cards), default=0.0)
+    accounts = state.ledger.open_accounts(picture.snapshot.now_ms)
+    window_ms = accounts[-1].transaction.deadline_ms if accounts else 0
+    return dispatch.Room(
+        slow_steps=verdict.time_left_s > 4 * slow_s,
+        wakes=verdict.time_left_s > 2 * wake_s,
+        window_ms=window_ms,
+    )
+
+
+def _is_lower(machine: Machine, setpoint: Setpoint) -> bool:
+    at = dispatch.standing(machine)
+    return at is not None and machine.power_w(setpoint) < machine.power_w(at)
+
+
+def _remember(
+    state: SiteState, picture: Picture, decision: Decision, snapshot: Snapshot
+) -> SiteState:
+    """Carry the commands over as the set points from now on.
+
+    Calling a machine to order is no change of plan and does not hold back a rise.
+    """
+    memories = {
+        view.miner_id: recall(
+            view,
+            state.memories.get(view.miner_id, Memory()),
+            picture.machines[view.miner_id],
+            snapshot.now_s,
+        )
+        for view in snapshot.miners
+    }
+    is_change = False
+    for command in decision.commands:
+        memory = memories[command.miner_id]
+        machine = picture.machines[command.miner_id]
+        is_change = is_change or machine.desired != command.setpoint
+        is_slow = machine.at is not None and machine.at.profile != command.setpoint.profile
+        window_ms = _window_ms(state, snapshot) if is_slow else memory.slow_window_ms
+        memories[command.miner_id] = replace(
+            memory,
+            desired=command.setpoint,
+            because=decision.because,
+            commanded_at_s=snapshot.now_s,
+            slow_window_ms=window_ms,
+            changes=memory.changes + 1,
+        )
+    return replace(
+        state,
+        memories=memories,
+        mode=decision.mode,
+        changed_at_s=snapshot.now_s if is_change else state.changed_at_s,
+        decision=decision,
+    )
+
+
+def _window_ms(state: SiteState, snapshot: Snapshot) -> int:
+    accounts = state.ledger.open_accounts(snapshot.now_ms)
+    return accounts[-1].transaction.deadline_ms if accounts else 0

@@ -1,0 +1,277 @@
+"""Where the energy register really is, between two of its ticks: an interval that holds the truth.
+
+A sample is a register value ``R`` and a power ``P`` that the meter latched somewhere between one
+refresh before the request and the reply. Truncation hides up to one step. So, for a sample
+requested at q and answered at r:
+
+    energy(q - refresh) <  R + step          (latched at the earliest, digits hidden)
+    energy(r)           >= R                 (latched at the latest, no digit hidden)
+
+Power carries these two facts to any other instant T. With U and L the highest and the lowest power
+that the neighbouring samples allow:
+
+    energy(T) <= R + step + integral of U from q - refresh to T
+    energy(T) >= R        + integral of L from r to T
+    and backwards in time with U and L exchanged and the sign turned.
+
+Every sample gives such a pair; the tightest of all rule. Samples at varying phases of the refresh
+therefore narrow the interval to a fraction of ``step + P * refresh``. The last dozen samples are
+kept, the bounds of older ones are folded into one pair at the oldest. After the last sample nothing
+is measured: there the upper side grows with the power bound that the caller states.
+
+Energies are Wh (float), powers W, times monotonic seconds. Source of the idea: fusion of a coarse
+register with power by clamping, with the register as the only authority.
+"""
+
+from dataclasses import dataclass, replace
+
+from drivers.readings import MeterReading
+
+SECONDS_PER_HOUR = 3600.0
+REMEMBERED_SAMPLES = 12
+SILENCE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterTraits:
+    """What the profile and the commissioning say of a meter.
+
+    ``power_error_share`` bounds the difference between the power register and the growth of the
+    energy register; ``rated_power_w`` is the most that can flow through the meter point.
+    """
+
+    refresh_s: float
+    step_wh: int
+    power_error_share: float
+    rated_power_w: float
+    modulus_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One accepted reading."""
+
+    requested_at_s: float
+    replied_at_s: float
+    register_wh: int
+    power_w: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """What is known of one meter.
+
+    ``upper_wh`` bounds the energy at the earliest latching of ``samples[0]``, ``lower_wh`` that at
+    its request; ``previous`` is the sample before it. ``still_wh`` is the least that flowed since
+    the register last moved, ``tail_wh`` the most that flowed since the last sample's earliest
+    latching. ``suspect`` says why the latest reading was not believed; empty while all is well.
+    """
+
+    traits: MeterTraits
+    samples: tuple[Sample, ...] = ()
+    previous: Sample | None = None
+    upper_wh: float = 0.0
+    lower_wh: float = 0.0
+    still_wh: float = 0.0
+    tail_wh: float = 0.0
+    tail_until_s: float = 0.0
+    suspect: str = ""
+    suspect_count: int = 0
+    last_seen_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The register's true value at an instant lies in here."""
+
+    lower_wh: float
+    upper_wh: float
+
+    @property
+    def middle_wh(self) -> float:
+        """The best single estimate."""
+        return (self.lower_wh + self.upper_wh) / 2
+
+
+def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
+    """Take in one reading: as a sample where it can be true, as a suspicion where it cannot.
+
+    A suspect reading is held apart, never re-based on. A register that stands still while power
+    flows, one that falls and one that jumps further than the connection can carry are suspect.
+    A reading that was seen before is ignored.
+    """
+    if reading.requested_at_s <= fusion.last_seen_s:
+        return fusion
+    sample = Sample(
+        requested_at_s=reading.requested_at_s,
+        replied_at_s=reading.replied_at_s,
+        register_wh=reading.energy_import_wh,
+        power_w=max(reading.power_w, 0.0),
+    )
+    seen = replace(fusion, last_seen_s=reading.requested_at_s)
+    if not fusion.samples:
+        return _accept(_start(seen, sample), sample)
+    still_wh = _still_wh(fusion, sample)
+    reason = _implausible(fusion, sample, still_wh)
+    if reason:
+        return replace(
+            seen,
+            still_wh=still_wh,
+            suspect=reason,
+            suspect_count=fusion.suspect_count + 1,
+        )
+    return _accept(replace(_fold(seen), still_wh=still_wh), sample)
+
+
+def advance(fusion: Fusion, *, now_s: float, power_upper_w: float) -> Fusion:
+    """Let time pass: since the last sample at most ``power_upper_w`` has flowed."""
+    if not fusion.samples or now_s <= fusion.tail_until_s:
+        return fusion
+    grown_wh = power_upper_w * (now_s - fusion.tail_until_s) / SECONDS_PER_HOUR
+    return replace(fusion, tail_wh=fusion.tail_wh + grown_wh, tail_until_s=now_s)
+
+
+def interval_now(fusion: Fusion) -> Interval:
+    """Bounds at the instant up to which ``advance`` was called."""
+    last = fusion.samples[-1]
+    latched = interval_at(fusion, last.requested_at_s - fusion.traits.refresh_s)
+    lower_wh = max(latched.lower_wh, float(last.register_wh))
+    return Interval(lower_wh=lower_wh, upper_wh=max(latched.upper_wh + fusion.tail_wh, lower_wh))
+
+
+def interval_at(fusion: Fusion, at_s: float) -> Interval:
+    """Bounds at an instant within the remembered samples, with hindsight from those after it.
+
+    Further back than the oldest sample the bounds are still true, merely wide. Beyond the last
+    sample's earliest latching the lower bound stays where it was: power may have fallen since.
+    """
+    traits = fusion.traits
+    oldest, last = fusion.samples[0], fusion.samples[-1]
+    known_s = min(at_s, last.requested_at_s - traits.refresh_s)
+    lowers = [_carry(fusion, fusion.lower_wh, oldest.requested_at_s, known_s, is_upper=False)]
+    latched_s = oldest.requested_at_s - traits.refresh_s
+    uppers = [_carry(fusion, fusion.upper_wh, latched_s, at_s, is_upper=True)]
+    for sample in fusion.samples:
+        bottom_wh, top_wh = float(sample.register_wh), float(sample.register_wh + traits.step_wh)
+        latched_s = sample.requested_at_s - traits.refresh_s
+        lowers.append(_carry(fusion, bottom_wh, sample.replied_at_s, known_s, is_upper=False))
+        uppers.append(_carry(fusion, top_wh, latched_s, at_s, is_upper=True))
+    lower_wh = max(lowers)
+    return Interval(lower_wh=lower_wh, upper_wh=max(min(uppers), lower_wh))
+
+
+def _start(fusion: Fusion, sample: Sample) -> Fusion:
+    return replace(
+        fusion,
+        upper_wh=float(sample.register_wh + fusion.traits.step_wh),
+        lower_wh=float(sample.register_wh)
+        - fusion.traits.rated_power_w
+        * (sample.replied_at_s - sample.requested_at_s)
+        / SECONDS_PER_HOUR,
+    )
+
+
+def _accept(fusion: Fusion, sample: Sample) -> Fusion:
+    return replace(
+        fusion,
+        samples=(*fusion.samples, sample),
+        tail_wh=0.0,
+        tail_until_s=sample.requested_at_s - fusion.traits.refresh_s,
+        suspect="",
+        suspect_count=0,
+    )
+
+
+def _fold(fusion: Fusion) -> Fusion:
+    """Make room for one sample: carry the bounds of the oldest over to its successor."""
+    if len(fusion.samples) < REMEMBERED_SAMPLES:
+        return fusion
+    successor = fusion.samples[1]
+    latched = interval_at(fusion, successor.requested_at_s - fusion.traits.refresh_s)
+    requested = interval_at(fusion, successor.requested_at_s)
+    return replace(
+        fusion,
+        samples=fusion.samples[1:],
+        previous=fusion.samples[0],
+        upper_wh=latched.upper_wh,
+        lower_wh=requested.lower_wh,
+    )
+
+
+def _still_wh(fusion: Fusion, sample: Sample) -> float:
+    """The least that flowed while the register stood, the present sample included."""
+    last = fusion.samples[-1]
+    if sample.register_wh != last.register_wh:
+        return 0.0
+    elapsed_s = sample.requested_at_s - fusion.last_seen_s
+    if elapsed_s > SILENCE_S:
+        return fusion.still_wh
+    least_w = min(sample.power_w, last.power_w) * (1 - fusion.traits.power_error_share)
+    return fusion.still_wh + least_w * elapsed_s / SECONDS_PER_HOUR
+
+
+def _implausible(fusion: Fusion, sample: Sample, still_wh: float) -> str:
+    traits, last = fusion.traits, fusion.samples[-1]
+    if sample.register_wh < last.register_wh:
+        return (
+            f"energy register fell from {last.register_wh} Wh to {sample.register_wh} Wh; "
+            "held, check the meter for an exchange or a reset"
+        )
+    elapsed_s = sample.replied_at_s - last.requested_at_s + traits.refresh_s
+    most_wh = traits.rated_power_w * elapsed_s * 1.2 / SECONDS_PER_HOUR + traits.step_wh
+    if sample.register_wh - last.register_wh > most_wh:
+        return (
+            f"energy register jumped by {sample.register_wh - last.register_wh} Wh in "
+            f"{elapsed_s:.1f} s, more than the connection can carry; check wiring and CT ratio"
+        )
+    stale_wh = sample.power_w * (traits.refresh_s + 0.5) / SECONDS_PER_HOUR
+    if still_wh > traits.step_wh * 1.1 + stale_wh + 0.5:
+        return (
+            f"energy register stands at {sample.register_wh} Wh while "
+            f"{sample.power_w:.0f} W flow; the meter is frozen, power-cycle or replace it"
+        )
+    return ""
+
+
+def _carry(
+    fusion: Fusion, energy_wh: float, from_s: float, to_s: float, *, is_upper: bool
+) -> float:
+    """Take a bound from one instant to another: forwards it grows, backwards it shrinks."""
+    if to_s >= from_s:
+        return energy_wh + _flow_wh(fusion, from_s, to_s, is_upper=is_upper)
+    return energy_wh - _flow_wh(fusion, to_s, from_s, is_upper=not is_upper)
+
+
+def _flow_wh(fusion: Fusion, from_s: float, to_s: float, *, is_upper: bool) -> float:
+    """Integral of the power bound between two instants in order.
+
+    The first stretch reaches back to before the oldest sample and the last one beyond the newest:
+    nothing better is known there, and ``tail_wh`` covers what comes after the last latching.
+    """
+    edges = [sample.requested_at_s for sample in fusion.samples]
+    total_ws = 0.0
+    for index, edge_s in enumerate(edges):
+        start_s = from_s if index == 0 else max(edge_s, from_s)
+        end_s = to_s if index == len(edges) - 1 else min(edges[index + 1], to_s)
+        if end_s > start_s:
+            total_ws += _bound_w(fusion, index, is_upper=is_upper) * (end_s - start_s)
+    return total_ws / SECONDS_PER_HOUR
+
+
+def _bound_w(fusion: Fusion, index: int, *, is_upper: bool) -> float:
+    """Highest or lowest power in the stretch that starts at a sample.
+
+    The power register is as stale as the energy register, so a stretch takes the extreme of its
+    two ends and of one more neighbour on each side. In a silence nothing is known: rated power
+    above, zero below.
+    """
+    samples, traits = fusion.samples, fusion.traits
+    following = samples[min(index + 1, len(samples) - 1)]
+    if following.requested_at_s - samples[index].requested_at_s > SILENCE_S:
+        return traits.rated_power_w if is_upper else 0.0
+    near_w = [s.power_w for s in samples[max(index - 1, 0) : index + 3]]
+    if index == 0 and fusion.previous is not None:
+        near_w.append(fusion.previous.power_w)
+    if is_upper:
+        return max(near_w) * (1 + traits.power_error_share)
+    return min(near_w) * (1 - traits.power_error_share)
