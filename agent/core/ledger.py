@@ -48,6 +48,7 @@ class Transaction:
 class Account:
     """A purchase with what was attributed to it so far.
 
+    ``opened_at_wh`` and ``closed_at_wh`` are the register at the window's two edges.
     ``start_error_wh`` is how much more than its split may have flowed since the window's start:
     the width of the fused estimate below the value at which the window was opened.
     """
@@ -55,6 +56,7 @@ class Account:
     transaction: Transaction
     allocated_wh: int = 0
     opened_at_wh: int | None = None
+    closed_at_wh: int | None = None
     start_error_wh: int = 0
 
     @property
@@ -212,7 +214,7 @@ def book(
         edge_wh = min(max(register_at(edge_ms), ledger.booked_wh), to_wh)
         ledger, entry = _book_segment(ledger, edge_wh, edge_ms, (*flags, "split"))
         entries.append(entry)
-        ledger = _mark_opened(ledger, edge_ms)
+        ledger = _mark_edge(ledger, edge_ms)
     ledger, entry = _book_segment(ledger, to_wh, to_ms, (*flags, "split") if edges else flags)
     entries.append(entry)
     check(ledger)
@@ -225,12 +227,17 @@ def _edges(ledger: Ledger, to_ms: int) -> list[int]:
     return sorted(edge for edge in edges if ledger.booked_at_ms < edge <= to_ms)
 
 
-def _mark_opened(ledger: Ledger, edge_ms: int) -> Ledger:
-    accounts = tuple(
-        replace(a, opened_at_wh=ledger.booked_wh) if a.transaction.start_ms == edge_ms else a
-        for a in ledger.accounts
-    )
-    return replace(ledger, accounts=accounts)
+def _mark_edge(ledger: Ledger, edge_ms: int) -> Ledger:
+    """Note the register at which windows opened and closed: the rollover needs no restart."""
+    accounts = []
+    for account in ledger.accounts:
+        marked = account
+        if account.transaction.start_ms == edge_ms:
+            marked = replace(marked, opened_at_wh=ledger.booked_wh)
+        if account.transaction.deadline_ms == edge_ms:
+            marked = replace(marked, closed_at_wh=ledger.booked_wh)
+        accounts.append(marked)
+    return replace(ledger, accounts=tuple(accounts))
 
 
 def _book_segment(

@@ -47,7 +47,8 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteState:
-    """All that is carried from tick to tick. ``edge_ms`` is the last window edge that was booked.
+    """All that is carried from tick to tick. ``edge_ms`` is the last window edge that was booked,
+    ``is_recovering`` holds until the first booking after a restart.
 
     ``is_armed`` turns true once meter, clock and ledger have been fresh together; before that
     nothing may rise.
@@ -65,6 +66,7 @@ class SiteState:
     settled_at_s: float = 0.0
     changed_at_s: float = float("-inf")
     edge_ms: int | None = None
+    is_recovering: bool = False
     decision: Decision | None = None
 
 
@@ -207,8 +209,9 @@ def _keep_books(state: SiteState, snapshot: Snapshot) -> tuple[SiteState, tuple[
             to_wh=last.register_wh,
             to_ms=at_ms,
             register_at=lambda edge_ms: round(_at(fusion, snapshot, edge_ms).middle_wh),
+            flags=("recovered",) if state.is_recovering else (),
         )
-        state = replace(state, edge_ms=max(edges, default=state.edge_ms))
+        state = replace(state, edge_ms=max(edges, default=state.edge_ms), is_recovering=False)
         ledger = books.forget(ledger, ended_before_ms=snapshot.now_ms - KEEP_ENDED_MS)
     state = replace(state, ledger=ledger)
     return _sharpen_start(state, snapshot), entries

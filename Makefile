@@ -1,0 +1,95 @@
+# Everything a person or a machine does with this checkout. Needs python3 (3.11 or later) and
+# python3-venv; all else is installed into .venv from the pinned, hashed requirements.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+DEMO_ARGS ?=
+PIP_COMPILE_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links --strip-extras --allow-unsafe --no-header
+
+# A stamp tells what the environment holds; it is older than a lock file that has changed since.
+RUN_STAMP := $(VENV)/kwota-run.stamp
+DEV_STAMP := $(VENV)/kwota-dev.stamp
+
+.PHONY: help
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) \
+		| awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+$(RUN_STAMP): pyproject.toml requirements/run.in requirements/build.txt requirements/run.txt \
+		requirements/demo.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "kwota needs Python 3.11 or later: name one with make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing what kwota runs with into $(VENV)" >&2
+	@for group in build run demo; do \
+		$(PIP_INSTALL) --require-hashes -r requirements/$$group.txt; \
+	done
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements/dev.txt
+	@echo "installing what checks kwota into $(VENV)" >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: venv
+venv: $(DEV_STAMP) ## make .venv with everything to develop and check
+
+.PHONY: demo
+demo: $(RUN_STAMP) ## simulated farm, broker, pool, agent and page; DEMO_ARGS="--miners 20"
+	@$(BIN)/kwota demo $(DEMO_ARGS)
+
+.PHONY: check
+check: packages $(DEV_STAMP) lint types layers test ## everything that CI checks
+
+.PHONY: packages
+packages:
+	@.ci/system-packages
+
+.PHONY: lint
+lint: $(DEV_STAMP) ## ruff: rules and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(DEV_STAMP) ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: layers
+layers: $(DEV_STAMP) ## directions of imports
+	@$(BIN)/lint-imports --no-logo
+
+# The system tests measure time, so they run alone on the machine, after the rest. pytest's last
+# summary is the last line of the whole check.
+.PHONY: test
+test: $(DEV_STAMP) ## pytest: fast part on two processes with coverage, then the system tests
+	@$(BIN)/python -m pytest -ra -n 2 -m "not system" --cov
+	@$(BIN)/python -m pytest -ra -m system
+
+.PHONY: fmt
+fmt: $(DEV_STAMP) ## format, and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+.PHONY: requirements
+requirements: $(DEV_STAMP) ## lock again; PIP_COMPILE_ARGS=--upgrade takes newer versions
+	@for group in build run demo dev; do \
+		$(LOCK) $(PIP_COMPILE_ARGS) --output-file=requirements/$$group.txt requirements/$$group.in; \
+	done
+
+.PHONY: clean
+clean: ## remove what checks and builds leave behind; keeps .venv
+	@rm -rf build artefacts *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+		.import_linter_cache .coverage .coverage.*
+	@find agent drivers simulator tests -name __pycache__ -type d -prune -exec rm -rf {} +

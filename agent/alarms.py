@@ -1,0 +1,144 @@
+"""What a person should know: code, severity, words and remedy; raised once and cleared once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from agent.core.decisions import Mode, Stage
+from agent.core.governor import Outcome
+from agent.records import NewRecord
+from agent.status.view import AlarmView
+from agent.testimony import alarm_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Something that is wrong now. ``code`` and ``source`` together say which alarm it is."""
+
+    code: str
+    severity: str
+    source: str
+    words: str
+    remedy: str
+
+
+def conditions(
+    outcome: Outcome, *, meter_id: str, journal_is_full: bool, over_lately_wh: int
+) -> Iterator[Condition]:
+    """What is wrong with the site at this tick. A machine throttled on purpose is not among it."""
+    picture, decision = outcome.picture, outcome.decision
+    if picture.meter_words:
+        yield Condition(
+            code="METER",
+            severity="critical",
+            source=meter_id,
+            words=picture.meter_words,
+            remedy="check the meter, its bus and its supply; the site is kept by its upper bound",
+        )
+    if not picture.snapshot.is_clock_trusted:
+        yield Condition(
+            code="CLOCK",
+            severity="warning",
+            source="agent",
+            words="the wall clock stepped; windows go by the monotonic clock meanwhile",
+            remedy="check the time service of this controller",
+        )
+    if journal_is_full:
+        yield Condition(
+            code="JOURNAL_FULL",
+            severity="critical",
+            source="agent",
+            words="the journal is full: readings are dropped and nothing may rise",
+            remedy="restore the connection to the pool or raise journal.max_bytes",
+        )
+    if decision.mode is Mode.SHEDDING:
+        yield Condition(
+            code="SHEDDING",
+            severity="warning",
+            source=decision.because.source,
+            words=decision.because.words,
+            remedy="nothing to do; look for what drew more than planned",
+        )
+    if decision.mode is Mode.NO_PURCHASE:
+        yield Condition(
+            code="NO_PURCHASE",
+            severity="warning",
+            source="policy",
+            words=decision.because.words,
+            remedy="import the purchases of this hour: kwota transactions import FILE",
+        )
+    if over_lately_wh > 0:
+        yield Condition(
+            code="OVER",
+            severity="critical",
+            source=meter_id,
+            words=f"{over_lately_wh} Wh were drawn beyond all open purchases lately",
+            remedy="see `kwota journal tail --kind ledger` for the interval and its reason",
+        )
+    yield from _miner_conditions(outcome)
+
+
+def _miner_conditions(outcome: Outcome) -> Iterator[Condition]:
+    for view in outcome.picture.snapshot.miners:
+        if view.fault is not None:
+            yield Condition(
+                code="MINER_UNREACHABLE",
+                severity="warning",
+                source=view.miner_id,
+                words=view.fault,
+                remedy="check its power, network and address; its draw is counted all the same",
+            )
+        elif view.pending is not None and view.pending.stage in (
+            Stage.REFUSED,
+            Stage.UNKNOWN,
+            Stage.INEFFECTIVE,
+        ):
+            yield Condition(
+                code="MINER_DISOBEYS",
+                severity="warning",
+                source=view.miner_id,
+                words=view.pending.detail,
+                remedy="it is told again and not counted on; restart it if it goes on",
+            )
+
+
+class AlarmBoard:
+    """The alarms that stand, with when they were first seen and how often they came."""
+
+    def __init__(self) -> None:
+        self._standing: dict[tuple[str, str], AlarmView] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+
+    @property
+    def alarms(self) -> list[AlarmView]:
+        """Critical ones first, then the oldest."""
+        return sorted(
+            self._standing.values(), key=lambda a: (a.severity != "critical", a.first_seen_ms)
+        )
+
+    def update(self, now: Mapping[tuple[str, str], Condition], now_ms: int) -> list[NewRecord]:
+        """Compare with what is wrong now; what was raised or cleared belongs into the journal."""
+        records = []
+        for key in [key for key in self._standing if key not in now]:
+            cleared = self._standing.pop(key)
+            records.append(
+                alarm_record(cleared.code, cleared.source, is_raised=False, words=cleared.words)
+            )
+        for key, condition in now.items():
+            standing = self._standing.get(key)
+            if standing is None:
+                self._counts[key] = self._counts.get(key, 0) + 1
+                records.append(
+                    alarm_record(
+                        condition.code, condition.source, is_raised=True, words=condition.words
+                    )
+                )
+            self._standing[key] = AlarmView(
+                code=condition.code,
+                severity=condition.severity,
+                source=condition.source,
+                words=condition.words,
+                remedy=condition.remedy,
+                first_seen_ms=now_ms if standing is None else standing.first_seen_ms,
+                count=self._counts[key],
+            )
+        return records

@@ -1,0 +1,269 @@
+"""The daemon: opens everything on one exit stack, starts one task group, and nothing else."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+
+from agent.actuator import Actuator
+from agent.assembly import (
+    Base,
+    first_record,
+    meter_posts,
+    miner_posts,
+    open_keeper,
+    open_publisher,
+    purchase_reader,
+)
+from agent.broker import MqttFileError
+from agent.control import Control, ControlError, open_control
+from agent.core.cards import CARDS
+from agent.journal import open_journal
+from agent.keeper import Keeper
+from agent.keys import KeyFileError, LogKey, load_log_key
+from agent.policy import load_policy
+from agent.poller import Poller
+from agent.posts import MeterPost, MinerPost
+from agent.publisher import Publisher
+from agent.purchases import PurchasesError, read_file
+from agent.recorder import Recorder
+from agent.records import JournalError
+from agent.sdnotify import SdNotifier, SdNotifyError, watchdog_interval_s
+from agent.settings import Settings
+from agent.settings_faults import SettingsError
+from agent.siteclock import SiteClock
+from agent.status.server import StatusError, add_read_routes, open_status_server
+from agent.store import JournalSettings
+from agent.testimony import actuation_record
+
+CLOSE_DEVICE_S = 2.0
+EXIT_OK, EXIT_FAILED = 0, 1
+
+_log = logging.getLogger(__name__)
+
+_CLEAR_ERRORS = (
+    ControlError,
+    JournalError,
+    KeyFileError,
+    MqttFileError,
+    PurchasesError,
+    SdNotifyError,
+    SettingsError,
+    StatusError,
+    ValueError,
+)
+
+
+class _ShutdownError(Exception):
+    """Raised inside the task group to end it in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What was opened and runs."""
+
+    base: Base
+    poller: Poller
+    actuator: Actuator
+    publisher: Publisher | None
+    keeper: Keeper
+    notifier: SdNotifier
+
+
+def run(settings: Settings) -> int:
+    """Run the daemon until SIGTERM or SIGINT. Returns the exit code; says why if it is not 0."""
+    code = EXIT_OK
+    try:
+        asyncio.run(_main(settings))
+    except* _CLEAR_ERRORS as errors:
+        for error in _leaves(errors):
+            sys.stderr.write(f"kwota: {error}\n")
+        code = EXIT_FAILED
+    return code
+
+
+def _leaves(errors: BaseExceptionGroup[Exception]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in errors.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+async def _main(settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        parts = await _open(stack, settings)
+        try:
+            async with asyncio.TaskGroup() as group:
+                _start(group, parts)
+                await _take_first_purchases(parts)
+                parts.notifier.ready()
+                _log.info("event=ready miners=%d", len(parts.poller.miners))
+        except* _ShutdownError:
+            _log.info("event=stopping")
+        parts.notifier.stopping()
+        parts.keeper.finish()
+        await parts.base.recorder.flush()
+
+
+def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
+    """Every long-running part, as one task each."""
+    group.create_task(_until_signalled(), name="signals")
+    group.create_task(parts.base.journal.run(), name="journal")
+    group.create_task(parts.base.recorder.run(), name="recorder")
+    for meter in parts.poller.meters:
+        group.create_task(parts.poller.poll_meter(meter), name=f"meter {meter.meter_id}")
+    miners = parts.poller.miners
+    for place, miner in enumerate(miners):
+        spread_s = parts.poller.miner_period_s * place / len(miners)
+        poll = parts.poller.poll_miner(miner, first_after_s=min(spread_s, 2.0 * place / 100))
+        group.create_task(poll, name=f"poll {miner.miner_id}")
+        group.create_task(parts.actuator.drive(miner), name=f"drive {miner.miner_id}")
+    if parts.publisher is not None:
+        group.create_task(parts.publisher.run(), name="publisher")
+        group.create_task(_show_live(parts), name="live")
+    group.create_task(parts.keeper.run(), name="tick")
+    group.create_task(_feed_watchdog(parts), name="watchdog")
+
+
+async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
+    """Open everything that can fail to open. Raises one of the errors with a clear sentence."""
+    base, key = await _open_base(stack, settings)
+    meters, miners = meter_posts(settings), miner_posts(settings)
+    stack.push_async_callback(_close_devices, (*meters, *miners))
+    poller = Poller(
+        clock=base.clock,
+        meters=meters,
+        miners=miners,
+        miner_period_s=settings.governor.miner_poll_s,
+    )
+    actuator = Actuator(
+        clock=base.clock,
+        posts={post.miner_id: post for post in miners},
+        cards=CARDS,
+        tell=lambda actuation: base.recorder.keep([actuation_record(actuation)]),
+    )
+    publisher = open_publisher(base, key)
+    base.recorder.keep([first_record(base)])
+    keeper = await open_keeper(base, poller, actuator, publisher)
+    await _open_doors(stack, base, keeper)
+    notifier = SdNotifier()
+    stack.callback(notifier.close)
+    return _Parts(
+        base=base,
+        poller=poller,
+        actuator=actuator,
+        publisher=publisher,
+        keeper=keeper,
+        notifier=notifier,
+    )
+
+
+async def _open_base(stack: AsyncExitStack, settings: Settings) -> tuple[Base, LogKey]:
+    """Clock, policy, key and journal: without them there is no daemon."""
+    clock = SiteClock()
+    policy = load_policy(settings.policy.file)
+    site = settings.site
+    origin = f"{settings.journal.origin_domain}/edge/{site.farm}-{site.agent}/1"
+    key = load_log_key(settings.journal.key_file, origin)
+    version = package_version("kwota")
+    journal_settings = JournalSettings(
+        path=settings.journal.path, max_bytes=settings.journal.max_bytes, version=version
+    )
+    journal = await stack.enter_async_context(open_journal(journal_settings, key, clock))
+    base = Base(
+        settings=settings,
+        policy=policy,
+        version=version,
+        origin=origin,
+        clock=clock,
+        journal=journal,
+        recorder=Recorder(journal),
+    )
+    return base, key
+
+
+async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None:
+    """The page on its loopback address, and the operator's unix socket."""
+    status = base.settings.status
+    await stack.enter_async_context(
+        open_status_server(keeper, status.listen.host, status.listen.port)
+    )
+    control = Control(
+        target=keeper, reader=purchase_reader(base.settings), now_ms=base.clock.now_ms
+    )
+    door = open_control(status.socket, control, lambda app: add_read_routes(app, keeper))
+    await stack.enter_async_context(door)
+
+
+async def _close_devices(posts: Sequence[MeterPost | MinerPost]) -> None:
+    for post in posts:
+        try:
+            async with asyncio.timeout(CLOSE_DEVICE_S):
+                await post.device.close()
+        except TimeoutError:
+            _log.warning("device=%s event=close_timeout", post.address)
+
+
+async def _take_first_purchases(parts: _Parts) -> None:
+    """The purchases file of the configuration; what was imported before changes nothing."""
+    settings = parts.base.settings
+    if settings.purchases is None:
+        return
+    batch = await asyncio.to_thread(
+        read_file,
+        settings.purchases.import_file,
+        purchase_reader(settings),
+        received_at_ms=parts.base.clock.now_ms(),
+    )
+    for refusal in batch.refusals:
+        _log.warning("purchase=%s event=refused reason=%r", refusal.transaction_id, refusal.reason)
+    for admission in await parts.keeper.add_transactions(batch.candidates):
+        _log.info(
+            "purchase=%s event=%s reason=%r",
+            admission.transaction_id,
+            admission.result,
+            admission.reason,
+        )
+
+
+async def _show_live(parts: _Parts) -> None:
+    """Hand the newest status document to the publisher once a second."""
+    assert parts.publisher is not None
+    while True:
+        view = parts.keeper.view()
+        if view is not None:
+            parts.publisher.set_live(view.status.model_dump_json().encode())
+        await asyncio.sleep(1.0)
+
+
+async def _feed_watchdog(parts: _Parts) -> None:
+    """Only a loop that ticks feeds the watchdog."""
+    interval_s = watchdog_interval_s()
+    while True:
+        if parts.keeper.is_healthy():
+            parts.notifier.watchdog()
+        await asyncio.sleep(interval_s or 3600.0)
+
+
+async def _until_signalled() -> None:
+    """Wait for SIGTERM or SIGINT, then end the task group in order."""
+    loop = asyncio.get_running_loop()
+    async with _signals(loop) as signalled:
+        await signalled.wait()
+    raise _ShutdownError
+
+
+@asynccontextmanager
+async def _signals(loop: asyncio.AbstractEventLoop) -> AsyncIterator[asyncio.Event]:
+    signalled = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    try:
+        yield signalled
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,250 @@
+"""How a configuration becomes the daemon's parts: posts, parameters, publisher, keeper."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from agent.actuator import Actuator
+from agent.alarms import Condition
+from agent.broker import Credentials, parse_broker
+from agent.core.cards import CARDS
+from agent.core.limits import Limit
+from agent.core.meterfusion import MeterTraits
+from agent.core.site import Parameters, SiteState
+from agent.journal import Journal
+from agent.keeper import Keeper
+from agent.keys import LogKey, load_vkey
+from agent.policy import Policy
+from agent.poller import Poller
+from agent.posts import MeterPost, MinerPost
+from agent.publisher import Publisher, PublisherSettings
+from agent.purchases import PurchaseReader
+from agent.recorder import Recorder
+from agent.records import NewRecord
+from agent.recovery import recover, seeded
+from agent.settings import DEFAULT_PROFILE_DIRS, Settings
+from agent.siteclock import SiteClock
+from agent.status.portrait import Frame
+from agent.status.view import DeliveryView
+from agent.testimony import config_record
+from drivers.meters.registry import open_meter
+from drivers.miners.registry import FAMILIES, open_miner
+
+POWER_ERROR_SHARE = 0.01
+COMMAND_LATENCY_S = 1.5
+STEP_HEADROOM = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What everything else is built on. ``version`` is the program's."""
+
+    settings: Settings
+    policy: Policy
+    version: str
+    origin: str
+    clock: SiteClock
+    journal: Journal
+    recorder: Recorder
+
+
+def meter_posts(settings: Settings) -> list[MeterPost]:
+    posts = []
+    directories = settings.drivers.meter_profile_dirs
+    if directories == DEFAULT_PROFILE_DIRS:
+        directories = tuple(path for path in directories if path.is_dir())
+    for meter in settings.meters:
+        device = open_meter(
+            meter.uri,
+            meter_id=meter.id,
+            serial=meter.serial,
+            rated_power_w=settings.site.rated_power_w,
+            profile_dirs=directories,
+        )
+        profile = device.profile
+        traits = MeterTraits(
+            refresh_s=profile.refresh_s,
+            # The step of a float register grows with its value: take it well beyond today's.
+            step_wh=profile.energy_step_wh(STEP_HEADROOM * 10**7),
+            power_error_share=POWER_ERROR_SHARE,
+            rated_power_w=settings.site.rated_power_w,
+            modulus_wh=profile.modulus_wh,
+        )
+        posts.append(
+            MeterPost(
+                meter_id=meter.id,
+                address=meter.uri,
+                profile=meter.profile,
+                poll_s=meter.poll_s,
+                device=device,
+                traits=traits,
+            )
+        )
+    return posts
+
+
+def miner_posts(settings: Settings) -> list[MinerPost]:
+    return [
+        MinerPost(
+            miner_id=miner.id,
+            address=miner.uri,
+            family=miner.uri.partition("://")[0],
+            device=open_miner(miner.uri, miner_id=miner.id, mac=miner.mac),
+        )
+        for miner in settings.miners
+    ]
+
+
+def open_publisher(base: Base, key: LogKey) -> Publisher | None:
+    """Delivery to the pool; None where no broker is configured. Raises KeyFileError."""
+    settings, mqtt = base.settings, base.settings.mqtt
+    if mqtt is None:
+        return None
+    publisher_settings = PublisherSettings(
+        farm=settings.site.farm,
+        agent=settings.site.agent,
+        brokers=tuple(parse_broker(broker.url) for broker in mqtt.brokers),
+        version=mqtt.version,
+        credentials=Credentials(
+            ca_file=mqtt.ca_file,
+            cert_file=mqtt.cert_file,
+            key_file=mqtt.tls_key_file,
+            username=mqtt.user,
+            password_file=mqtt.password_file,
+        ),
+    )
+    return Publisher(
+        journal=base.journal,
+        clock=base.clock,
+        settings=publisher_settings,
+        origin=key.origin,
+        pool=load_vkey(mqtt.pool_vkey_file),
+    )
+
+
+async def open_keeper(
+    base: Base, poller: Poller, actuator: Actuator, publisher: Publisher | None
+) -> Keeper:
+    """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
+    settings, clock, journal = base.settings, base.clock, base.journal
+    site_meter = poller.meters[0]
+    recovered = await recover(
+        journal, meter_point=settings.site.meter_point, meter_id=site_meter.meter_id
+    )
+    clock.require_after(recovered.last_at_ms)
+    fusion = seeded(site_meter.traits, recovered.ledger, now_s=clock.now_s(), now_ms=clock.now_ms())
+    state = SiteState(
+        fusion=fusion,
+        ledger=recovered.ledger,
+        is_recovering=recovered.ledger.booked_wh is not None,
+    )
+    return Keeper(
+        clock=clock,
+        parameters=parameters_of(settings, site_meter.meter_id),
+        state=state,
+        frame=_frame(settings, base.version, clock.now_ms()),
+        recorder=base.recorder,
+        journal=journal,
+        snapshot=poller.snapshot,
+        submit=actuator.submit,
+        meters=lambda: {post.meter_id: post.identity for post in poller.meters},
+        delivery=lambda: _delivery(base, publisher),
+        faults=lambda: _delivery_conditions(publisher),
+        cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),
+        purchase_index=recovered.purchase_index,
+        closed=recovered.closed,
+    )
+
+
+def parameters_of(settings: Settings, meter_id: str) -> Parameters:
+    """The core's parameters, from the configuration."""
+    governor, rated_w = settings.governor, settings.site.rated_power_w
+    connection = Limit(
+        kind="connection",
+        source="site.rated_power_w",
+        power_w=rated_w,
+        safe_w=rated_w,
+        expires_ms=None,
+        words=f"the connection is rated for {rated_w / 1000:.0f} kW",
+    )
+    floor_w = governor.on_missing_floor_w if governor.on_missing == "floor_kw" else None
+    meter = next(meter for meter in settings.meters if meter.id == meter_id)
+    return Parameters(
+        meter_id=meter_id,
+        tick_s=governor.tick_s,
+        rated_power_w=rated_w,
+        base_load_max_w=governor.base_load_max_w,
+        reserve_share=governor.reserve_share,
+        meter_error_share=meter.error_share,
+        power_error_share=POWER_ERROR_SHARE,
+        power_margin_share=governor.power_margin_share,
+        meter_stale_s=governor.meter_stale_s,
+        blind_floor_after_s=governor.blind_floor_after_s,
+        rise_interval_s=governor.rise_interval_s,
+        command_latency_s=COMMAND_LATENCY_S,
+        missing_floor_w=floor_w or 0.0,
+        cards={family: CARDS[family] for family in FAMILIES},
+        limits=(connection,),
+    )
+
+
+def _frame(settings: Settings, version: str, now_ms: int) -> Frame:
+    site = settings.site
+    addresses = {meter.id: meter.uri for meter in settings.meters}
+    return Frame(
+        farm=site.farm,
+        agent=site.agent,
+        version=version,
+        zone=site.zone,
+        started_at_ms=now_ms,
+        meter_id=settings.meters[0].id,
+        meter_profiles={meter.id: meter.profile for meter in settings.meters},
+        addresses=addresses | {miner.id: miner.uri for miner in settings.miners},
+    )
+
+
+def _cap_wh(policy: Policy, at_ms: int, zone: str) -> int:
+    """The cap for one transaction by the policy valid on the day its window starts."""
+    day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
+    return policy.at(day).transaction_cap.energy_wh
+
+
+def first_record(base: Base) -> NewRecord:
+    """By which configuration and policy the agent goes from here on."""
+    digest = hashlib.sha256(base.settings.path.read_bytes()).hexdigest()
+    policy_from = base.policy.at(datetime.now(UTC).date()).valid_from.isoformat()
+    return config_record(digest=digest, policy_from=policy_from, version=base.version)
+
+
+def _delivery(base: Base, publisher: Publisher | None) -> DeliveryView:
+    delivery = None if publisher is None else publisher.delivery
+    return DeliveryView(
+        origin=base.origin,
+        journal_size=base.journal.size,
+        cosigned_size=base.journal.cosigned_size,
+        unsent=base.journal.size - base.journal.cosigned_size,
+        last_receipt_ms=None if delivery is None else delivery.last_receipt_ms,
+        broker="off" if delivery is None else delivery.broker,
+        words="No broker is configured." if delivery is None else delivery.words,
+    )
+
+
+def _delivery_conditions(publisher: Publisher | None) -> list[Condition]:
+    if publisher is None:
+        return []
+    return [
+        Condition(
+            code=fault.code,
+            severity=fault.severity,
+            source="delivery",
+            words=fault.words,
+            remedy=fault.remedy,
+        )
+        for fault in publisher.delivery.faults
+    ]
+
+
+def purchase_reader(settings: Settings) -> PurchaseReader:
+    """Reads purchases with this site's meter point and zone where they name none."""
+    return PurchaseReader(meter_point=settings.site.meter_point, zone=ZoneInfo(settings.site.zone))

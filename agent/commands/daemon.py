@@ -1,0 +1,107 @@
+"""Verbs that start something: run, demo; and the one that looks before: check-config."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.commands.console import Code, CommandError, JsonOption, print_json, say
+from agent.policy import load_policy
+from agent.settings import Settings, load_settings, missing_files
+from agent.settings_faults import Fault, SettingsError
+
+
+class LogLevel(StrEnum):
+    """What is logged: an error wakes someone, a warning is read tomorrow."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    DEBUG = "debug"
+
+
+def run(
+    *,
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The site's file.")],
+    log_level: Annotated[LogLevel, typer.Option(help="Logs go to stderr.")] = LogLevel.INFO,
+) -> None:
+    """Run the daemon until it is told to stop.
+
+    Exit 0: stopped in order; 1: it could not go on, the log says why; 2: the file has faults.
+    """
+    settings, faults = _examined(config)
+    if settings is None or faults:
+        raise CommandError("\n".join(map(str, faults)), Code.WRONG_INPUT)
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
+    from agent.app import run as run_daemon  # noqa: PLC0415 the other verbs start without its load
+
+    raise typer.Exit(run_daemon(settings))
+
+
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The site's file.")],
+    *,
+    is_json: JsonOption = False,
+) -> None:
+    """Say everything that is wrong with a configuration, at once.
+
+    Looks at the file, at the policy it names, and whether the other files it names are there.
+
+    Exit 0: nothing; 2: the faults are listed.
+    """
+    settings, faults = _examined(file)
+    if is_json:
+        names = ("file", "key", "reason", "remedy")
+        print_json({"faults": [{name: getattr(fault, name) for name in names} for fault in faults]})
+    else:
+        for fault in faults:
+            say(str(fault))
+    if settings is None or faults:
+        count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
+        raise CommandError(f"{count} in {file}", Code.WRONG_INPUT)
+    say(f"{file} is in order: {len(settings.meters)} meters, {len(settings.miners)} miners")
+
+
+def demo(
+    *,
+    miners: Annotated[int, typer.Option(min=1, max=1000, help="How many machines.")] = 60,
+    window_s: Annotated[int, typer.Option(min=10, max=86_400, help="Length of a purchase.")] = 120,
+    windows: Annotated[int, typer.Option(min=1, max=1000, help="How many purchases.")] = 3,
+    is_ending: Annotated[
+        bool, typer.Option("--exit", help="End after the last purchase with a verdict.")
+    ] = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Run a whole simulated farm here.
+
+    Farm, broker, pool and agent run on loopback, without root and without a network.
+
+    Exit 0: ended in order; 1: a promise was broken; 3: something could not be started.
+    """
+    from agent.demo.run import run_demo  # noqa: PLC0415 the other verbs start without its load
+
+    code = run_demo(
+        miners=miners, window_s=window_s, windows=windows, is_ending=is_ending, is_json=is_json
+    )
+    raise typer.Exit(code)
+
+
+def _examined(path: Path) -> tuple[Settings | None, list[Fault]]:
+    """The settings if they can be used at all, and every fault of them and of what they name."""
+    try:
+        settings = load_settings(path)
+    except SettingsError as error:
+        return None, list(error.faults)
+    faults = list(missing_files(settings))
+    if settings.policy.file.is_file():
+        try:
+            load_policy(settings.policy.file).at(datetime.now(UTC).date())
+        except SettingsError as error:
+            faults += error.faults
+    return settings, faults

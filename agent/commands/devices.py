@@ -1,0 +1,93 @@
+"""The verb that talks to one device without a daemon: poll. It reads and never writes."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.commands.console import (
+    Code,
+    CommandError,
+    JsonOption,
+    print_json,
+    show,
+    table_of,
+)
+from agent.settings import DEFAULT_PROFILE_DIRS
+from drivers.device import ReadsMeter, ReadsMiner
+from drivers.errors import DriverError, RefusedError
+from drivers.meters.registry import SCHEMES, open_meter
+from drivers.miners.registry import FAMILIES, open_miner
+
+POLL_S = 30.0
+CLOSE_S = 5.0
+
+
+def poll(
+    uri: Annotated[
+        str,
+        typer.Argument(
+            metavar="URI", help="luxos://10.1.1.11 or modbus://10.1.0.10/1?profile=sdm630"
+        ),
+    ],
+    *,
+    profile_dir: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Where meter profiles are, before the built-in ones."),
+    ] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """Ask one device who it is and read it once.
+
+    Exit 0: read; 2: not a device's URI; 3: no answer, or none that makes sense; 4: it refused.
+    """
+    given = profile_dir if profile_dir is not None else DEFAULT_PROFILE_DIRS
+    directories = [path for path in given if path.is_dir()]
+    device = _opened(uri, directories)
+    try:
+        answer = asyncio.run(_polled(device))
+    except RefusedError as error:
+        raise CommandError(f"{uri}: {error}", Code.REFUSED) from error
+    except DriverError as error:
+        raise CommandError(f"{uri}: {error}", Code.UNREACHABLE) from error
+    except TimeoutError as error:
+        sentence = f"{uri}: no complete answer in {POLL_S:.0f} s; is the device busy?"
+        raise CommandError(sentence, Code.UNREACHABLE) from error
+    if is_json:
+        print_json(answer)
+        return
+    for part, fields in answer.items():
+        rows = [[name, value] for name, value in fields.items() if name != "boards"]
+        show(table_of([part, ""], rows))
+        boards = fields.get("boards", ())
+        if boards:
+            show(table_of(list(boards[0]), [list(board.values()) for board in boards]))
+
+
+def _opened(uri: str, profile_dirs: Sequence[Path]) -> ReadsMiner | ReadsMeter:
+    scheme = uri.partition("://")[0]
+    try:
+        if scheme in SCHEMES:
+            return open_meter(
+                uri, meter_id="poll", serial=None, rated_power_w=None, profile_dirs=profile_dirs
+            )
+        if scheme in FAMILIES:
+            return open_miner(uri, miner_id="poll", mac=None)
+    except ValueError as error:
+        raise CommandError(str(error), Code.WRONG_INPUT) from error
+    known = ", ".join(f"{name}://" for name in (*FAMILIES, *SCHEMES))
+    raise CommandError(f"{uri} is not a device's URI; start it with {known}", Code.WRONG_INPUT)
+
+
+async def _polled(device: ReadsMiner | ReadsMeter) -> dict[str, dict[str, Any]]:
+    try:
+        async with asyncio.timeout(POLL_S):
+            identity = await device.identify()
+            reading = await device.read()
+    finally:
+        async with asyncio.timeout(CLOSE_S):
+            await device.close()
+    return {"identity": asdict(identity), "reading": asdict(reading)}

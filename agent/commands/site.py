@@ -1,0 +1,180 @@
+"""Verbs that ask the running daemon how the site is: status, why, miners, meters."""
+
+from typing import Annotated
+
+import orjson
+import typer
+from pydantic import TypeAdapter
+from rich.table import Table
+
+from agent.commands.console import (
+    ConfigOption,
+    JsonOption,
+    SocketOption,
+    asked,
+    plain,
+    print_raw,
+    refused,
+    show,
+    socket_of,
+    table_of,
+    understood,
+)
+from agent.commands.words import kw, kwh, local_time, scaled, whole
+from agent.control_client import NoDaemonError, RefusedError, ask_why
+from agent.status.view import MeterRow, MinerRow, StatusView
+
+
+def status(
+    *,
+    is_json: JsonOption = False,
+    config: ConfigOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """Show how the site is.
+
+    Mode and why, power, energy left, machines, delivery to the pool, alarms.
+
+    Exit 0: answered; 3: no daemon answers, or it has not finished its first tick.
+    """
+    document = asked(socket_of(socket, config), "/api/v1/status")
+    if is_json:
+        print_raw(document)
+        return
+    view = understood(TypeAdapter(StatusView), document)
+    show(_overview(view), *_alarms(view))
+
+
+def why(
+    miner: Annotated[str, typer.Argument(metavar="MINER", help="A miner's id.")],
+    *,
+    is_json: JsonOption = False,
+    config: ConfigOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """Say why a machine runs as it does.
+
+    Exit 0: answered; 1: there is no such machine; 3: no daemon answers.
+    """
+    try:
+        document = ask_why(socket_of(socket, config), miner)
+    except (NoDaemonError, RefusedError) as error:
+        raise refused(error) from error
+    if is_json:
+        print_raw(document)
+        return
+    answer = orjson.loads(document)
+    show(plain(answer["words"]))
+    because = answer.get("because")
+    if because:
+        rows = [["limit", because["limit"]], ["source", because["source"]]]
+        rows += [[name, number] for name, number in because["numbers"].items()]
+        show(table_of(["because", ""], rows))
+
+
+def miners(
+    *,
+    is_json: JsonOption = False,
+    config: ConfigOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """List the machines: state, watts, boards, hashrate and why.
+
+    Exit 0: answered; 3: no daemon answers, or it has not finished its first tick.
+    """
+    document = asked(socket_of(socket, config), "/api/v1/miners")
+    if is_json:
+        print_raw(document)
+        return
+    rows = understood(TypeAdapter(list[MinerRow]), document)
+    headings = ["miner", "address", "model", "state", "power W", "boards", "rate TH/s", "why"]
+    cells = [
+        [
+            row.miner_id,
+            row.address,
+            row.model,
+            row.activity,
+            whole(row.power_w),
+            f"{plain(row.boards_on)}/{plain(row.board_count)}",
+            scaled(row.hashrate_hs, 1e12),
+            row.fault or row.why,
+        ]
+        for row in rows
+    ]
+    show(table_of(headings, cells))
+
+
+def meters(
+    *,
+    is_json: JsonOption = False,
+    config: ConfigOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """List the meters: power, register, quality and age.
+
+    Exit 0: answered; 3: no daemon answers, or it has not finished its first tick.
+    """
+    document = asked(socket_of(socket, config), "/api/v1/meters")
+    if is_json:
+        print_raw(document)
+        return
+    rows = understood(TypeAdapter(list[MeterRow]), document)
+    headings = [
+        "meter", "address", "profile", "serial", "power kW", "register kWh", "state", "age s",
+        "fault",
+    ]  # fmt: skip
+    cells = [
+        [
+            row.meter_id,
+            row.address,
+            row.profile,
+            row.serial,
+            scaled(row.power_w, 1e3),
+            kwh(row.energy_import_wh),
+            row.quality,
+            scaled(row.age_s, 1),
+            row.fault,
+        ]
+        for row in rows
+    ]
+    show(table_of(headings, cells))
+
+
+def _overview(view: StatusView) -> Table:
+    rows: list[tuple[str, str]] = [
+        ("site", f"{view.farm} / {view.agent}, at {local_time(view.at_ms, view.zone)}"),
+        ("mode", f"{view.mode}: {view.because.words}"),
+        ("power", f"{kw(view.power_w)} of {kw(view.power_cap_w)} allowed"),
+    ]
+    window = view.window
+    if window is None:
+        rows.append(("energy", "no purchase is open"))
+    else:
+        bought = f"{kwh(window.left_wh)} of {kwh(window.purchased_wh)} kWh left"
+        until = f"{window.time_left_s:.0f} s until {local_time(window.end_ms, view.zone)}"
+        rows.append(("energy", f"{bought}, {until}"))
+    states = (
+        f"{view.miners_hashing} hashing, {view.miners_throttled} throttled, "
+        f"{view.miners_sleeping} sleeping, {view.miners_faulty} faulty"
+    )
+    rows += [
+        ("over", f"{kwh(view.over_wh)} kWh beyond purchases"),
+        ("miners", f"{view.miners_total}: {states}"),
+        ("hashrate", f"{view.hashrate_hs / 1e12:.1f} TH/s"),
+        ("delivery", f"{view.delivery.words} ({view.delivery.unsent} records unsent)"),
+        ("clock", "trusted" if view.is_clock_trusted else "not trusted"),
+    ]
+    grid = Table.grid(padding=(0, 2))
+    for name, text in rows:
+        grid.add_row(f"[bold]{name}[/bold]", plain(text))
+    return grid
+
+
+def _alarms(view: StatusView) -> list[Table]:
+    if not view.alarms:
+        return []
+    rows = [
+        [alarm.severity, alarm.code, alarm.source, alarm.words, alarm.remedy]
+        for alarm in view.alarms
+    ]
+    return [table_of(["alarm", "code", "source", "what", "what to do"], rows)]

@@ -1,0 +1,268 @@
+"""The daemon's own door: a unix socket through which its operator asks and tells.
+
+Who may open the socket is the file system's business (0660, owner and group of the daemon). What
+is said is judged item by item; nothing here decides anything, the daemon's target does. The read
+API of the status page is mounted beside it, so that the command line needs no other way in.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import re
+import socket
+import stat
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+from aiohttp import web
+
+from agent.control_client import TAIL_MAX
+from agent.core.decisions import Because
+from agent.core.ledger import Admission, Transaction
+from agent.purchases import TEXT_BYTES_MAX, Batch, PurchaseFormat, PurchaseReader, PurchasesError
+
+_log = logging.getLogger(__name__)
+
+READ_S = 10.0
+ANSWER_S = 30.0
+KEEPALIVE_S = 15.0
+SHUTDOWN_S = 2.0
+PROBE_S = 1.0
+BACKLOG = 16
+SOCKET_UMASK = 0o117  # what bind() makes is 0660
+
+_KIND = re.compile(r"[a-z]{1,16}")
+_FORMATS = {
+    "application/json": PurchaseFormat.JSON,
+    "application/toml": PurchaseFormat.TOML,
+    "text/csv": PurchaseFormat.CSV,
+}
+
+
+class ControlError(Exception):
+    """The socket cannot be opened. The message is one sentence with the way out."""
+
+
+class NotNowError(Exception):
+    """What a target raises when it cannot do as asked now: one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Why a machine runs as it does: a sentence, and the decision's reason where one ruled."""
+
+    miner_id: str
+    words: str
+    because: Because | None
+
+
+class ControlTarget(Protocol):
+    """What the daemon does with what comes in. Each raises only NotNowError."""
+
+    async def add_transactions(self, candidates: Sequence[Transaction]) -> Sequence[Admission]:
+        """One admission for each candidate, in their order, after they are durably recorded."""
+
+    def why(self, miner_id: str) -> Why | None:
+        """Why that machine runs as it does; None where there is no such machine."""
+
+    async def journal_tail(self, count: int, kind: str | None) -> Sequence[bytes]:
+        """The newest records, oldest of them first, as the exact lines of the journal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What the routes need: the target, how purchases are read, and the site's clock."""
+
+    target: ControlTarget
+    reader: PurchaseReader
+    now_ms: Callable[[], int]
+
+
+@contextlib.asynccontextmanager
+async def open_control(
+    path: Path, control: Control, add_read_routes: Callable[[web.Application], None]
+) -> AsyncIterator[None]:
+    """Serve the control routes on a unix socket until the block is left. Raises ControlError."""
+    app = web.Application(client_max_size=TEXT_BYTES_MAX + 1024)
+    add_control_routes(app, control)
+    add_read_routes(app)
+    with _listening(path) as listener:
+        runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            _log.info("event=control_open socket=%s", path)
+            yield
+        finally:
+            await runner.cleanup()
+
+
+def add_control_routes(app: web.Application, control: Control) -> None:
+    """Mount ``/control/v1/…`` on an app whose caller has decided who may reach it."""
+
+    async def transactions(request: web.Request) -> web.Response:
+        return await _transactions(request, control)
+
+    async def why(request: web.Request) -> web.Response:
+        return _why(request.match_info["miner"], control.target)
+
+    async def journal(request: web.Request) -> web.Response:
+        return await _journal(request, control.target)
+
+    app.router.add_post("/control/v1/transactions", transactions)
+    app.router.add_get("/control/v1/why/{miner}", why)
+    app.router.add_get("/control/v1/journal", journal)
+
+
+async def _transactions(request: web.Request, control: Control) -> web.Response:
+    written_as = _FORMATS.get(request.content_type)
+    if written_as is None:
+        known = ", ".join(_FORMATS)
+        return _error(415, f"purchases cannot be read as {request.content_type}; send {known}")
+    try:
+        async with asyncio.timeout(READ_S):
+            content = await request.read()
+    except TimeoutError:
+        return _error(408, "the purchases did not arrive in time; send them again")
+    try:
+        batch = control.reader.read(content, written_as, received_at_ms=control.now_ms())
+    except PurchasesError as error:
+        return _error(400, str(error))
+    admissions: Sequence[Admission] = ()
+    if batch.candidates:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                admissions = await control.target.add_transactions(batch.candidates)
+        except TimeoutError:
+            return _error(503, "the daemon did not answer in time; send the same again")
+        except NotNowError as error:
+            return _error(503, str(error))
+    results = _results(batch, admissions)
+    _log.info("event=transactions_received uid=%s items=%d", _peer_uid(request), len(results))
+    return web.Response(body=orjson.dumps({"results": results}), content_type="application/json")
+
+
+def _results(batch: Batch, admissions: Sequence[Admission]) -> list[dict[str, Any]]:
+    """One row per item, in the order in which they were handed in."""
+    refused = {refusal.item: refusal for refusal in batch.refusals}
+    admitted = iter(admissions)
+    rows = []
+    for item in range(1, len(batch.candidates) + len(refused) + 1):
+        refusal = refused.get(item)
+        if refusal is not None:
+            row = (refusal.transaction_id, "refused", refusal.reason)
+        else:
+            admission = next(admitted)
+            row = (admission.transaction_id, admission.result, admission.reason)
+        names = ("transaction_id", "result", "reason")
+        rows.append({"item": item, **dict(zip(names, row, strict=True))})
+    return rows
+
+
+def _why(miner_id: str, target: ControlTarget) -> web.Response:
+    answer = target.why(miner_id)
+    if answer is None:
+        return _error(404, f"there is no miner {miner_id[:64]!r}; `kwota miners` lists them")
+    return web.Response(body=orjson.dumps(answer), content_type="application/json")
+
+
+async def _journal(request: web.Request, target: ControlTarget) -> web.Response:
+    tail = request.query.get("tail", "20")
+    kind = request.query.get("kind")
+    is_count = tail.isascii() and tail.isdigit() and len(tail) <= 6
+    if not is_count or not 1 <= int(tail) <= TAIL_MAX:
+        return _error(400, f"tail is not a number from 1 to {TAIL_MAX}; correct it")
+    if kind is not None and _KIND.fullmatch(kind) is None:
+        return _error(400, "kind is not a kind of record; `meter` and `decision` are such")
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            records = await target.journal_tail(int(tail), kind)
+    except TimeoutError:
+        return _error(503, "the journal did not answer in time; try again")
+    except NotNowError as error:
+        return _error(503, str(error))
+    body = b"".join(record + b"\n" for record in records)
+    return web.Response(body=body, content_type="application/x-ndjson")
+
+
+def _error(status: int, sentence: str) -> web.Response:
+    body = orjson.dumps({"error": sentence})
+    return web.Response(status=status, body=body, content_type="application/json")
+
+
+def _peer_uid(request: web.Request) -> int | None:
+    """Who is at the other end, as the kernel says; None where the transport hides its socket."""
+    peer = request.get_extra_info("socket")
+    if peer is None:
+        return None
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+@contextlib.contextmanager
+def _listening(path: Path) -> Iterator[socket.socket]:
+    """A bound socket at ``path``, whose file goes when the block is left, if it is still ours."""
+    _remove_stale(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        umask = os.umask(SOCKET_UMASK)
+        try:
+            listener.bind(os.fspath(path))
+        except OSError as error:
+            raise ControlError(_bind_words(path, error)) from error
+        finally:
+            os.umask(umask)
+        made = path.stat()
+        listener.setblocking(False)
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                now = path.stat()
+                if (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino):
+                    path.unlink()
+
+
+def _bind_words(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return (
+            f"the folder of the control socket {path} is not there; make it or move status.socket"
+        )
+    if error.errno == errno.EADDRINUSE:
+        return f"another kwota took the control socket {path} just now; stop one of the two"
+    reason = error.strerror or str(error)
+    return f"the control socket {path} cannot be made: {reason}; check the rights of its folder"
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a daemon that died. Raises ControlError where one answers."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ControlError(_bind_words(path, error)) from error
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"{path} is in the way and is not a socket; move it or status.socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_S)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except FileNotFoundError:
+            return
+        except TimeoutError:
+            pass  # somebody holds it and is too busy to answer
+        except OSError as error:
+            raise ControlError(_bind_words(path, error)) from error
+    raise ControlError(f"a daemon answers on {path} already; stop it first, or use another socket")

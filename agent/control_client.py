@@ -1,0 +1,103 @@
+"""The operator's end of the control socket: ask the daemon, get bytes or one sentence.
+
+Synchronous and small, since a command line asks once and ends.
+"""
+
+import http.client
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+TAIL_MAX = 1000  # records in one answer
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+ANSWER_S = 45.0  # longer than the daemon allows itself, so that its own sentence arrives
+
+
+class NoDaemonError(Exception):
+    """Nobody answers on the socket."""
+
+
+class RefusedError(Exception):
+    """The daemon answered and said no. ``status`` is the HTTP status."""
+
+    def __init__(self, sentence: str, *, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._path))
+
+
+def ask(path: Path, resource: str, **query: str | int | None) -> bytes:
+    """The body of a GET. Raises NoDaemonError or RefusedError."""
+    given = {key: value for key, value in query.items() if value is not None}
+    target = f"{quote(resource)}?{urlencode(given)}" if given else quote(resource)
+    return _exchange(path, "GET", target, None, {})
+
+
+def ask_why(path: Path, miner_id: str) -> bytes:
+    """Why a machine runs as it does, as JSON. Raises NoDaemonError or RefusedError."""
+    return _exchange(path, "GET", f"/control/v1/why/{quote(miner_id, safe='')}", None, {})
+
+
+def send_purchases(path: Path, content: bytes, content_type: str) -> list[dict[str, Any]]:
+    """Hand in purchases; one result per item. Raises NoDaemonError or RefusedError."""
+    headers = {"Content-Type": content_type}
+    body = _exchange(path, "POST", "/control/v1/transactions", content, headers)
+    results: list[dict[str, Any]] = json.loads(body)["results"]
+    return results
+
+
+def _exchange(
+    path: Path, method: str, target: str, content: bytes | None, headers: dict[str, str]
+) -> bytes:
+    connection = _UnixConnection(path)
+    try:
+        connection.request(method, target, body=content, headers=headers)
+        response = connection.getresponse()
+        body = _whole_body(response)
+    except TimeoutError as error:
+        raise NoDaemonError(f"the daemon on {path} does not answer; is it healthy?") from error
+    except PermissionError as error:
+        sentence = f"you may not talk to the daemon on {path}; join the group kwota or use sudo"
+        raise NoDaemonError(sentence) from error
+    except (OSError, http.client.HTTPException) as error:
+        sentence = f"no daemon answers on {path}; is kwota.service running?"
+        raise NoDaemonError(sentence) from error
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.OK:
+        raise RefusedError(_sentence(body, response.status), status=response.status)
+    return body
+
+
+def _whole_body(response: http.client.HTTPResponse) -> bytes:
+    """The body to its stated end: half an answer is none, since it may look like a short one."""
+    if response.length is None or response.length > ANSWER_BYTES_MAX:
+        raise http.client.HTTPException("the answer has no length, or too much of it")
+    length = response.length
+    body = response.read(length) if length else b""
+    if len(body) != length:
+        raise http.client.IncompleteRead(body, length - len(body))
+    return body
+
+
+def _sentence(body: bytes, status: int) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        text = body.decode("utf-8", "replace").strip()
+    if status == http.HTTPStatus.SERVICE_UNAVAILABLE and text:
+        return text
+    return f"the daemon answered with status {status}; look at its log"

@@ -1,0 +1,238 @@
+"""Puts every machine of the configuration to sleep. The last resort when the agent is dead.
+
+It shares nothing with the agent but the drivers, and reads of the configuration only who the
+machines are: whatever broke the agent must not break this. Commands go out to all machines first;
+then each is read until it says that it sleeps. Run as ``python -m agent.failsafe --config F``.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tomllib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.device import ReadsMiner, Sleeps
+from drivers.errors import (
+    DriverError,
+    RefusedError,
+    UnknownOutcomeError,
+    UnsupportedError,
+    WrongDeviceError,
+)
+from drivers.miners.registry import open_miner
+from drivers.readings import Activity
+
+CONFIG_BYTES_MAX = 16 << 20
+ASLEEP = frozenset({Activity.SLEEPING, Activity.STOPPED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One machine of the configuration: what to call it, where it is, who it must be."""
+
+    name: str
+    uri: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """The machines that a configuration names, and what is wrong with the rest of them."""
+
+    machines: tuple[Machine, ...]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How hard to try. ``machine_s`` bounds one step at one machine, ``total_s`` everything."""
+
+    concurrent: int = 64
+    tries: int = 2
+    machine_s: float = 15.0
+    total_s: float = 60.0
+    pause_s: float = 1.0
+
+
+def read_inventory(text: str) -> Inventory:
+    """The ``[[miners]]`` of a configuration, out of a text that may be broken elsewhere."""
+    faults: list[str] = []
+    try:
+        tables = [tomllib.loads(text)]
+    except tomllib.TOMLDecodeError as error:
+        faults.append(f"the configuration is not TOML ({error}): taking what can be read of it")
+        tables = list(_legible_tables(text, faults))
+    machines: dict[Machine, None] = {}
+    for table in tables:
+        rows = table.get("miners", [])
+        for row in rows if isinstance(rows, list) else [rows]:
+            machine = _machine(row, faults)
+            if machine is not None:
+                machines[machine] = None
+    return Inventory(machines=tuple(machines), faults=tuple(faults))
+
+
+def _legible_tables(text: str, faults: list[str]) -> Iterable[dict[str, object]]:
+    """Every ``[[miners]]`` block that is TOML by itself."""
+    block: list[str] = []
+    for line in [*text.splitlines(), "[end]"]:
+        if not line.lstrip().startswith("["):
+            block.append(line)
+            continue
+        if block and block[0].replace(" ", "").startswith("[[miners]]"):
+            try:
+                yield tomllib.loads("\n".join(block))
+            except tomllib.TOMLDecodeError as error:
+                faults.append(f"a [[miners]] block cannot be read ({error}): {' '.join(block)}")
+        block = [line]
+
+
+def _machine(row: object, faults: list[str]) -> Machine | None:
+    if not isinstance(row, dict) or not isinstance(row.get("uri"), str):
+        faults.append(f"a machine without a uri cannot be reached: {row}")
+        return None
+    uri, mac, name = row["uri"], row.get("mac"), row.get("id")
+    if not isinstance(mac, str):
+        faults.append(f"{uri}: no MAC is pinned, so nothing says that this machine is ours")
+        return None
+    return Machine(name=name if isinstance(name, str) else uri, uri=uri, mac=mac)
+
+
+class Sleeper:
+    """Tries a set of machines until they sleep. ``awake`` names the rest and says why."""
+
+    def __init__(self, machines: Sequence[Machine], bounds: Bounds) -> None:
+        self.awake = dict.fromkeys(machines, f"not reached within {bounds.total_s:g} s in all.")
+        self._bounds = bounds
+        self._gate = asyncio.Semaphore(bounds.concurrent)
+        self._drivers: dict[Machine, ReadsMiner] = {}
+
+    async def run(self) -> None:
+        """Return when all sleep, after the last try, or when the time is over."""
+        for machine in self.awake:
+            try:
+                self._drivers[machine] = open_miner(
+                    machine.uri, miner_id=machine.name, mac=machine.mac
+                )
+            except ValueError as error:
+                self.awake[machine] = str(error)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._bounds.total_s):
+                for attempt in range(self._bounds.tries):
+                    await asyncio.sleep(self._bounds.pause_s if attempt else 0.0)
+                    commanded = await self._each(self._command, self.awake)
+                    await self._each(self._confirm, commanded)
+                    if not self.awake:
+                        break
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._bounds.machine_s):
+                closing = (driver.close() for driver in self._drivers.values())
+                await asyncio.gather(*closing, return_exceptions=True)
+
+    async def _each(
+        self, step: Callable[[Machine], Awaitable[None]], machines: Iterable[Machine]
+    ) -> list[Machine]:
+        """One step at every machine. Returns those for which nothing went wrong."""
+        chosen = [machine for machine in machines if machine in self._drivers]
+        outcomes = await asyncio.gather(
+            *(self._bounded(step, machine) for machine in chosen), return_exceptions=True
+        )
+        for machine, outcome in zip(chosen, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                # A bug in one driver must not keep the other machines awake: named, not raised.
+                self.awake[machine] = f"{type(outcome).__name__}: {outcome}"
+        return [
+            machine for machine, outcome in zip(chosen, outcomes, strict=True) if outcome is True
+        ]
+
+    async def _bounded(self, step: Callable[[Machine], Awaitable[None]], machine: Machine) -> bool:
+        """Whether one step went well within its time. What went wrong is noted at once."""
+        async with self._gate:
+            try:
+                async with asyncio.timeout(self._bounds.machine_s):
+                    await step(machine)
+            except TimeoutError:
+                self.awake[machine] = f"no end within {self._bounds.machine_s:g} s."
+            except DriverError as error:
+                self.awake[machine] = str(error)
+            else:
+                return True
+            return False
+
+    async def _command(self, machine: Machine) -> None:
+        """Identify and send the command, to a machine that sleeps already as well.
+
+        It is not read before: one whose readings are garbage must still be told to sleep.
+        """
+        driver = self._drivers[machine]
+        identity = await driver.identify()
+        if not identity.is_writable:
+            raise WrongDeviceError(f"not certain what it is (only: {'; '.join(identity.signs)}).")
+        if not isinstance(driver, Sleeps):
+            raise UnsupportedError(f"a {identity.family} cannot be put to sleep by command.")
+        try:
+            await driver.sleep()
+        except (UnknownOutcomeError, RefusedError) as error:
+            # It may sleep nevertheless, or already: what it says next decides.
+            self.awake[machine] = str(error)
+        else:
+            self.awake[machine] = "it took the command."
+
+    async def _confirm(self, machine: Machine) -> None:
+        """Read until the machine says that it does not hash. Accepted is not asleep."""
+        driver = self._drivers[machine]
+        reading = await driver.read()
+        if reading.activity not in ASLEEP:
+            await asyncio.sleep(self._bounds.pause_s)
+            reading = await driver.read()
+        if reading.activity not in ASLEEP:
+            raise RefusedError(f"{self.awake[machine]} It says that it is {reading.activity}.")
+        del self.awake[machine]
+
+
+def put_to_sleep(inventory: Inventory, bounds: Bounds) -> int:
+    """Do it, say on standard output who is not asleep, and return the exit code."""
+    sleeper = Sleeper(inventory.machines, bounds)
+    asyncio.run(sleeper.run())
+    awake = sleeper.awake
+    for fault in inventory.faults:
+        _say(f"failsafe: {fault}")
+    for machine, reason in awake.items():
+        _say(f"failsafe: {machine.name} ({machine.uri}) is not known to be asleep: {reason}")
+    total = len(inventory.machines)
+    _say(f"failsafe: {total - len(awake)} of {total} machines are asleep")
+    return 1 if awake or inventory.faults else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Exit codes are in its help."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agent.failsafe",
+        description="Puts every machine of the configuration to sleep, without the agent.",
+        epilog="Exit codes: 0 all machines are asleep; 1 some are not, and each is named; "
+        "2 the configuration cannot be read.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the site's configuration")
+    parser.add_argument(
+        "--total-s", type=float, default=Bounds().total_s, help="give up after so many seconds"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        with options.config.open("rb") as file:
+            text = file.read(CONFIG_BYTES_MAX).decode(errors="replace")
+    except OSError as error:
+        _say(f"failsafe: {options.config} cannot be read ({error.strerror}): no machine is known")
+        return 2
+    return put_to_sleep(read_inventory(text), Bounds(total_s=options.total_s))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The journal's file: made, locked, set up and migrated. Knows tables, not records.
+
+One process and one connection: EXCLUSIVE is asked for before WAL, so that SQLite keeps the WAL
+index in memory and a second process is refused instead of becoming a second writer.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils import Database, Migrations
+
+from agent.records import JournalError
+
+PAGE_BYTES = 4096
+
+_BUSY_S = 0.2
+_MIGRATIONS = Migrations("journal")
+
+
+@_MIGRATIONS()
+def m001_log(database: Database) -> None:
+    """The log itself: exact bytes with their leaf hash, and one checkpoint per commit."""
+    database.table("records").create(
+        {"i": int, "kind": str, "source": str, "body": bytes, "leaf": bytes},
+        pk="i",
+        not_null={"kind", "source", "body", "leaf"},
+        strict=True,
+    )
+    database.table("records").create_index(["kind"])
+    database.table("checkpoints").create(
+        {"size": int, "note": str}, pk="size", not_null={"note"}, strict=True
+    )
+
+
+@_MIGRATIONS()
+def m002_head(database: Database) -> None:
+    """One row: what the next commit and the next start go on from."""
+    columns = {
+        "id": int,
+        "origin": str,
+        "boot": int,
+        "is_clean": int,
+        "size": int,
+        "frontier": bytes,
+        "previous_size": int,
+        "previous_frontier": bytes,
+        "cosigned_size": int,
+        "cosigned_note": str,
+    }
+    database.table("head").create(columns, pk="id", not_null=set(columns) - {"id"}, strict=True)
+
+
+def open_connection(path: Path, max_bytes: int) -> sqlite3.Connection:
+    """Open or make the file for this process alone. Raises JournalError."""
+    is_new = _make_file(path)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        _set_up(connection, max_bytes)
+        database = Database(connection, execute_plugins=False)
+        _MIGRATIONS.apply(database)
+        if is_new:
+            _sync_directory(path.parent)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _open_error(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_file(path: Path) -> bool:
+    """Make the file with mode 0600 if there is none: SQLite itself would follow the umask."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return False
+    except FileNotFoundError as error:
+        raise JournalError(f"The journal's directory {path.parent} does not exist.") from error
+    except OSError as error:
+        raise JournalError(f"The journal {path} cannot be made: {error.strerror}.") from error
+    return True
+
+
+def _set_up(connection: sqlite3.Connection, max_bytes: int) -> None:
+    for pragma in (
+        "locking_mode = EXCLUSIVE",
+        f"page_size = {PAGE_BYTES}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 1000",
+        "journal_size_limit = 16777216",
+        "mmap_size = 0",
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+        "foreign_keys = ON",
+        f"max_page_count = {max_bytes // PAGE_BYTES}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    # EXCLUSIVE takes its lock at the first write: take it now, so that a second daemon stops here.
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("COMMIT")
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_error(path: Path, error: sqlite3.Error) -> JournalError:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return JournalError(f"Another process has the journal {path} open: stop it first.")
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return JournalError(
+            f"The journal {path} is damaged ({error}): keep it, and start a new epoch."
+        )
+    return JournalError(f"The journal {path} cannot be opened: {error}.")

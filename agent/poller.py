@@ -1,0 +1,142 @@
+"""Loop in: asks every device in time and keeps the newest answer for the next tick.
+
+One coroutine per device, started by the app; nothing one device does reaches another. A device that
+does not answer is asked less and less often, a machine that was away is identified anew before it
+may be written to: another one may have its address now.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from agent.core.snapshot import Snapshot
+from agent.posts import MeterPost, MinerPost
+from agent.siteclock import SiteClock
+from drivers.errors import DriverError, WrongDeviceError
+
+AWAY_AFTER_MISSES = 3
+BACKOFF_LAST_S = 60.0
+DETAILS_EVERY_S = 600.0
+POLL_LIMIT_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poller:
+    """Asks meters and machines. ``miner_period_s`` is the pause between two fast reads."""
+
+    clock: SiteClock
+    meters: Sequence[MeterPost]
+    miners: Sequence[MinerPost]
+    miner_period_s: float
+
+    def snapshot(self) -> Snapshot:
+        """The newest answers of all devices, frozen."""
+        return Snapshot(
+            now_s=self.clock.now_s(),
+            now_ms=self.clock.now_ms(),
+            is_clock_trusted=self.clock.is_trusted,
+            meters=tuple(post.view() for post in self.meters),
+            miners=tuple(post.view() for post in self.miners),
+        )
+
+    async def poll_meter(self, post: MeterPost) -> None:
+        """Read one meter for ever.
+
+        The pause varies a little: samples at all phases of the meter's own refresh tell more about
+        the register than samples that always hit the same one.
+        """
+        while True:
+            started_s = self.clock.now_s()
+            error = await _guarded(post.meter_id, lambda: self._read_meter(post))
+            self._note_meter(post, error)
+            pause_s = post.poll_s * random.uniform(0.9, 1.1)  # noqa: S311 - phase, not secret
+            await asyncio.sleep(max(started_s + pause_s - self.clock.now_s(), 0.02))
+
+    async def poll_miner(self, post: MinerPost, *, first_after_s: float) -> None:
+        """Read one machine for ever; ``first_after_s`` spreads the fleet over the period."""
+        await asyncio.sleep(first_after_s)
+        details_due_s = 0.0
+        while True:
+            started_s = self.clock.now_s()
+            if post.identity is None or started_s >= details_due_s:
+                error = await _guarded(post.miner_id, lambda: self._read_details(post))
+                details_due_s = started_s + DETAILS_EVERY_S if error is None else 0.0
+            else:
+                error = await _guarded(post.miner_id, lambda: self._read_miner(post))
+            self._note_miner(post, error)
+            spent_s = self.clock.now_s() - started_s
+            await asyncio.sleep(max(self._pause_s(post) - spent_s, 0.1))
+
+    def _pause_s(self, post: MinerPost) -> float:
+        misses = max(post.missed_polls - AWAY_AFTER_MISSES, 0)
+        backoff_s: float = self.miner_period_s * 2 ** min(misses, 8)
+        return min(backoff_s, max(BACKOFF_LAST_S, self.miner_period_s))
+
+    async def _read_meter(self, post: MeterPost) -> None:
+        if post.identity is None:
+            post.identity = await post.device.identify()
+            _log.info("meter=%s event=identified serial=%s", post.meter_id, post.identity.serial)
+        post.reading = await post.device.read()
+
+    def _note_meter(self, post: MeterPost, error: DriverError | None) -> None:
+        if error is None:
+            if post.fault is not None:
+                _log.info("meter=%s event=answers_again", post.meter_id)
+            post.missed_polls, post.fault = 0, None
+            return
+        post.missed_polls += 1
+        if isinstance(error, WrongDeviceError):
+            post.identity = None
+        if str(error) != post.fault:
+            _log.warning("meter=%s event=fault reason=%r", post.meter_id, str(error))
+        post.fault = str(error)
+
+    async def _read_details(self, post: MinerPost) -> None:
+        post.details = await post.device.read_details()
+        post.reading = await post.device.read()
+        if post.identity is None:
+            identity = post.details.identity
+            _log.info(
+                "miner=%s event=identified model=%r mac=%s signs=%d",
+                post.miner_id,
+                identity.model,
+                identity.mac,
+                len(identity.signs),
+            )
+        post.identity = post.details.identity
+
+    async def _read_miner(self, post: MinerPost) -> None:
+        post.reading = await post.device.read()
+
+    def _note_miner(self, post: MinerPost, error: DriverError | None) -> None:
+        if error is None:
+            if post.fault is not None:
+                _log.info("miner=%s event=answers_again", post.miner_id)
+            post.missed_polls, post.fault = 0, None
+            return
+        post.missed_polls += 1
+        if post.missed_polls >= AWAY_AFTER_MISSES or isinstance(error, WrongDeviceError):
+            post.identity = None
+        if str(error) != post.fault:
+            _log.warning("miner=%s event=fault reason=%r", post.miner_id, str(error))
+        post.fault = str(error)
+
+
+async def _guarded(device_id: str, poll: Callable[[], Awaitable[None]]) -> DriverError | None:
+    """One poll; whatever a driver does wrong stays with its device and is told."""
+    try:
+        async with asyncio.timeout(POLL_LIMIT_S):
+            await poll()
+    except DriverError as error:
+        _log.debug("device=%s event=bad_reply reply=%r", device_id, error.reply[:2000])
+        return error
+    except TimeoutError:
+        return DriverError(f"no complete answer within {POLL_LIMIT_S:.0f} s; the device hangs")
+    except Exception as error:  # noqa: BLE001 - one bad device must not blind us to the others
+        _log.exception("device=%s event=driver_bug", device_id)
+        return DriverError(f"the driver failed on this answer ({type(error).__name__})")
+    return None

@@ -1,0 +1,72 @@
+"""One device's place in the daemon: its driver, what it last said, and what is wrong with it.
+
+The poller fills the reading side, the actuator the pending side; both are read at the tick. All of
+it lives on the event loop, so nothing here needs a lock.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from agent.core.decisions import Command
+from agent.core.meterfusion import MeterTraits
+from agent.core.snapshot import MeterView, MinerView, PendingCommand
+from drivers.device import ReadsMeter, ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
+from drivers.readings import MeterIdentity, MeterReading, MinerDetails, MinerIdentity, MinerReading
+
+
+@dataclass(slots=True, kw_only=True)
+class MeterPost:
+    """A meter. ``missed_polls`` counts in a row; ``fault`` is the last error's sentence."""
+
+    meter_id: str
+    address: str
+    profile: str
+    poll_s: float
+    device: ReadsMeter
+    traits: MeterTraits
+    identity: MeterIdentity | None = None
+    reading: MeterReading | None = None
+    missed_polls: int = 0
+    fault: str | None = None
+
+    def view(self) -> MeterView:
+        """What the tick sees of it."""
+        return MeterView(
+            meter_id=self.meter_id,
+            reading=self.reading,
+            missed_polls=self.missed_polls,
+            fault=self.fault,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class MinerPost:
+    """A machine. ``mailbox`` holds the newest command not yet taken up: a newer one replaces it."""
+
+    miner_id: str
+    address: str
+    family: str
+    device: ReadsMiner
+    identity: MinerIdentity | None = None
+    details: MinerDetails | None = None
+    reading: MinerReading | None = None
+    missed_polls: int = 0
+    fault: str | None = None
+    pending: PendingCommand | None = None
+    mailbox: Command | None = None
+    mail: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def view(self) -> MinerView:
+        """What the tick sees of it."""
+        return MinerView(
+            miner_id=self.miner_id,
+            family=self.family,
+            identity=self.identity,
+            profiles=() if self.details is None else self.details.profiles,
+            reading=self.reading,
+            pending=self.pending,
+            fault=self.fault,
+            can_switch_boards=isinstance(self.device, SwitchesBoards),
+            can_sleep=isinstance(self.device, Sleeps),
+            can_select_profile=isinstance(self.device, SelectsProfile),
+        )

@@ -1,0 +1,115 @@
+"""What is waiting to be journalled, so that no tick ever waits for a disk.
+
+A hand-over takes no time; the records go to the journal in order, in as few commits as they arrive
+faster than the disk. What must be on the disk before something may happen comes with a call that is
+made once it is. When the journal is full, readings are thinned and counted, evidence is retried.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.journal import Journal
+from agent.records import JournalFullError, NewRecord
+
+WAITING_RECORDS_MAX = 20_000
+RECORDS_PER_COMMIT = 500
+FULL_PAUSE_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HandOver:
+    records: Sequence[NewRecord]
+    is_evidence: bool
+    then: Callable[[range], None] | None
+
+
+class Recorder:
+    """Keeps order between the loops and the journal. ``run`` is started by the app."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._waiting: deque[_HandOver] = deque()
+        self._count = 0
+        self._something = asyncio.Event()
+        self._thinned = 0
+        self.is_full = False
+
+    def keep(
+        self,
+        records: Sequence[NewRecord],
+        *,
+        is_evidence: bool = True,
+        then: Callable[[range], None] | None = None,
+    ) -> None:
+        """Hand records over. ``then`` is called with their indices once they are durable.
+
+        Readings (``is_evidence`` false) are dropped, and counted, when too much is waiting.
+        """
+        if not records:
+            return
+        if not is_evidence and (self.is_full or self._count > WAITING_RECORDS_MAX):
+            self._thinned += len(records)
+            return
+        self._waiting.append(_HandOver(records=records, is_evidence=is_evidence, then=then))
+        self._count += len(records)
+        self._something.set()
+
+    async def run(self) -> None:
+        """Write for ever. Ends with the journal's JournalError."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while self._waiting:
+                await self._write(self._batch())
+
+    async def flush(self) -> None:
+        """Write what is still waiting, at the end."""
+        while self._waiting:
+            await self._write(self._batch())
+
+    def _batch(self) -> list[_HandOver]:
+        batch: list[_HandOver] = []
+        size = 0
+        while self._waiting and (not batch or size < RECORDS_PER_COMMIT):
+            hand_over = self._waiting.popleft()
+            batch.append(hand_over)
+            size += len(hand_over.records)
+        self._count -= size
+        return batch
+
+    async def _write(self, batch: list[_HandOver]) -> None:
+        records = [record for hand_over in batch for record in hand_over.records]
+        is_evidence = any(hand_over.is_evidence for hand_over in batch)
+        if self._thinned and not self.is_full:
+            data = {"event": "thinned", "records": self._thinned}
+            records.append(NewRecord(kind="gap", source="agent", data=data))
+            self._thinned = 0
+        try:
+            indices = await self._journal.append(records, urgent=is_evidence)
+        except JournalFullError as error:
+            await self._endure(batch, str(error))
+            return
+        if self.is_full:
+            _log.info("journal event=has_room_again")
+        self.is_full = False
+        at = indices.start
+        for hand_over in batch:
+            if hand_over.then is not None:
+                hand_over.then(range(at, at + len(hand_over.records)))
+            at += len(hand_over.records)
+
+    async def _endure(self, batch: list[_HandOver], reason: str) -> None:
+        """The journal is full: readings go, evidence waits for room."""
+        if not self.is_full:
+            _log.error("journal event=full reason=%r", reason)
+        self.is_full = True
+        evidence = [hand_over for hand_over in batch if hand_over.is_evidence]
+        self._thinned += sum(len(h.records) for h in batch if not h.is_evidence)
+        self._waiting.extendleft(reversed(evidence))
+        self._count += sum(len(hand_over.records) for hand_over in evidence)
+        await asyncio.sleep(FULL_PAUSE_S if evidence else 0)

@@ -1,0 +1,194 @@
+"""Records: what may stand in the journal, and how it becomes the one line that is signed.
+
+A record is encoded once, and these bytes are what is hashed, stored, sent and exported; nobody
+writes them a second time. So the rules hold before encoding: whole numbers in scaled units, no
+floats (a NaN would silently become null), names that are text. See docs/wire.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from agent.siteclock import Stamp
+
+KINDS = frozenset(
+    {
+        "boot",
+        "config",
+        "meter",
+        "sweep",
+        "ledger",
+        "decision",
+        "throttle",
+        "clock",
+        "gap",
+        "ack",
+        "alarm",
+        "key",
+    }
+)
+STATES = frozenset("GTSF")
+SCHEMA = 1
+RECORD_MAX_BYTES = 65_535  # tlog-tiles: an entry's length is a uint16
+
+_ENVELOPE_MAX_BYTES = 256  # the keys and their largest numbers, without source and data
+_DEPTH_MAX = 16
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+
+
+class JournalError(Exception):
+    """The journal cannot be opened, read or written any more."""
+
+
+class JournalFullError(JournalError):
+    """No room is left for this record: the log is whole, later records may fit again."""
+
+
+class RecordError(JournalError):
+    """A record that may not stand in the journal; the sentence names the key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecord:
+    """What somebody wants to have written. ``taken_at_ms`` stands where it differs from now."""
+
+    kind: str
+    source: str
+    data: Mapping[str, Any]
+    state: str = "G"
+    taken_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRecord:
+    """A checked record that waits for its index. ``data`` is its JSON already."""
+
+    kind: str
+    source: str
+    state: str
+    data: bytes
+    stamp: Stamp
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A record as it was read back."""
+
+    index: int
+    kind: str
+    boot: int
+    boottime_ns: int
+    time_us: int
+    quality: str
+    max_error_us: int
+    source: str
+    state: str
+    data: dict[str, Any]
+
+
+def prepare(record: NewRecord, stamp: Stamp) -> PreparedRecord:
+    """Check a record and encode its data. Raises RecordError."""
+    if record.kind not in KINDS:
+        raise RecordError(f"There is no record kind {record.kind!r}.")
+    if record.state not in STATES:
+        raise RecordError(f"There is no state letter {record.state!r}.")
+    _check(record.data, "d", 0)
+    try:
+        data = orjson.dumps(record.data)
+        source_bytes = len(orjson.dumps(record.source))
+    except orjson.JSONEncodeError as error:
+        raise RecordError(f"A {record.kind} record cannot be encoded: {error}.") from error
+    if len(data) + source_bytes + _ENVELOPE_MAX_BYTES > RECORD_MAX_BYTES:
+        raise RecordError(
+            f"A {record.kind} record of {len(data)} bytes is too long for one line"
+            f" ({RECORD_MAX_BYTES} bytes); split it."
+        )
+    taken_at_ms = record.taken_at_ms
+    return PreparedRecord(
+        kind=record.kind,
+        source=record.source,
+        state=record.state,
+        data=data,
+        stamp=stamp,
+        time_us=stamp.time_us if taken_at_ms is None else taken_at_ms * 1000,
+    )
+
+
+def encode_record(
+    record: PreparedRecord, *, index: int, boot: int, boot_id: str | None = None
+) -> bytes:
+    """The bytes of a record, for ever. ``boot_id`` belongs into ``boot`` records alone."""
+    line: dict[str, Any] = {
+        "v": SCHEMA,
+        "i": index,
+        "k": record.kind,
+        "b": boot,
+        "m": record.stamp.boottime_ns,
+        "t": record.time_us,
+        "q": record.stamp.quality,
+        "e": record.stamp.max_error_us,
+        "s": record.source,
+        "st": record.state,
+    }
+    if boot_id is not None:
+        line["bid"] = boot_id
+    line["d"] = orjson.Fragment(record.data)
+    return orjson.dumps(line)
+
+
+def parse_record(line: bytes) -> Record:
+    """Read a stored record. Raises RecordError where it is not one."""
+    try:
+        fields = orjson.loads(line)
+        if fields["v"] != SCHEMA:
+            raise RecordError(f"A record has the unknown schema {fields['v']!r}.")
+        record = Record(
+            index=fields["i"],
+            kind=fields["k"],
+            boot=fields["b"],
+            boottime_ns=fields["m"],
+            time_us=fields["t"],
+            quality=fields["q"],
+            max_error_us=fields["e"],
+            source=fields["s"],
+            state=fields["st"],
+            data=fields["d"],
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise RecordError("A stored line is not a record.") from error
+    numbers = (record.index, record.boot, record.boottime_ns, record.time_us, record.max_error_us)
+    if not all(type(number) is int for number in numbers) or not isinstance(record.data, dict):
+        raise RecordError("A stored line is not a record: a field has the wrong type.")
+    return record
+
+
+def _check(value: object, path: str, depth: int) -> None:
+    """Refuse what has no exact JSON form, naming where it stands."""
+    if value is None or isinstance(value, str | bool):
+        return
+    if isinstance(value, int):
+        if not _INT_MIN <= value <= _INT_MAX:
+            raise RecordError(f"{path} does not fit into 64 bits.")
+    elif isinstance(value, float):
+        raise RecordError(f"{path} is the float {value!r}; write a whole number in a scaled unit.")
+    elif depth >= _DEPTH_MAX:
+        raise RecordError(f"{path} is nested deeper than {_DEPTH_MAX} levels.")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise RecordError(f"{path} has the key {key!r}, which is not text.")
+            _check(item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        _check_items(value, path, depth)
+    else:
+        raise RecordError(f"{path} is a {type(value).__name__}, which a record cannot hold.")
+
+
+def _check_items(items: Sequence[object], path: str, depth: int) -> None:
+    if all(type(item) is int and _INT_MIN <= item <= _INT_MAX for item in items):
+        return  # the columns of a sweep: thousands of numbers, checked without a call each
+    for at, item in enumerate(items):
+        _check(item, f"{path}[{at}]", depth + 1)

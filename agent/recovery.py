@@ -1,0 +1,160 @@
+"""The state of the books after a restart, rebuilt from the journal and from nothing else.
+
+The newest ``ledger`` record is always a ``state``: it says up to which register value everything is
+attributed. Purchases are read back from their own records, and meter readings that were written
+after that state refine the time at which energy flowed. What the register shows at the first
+reading is attributed from there and flagged ``recovered``.
+"""
+
+from dataclasses import dataclass, replace
+
+import orjson
+
+from agent.core.ledger import Account, Ledger, Transaction, book
+from agent.core.meterfusion import Fusion, MeterTraits, Sample
+from agent.journal import Journal
+from agent.records import JournalError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """The books as the journal has them, and where each purchase stands in it.
+
+    ``closed`` are the purchases that have their statement already. ``last_at_ms`` is the newest
+    time that the journal knows: no clock may be believed that is behind it.
+    """
+
+    ledger: Ledger
+    purchase_index: dict[str, int]
+    closed: frozenset[str]
+    last_at_ms: int
+
+
+async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recovered:
+    """Read the books back. Raises JournalError where the journal contradicts itself."""
+    newest = await journal.tail(1)
+    last_at_ms = orjson.loads(newest[-1])["t"] // 1000 if newest else 0
+    raw = await journal.last("ledger", meter_point)
+    if raw is None:
+        empty = Ledger(meter_point=meter_point)
+        return Recovered(ledger=empty, purchase_index={}, closed=frozenset(), last_at_ms=last_at_ms)
+    record = orjson.loads(raw)
+    state = record["d"]
+    if state["event"] != "state":
+        raise JournalError("The newest ledger record is no state: the journal was written by hand.")
+    accounts, purchase_index, closed = await _purchases(
+        journal, meter_point, state["purchases_from"]
+    )
+    for name, allocated_wh, opened_at_wh, start_error_wh in state["open"]:
+        accounts[name] = replace(
+            accounts[name],
+            allocated_wh=allocated_wh,
+            opened_at_wh=opened_at_wh,
+            start_error_wh=start_error_wh,
+        )
+    ledger = Ledger(
+        meter_point=meter_point,
+        accounts=tuple(sorted(accounts.values(), key=lambda a: a.transaction.order())),
+        booked_wh=state["booked_wh"],
+        booked_at_ms=state["booked_at_ms"],
+        metered_wh=state["metered_wh"],
+        allocated_wh=state["allocated_wh"],
+        over_wh=state["over_wh"],
+    )
+    ledger = await _replay(journal, ledger, meter_id, record["i"])
+    return Recovered(
+        ledger=ledger,
+        purchase_index=purchase_index,
+        closed=frozenset(closed),
+        last_at_ms=last_at_ms,
+    )
+
+
+def seeded(traits: MeterTraits, ledger: Ledger, *, now_s: float, now_ms: int) -> Fusion:
+    """Fusion that starts at the journal's last register value.
+
+    Between that value and the first reading nothing is known, so the upper bound grows by what the
+    site can draw; a first reading below it is a fault of the meter and is not believed.
+    """
+    if ledger.booked_wh is None:
+        return Fusion(traits=traits)
+    at_s = now_s - max(now_ms - ledger.booked_at_ms, 0) / 1000.0
+    sample = Sample(
+        requested_at_s=at_s, replied_at_s=at_s, register_wh=ledger.booked_wh, power_w=0.0
+    )
+    return Fusion(
+        traits=traits,
+        samples=(sample,),
+        upper_wh=float(ledger.booked_wh + traits.step_wh),
+        lower_wh=float(ledger.booked_wh),
+        tail_until_s=at_s - traits.refresh_s,
+        last_seen_s=at_s,
+    )
+
+
+async def _purchases(
+    journal: Journal, meter_point: str, since_index: int
+) -> tuple[dict[str, Account], dict[str, int], set[str]]:
+    accounts: dict[str, Account] = {}
+    index: dict[str, int] = {}
+    closed: set[str] = set()
+    async for raw in journal.records_of(["ledger"], since_index):
+        record = orjson.loads(raw)
+        data = record["d"]
+        if record["s"] != meter_point:
+            continue
+        if data["event"] == "purchase":
+            accounts[data["id"]] = Account(transaction=_transaction(meter_point, data))
+            index[data["id"]] = record["i"]
+        elif data["event"] == "closed" and data["id"] in accounts:
+            accounts[data["id"]] = replace(
+                accounts[data["id"]],
+                allocated_wh=data["allocated_wh"],
+                opened_at_wh=data["opened_at_wh"],
+            )
+            closed.add(data["id"])
+    return accounts, index, closed
+
+
+def _transaction(meter_point: str, data: dict[str, object]) -> Transaction:
+    end_ms = data["end_ms"]
+    return Transaction(
+        transaction_id=str(data["id"]),
+        meter_point=meter_point,
+        start_ms=int(str(data["start_ms"])),
+        end_ms=None if end_ms is None else int(str(end_ms)),
+        energy_wh=int(str(data["energy_wh"])),
+        price_kzt_per_kwh=str(data["price_kzt_per_kwh"]),
+        source=str(data["source"]),
+        received_at_ms=int(str(data["received_at_ms"])),
+    )
+
+
+async def _replay(journal: Journal, ledger: Ledger, meter_id: str, since_index: int) -> Ledger:
+    """Book the readings that were written after the state, edge by edge.
+
+    The register between two readings is taken as a straight line: they are a poll apart.
+    """
+    async for raw in journal.records_of(["meter"], since_index):
+        record = orjson.loads(raw)
+        register_wh, at_ms = record["d"]["energy_import_wh"], record["t"] // 1000
+        if record["s"] != meter_id or record["st"] != "G":
+            continue
+        if ledger.booked_wh is None:
+            ledger = replace(ledger, booked_wh=register_wh, booked_at_ms=at_ms)
+        elif register_wh >= ledger.booked_wh and at_ms >= ledger.booked_at_ms:
+            line = _Line(ledger.booked_at_ms, ledger.booked_wh, at_ms, register_wh)
+            ledger, _ = book(ledger, to_wh=register_wh, to_ms=at_ms, register_at=line.at)
+    return ledger
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    from_ms: int
+    from_wh: int
+    to_ms: int
+    to_wh: int
+
+    def at(self, at_ms: int) -> int:
+        span_ms = max(self.to_ms - self.from_ms, 1)
+        return self.from_wh + (self.to_wh - self.from_wh) * (at_ms - self.from_ms) // span_ms

@@ -1,0 +1,292 @@
+"""One site's configuration: TOML in, frozen settings out, or every fault at once.
+
+Each table and each array row is checked by itself, so that a fault in one never hides another;
+what values say about each other is checked over whatever was valid. Relative paths start at the
+configuration file; secrets are only ever paths. Whether those files exist is ``missing_files``.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from agent.settings_devices import MeterSettings, MinerSettings, check_duplicates, note_twice
+from agent.settings_faults import Fault, FaultList, Place, SettingsError, joined, read_toml, shown
+from agent.settings_fields import (
+    BrokerText,
+    Domain,
+    Endpoint,
+    ErrorShare,
+    Identifier,
+    JournalBytes,
+    Level,
+    ListenText,
+    LocalPath,
+    LongS,
+    MarginShare,
+    PollS,
+    PowerW,
+    RatedPowerW,
+    SecretPath,
+    SocketPath,
+    StaleS,
+    Text,
+    TickS,
+    Zone,
+)
+
+DEFAULT_LISTEN = Endpoint(host="127.0.0.1", port=8480)
+DEFAULT_SOCKET = Path("/run/kwota/kwota.sock")
+DEFAULT_PROFILE_DIRS = (Path("/etc/kwota/meters.d"),)
+METER_COUNT_MAX = 64
+MINER_COUNT_MAX = 10_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSettings:
+    farm: Level
+    agent: Level
+    zone: Zone
+    meter_point: Identifier
+    rated_power_w: RatedPowerW
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    file: LocalPath
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """``origin_domain`` starts the log's name, ``key_file`` holds what signs it."""
+
+    path: LocalPath
+    origin_domain: Domain
+    key_file: SecretPath
+    max_bytes: JournalBytes = 4_000_000_000
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttSettings:
+    brokers: Annotated[tuple[BrokerText, ...], Field(min_length=1, max_length=8)]
+    pool_vkey_file: LocalPath
+    version: Literal["5", "3.1.1"] = "5"
+    ca_file: LocalPath | None = None
+    cert_file: SecretPath | None = None
+    tls_key_file: SecretPath | None = None
+    user: Text | None = None
+    password_file: SecretPath | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSettings:
+    listen: ListenText = DEFAULT_LISTEN
+    socket: SocketPath = DEFAULT_SOCKET
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GovernorSettings:
+    """``on_missing_floor_w`` counts only with ``on_missing = "floor_kw"``."""
+
+    base_load_max_w: PowerW
+    tick_s: TickS = 1.0
+    reserve_share: ErrorShare = 0.002
+    power_margin_share: MarginShare = 0.05
+    on_missing: Literal["stop", "floor_kw", "own_sources_only"] = "stop"
+    on_missing_floor_w: PowerW | None = None
+    meter_stale_s: StaleS = 3.0
+    blind_floor_after_s: LongS = 60.0
+    rise_interval_s: LongS = 10.0
+    miner_poll_s: PollS = 5.0
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurchasesSettings:
+    """``import_file`` (key ``import``) is read once at the start of the daemon."""
+
+    import_file: Annotated[LocalPath, Field(alias="import")]
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSettings:
+    meter_profile_dirs: tuple[LocalPath, ...] = DEFAULT_PROFILE_DIRS
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything one daemon needs to know. ``path`` is the file it came from."""
+
+    path: Path
+    site: SiteSettings
+    policy: PolicySettings
+    journal: JournalSettings
+    mqtt: MqttSettings | None
+    status: StatusSettings
+    governor: GovernorSettings
+    purchases: PurchasesSettings | None
+    drivers: DriverSettings
+    meters: tuple[MeterSettings, ...]
+    miners: tuple[MinerSettings, ...]
+
+
+_TABLES: Mapping[str, type] = {
+    "site": SiteSettings,
+    "policy": PolicySettings,
+    "journal": JournalSettings,
+    "mqtt": MqttSettings,
+    "status": StatusSettings,
+    "governor": GovernorSettings,
+    "purchases": PurchasesSettings,
+    "drivers": DriverSettings,
+}
+_ADAPTERS = {
+    shape: TypeAdapter[Any](shape) for shape in (*_TABLES.values(), MeterSettings, MinerSettings)
+}
+
+
+def load_settings(path: Path) -> Settings:
+    """The settings of a file. Raises SettingsError with all its faults."""
+    path = path.absolute()
+    return parse_settings(read_toml(path), path)
+
+
+def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
+    """The settings that ``data``, read from ``path``, stands for. Raises SettingsError."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    place = Place(base=path.parent, credentials=Path(credentials) if credentials else None)
+    found = FaultList(file=str(path), place=place)
+    found.refuse_unknown(data, (*_TABLES, "meters", "miners"), "")
+    site = _table(found, data, SiteSettings, "site")
+    policy = _table(found, data, PolicySettings, "policy")
+    journal = _table(found, data, JournalSettings, "journal")
+    status = _table(found, data, StatusSettings, "status", default={})
+    governor = _table(found, data, GovernorSettings, "governor")
+    drivers = _table(found, data, DriverSettings, "drivers", default={})
+    mqtt = _table(found, data, MqttSettings, "mqtt") if "mqtt" in data else None
+    is_importing = "purchases" in data
+    purchases = _table(found, data, PurchasesSettings, "purchases") if is_importing else None
+    meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
+    miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
+    check_duplicates(found, data)
+    _check_mqtt(found, mqtt)
+    _check_governor(found, site, governor, meters)
+    if found.faults or not (site and policy and journal and status and governor and drivers):
+        raise SettingsError(found.faults)
+    return Settings(
+        path=path,
+        site=site,
+        policy=policy,
+        journal=journal,
+        mqtt=mqtt,
+        status=status,
+        governor=governor,
+        purchases=purchases,
+        drivers=drivers,
+        meters=tuple(meters.values()),
+        miners=tuple(miners.values()),
+    )
+
+
+def missing_files(settings: Settings) -> tuple[Fault, ...]:
+    """A fault for every file that the settings name and that cannot be read now."""
+    files: list[tuple[str, Path | None]] = [
+        ("policy.file", settings.policy.file),
+        ("journal.key_file", settings.journal.key_file),
+    ]
+    if settings.mqtt is not None:
+        names = ("pool_vkey_file", "ca_file", "cert_file", "tls_key_file", "password_file")
+        files += [(f"mqtt.{name}", getattr(settings.mqtt, name)) for name in names]
+    if settings.purchases is not None:
+        files.append(("purchases.import", settings.purchases.import_file))
+    found = FaultList(file=str(settings.path), place=Place(base=Path(), credentials=None))
+    for key, file in files:
+        if file is not None and not file.is_file():
+            found.add(key, f"names {file}, which is not there", "make the file or mend the path")
+        elif file is not None and not os.access(file, os.R_OK):
+            found.add(key, f"names {file}, which I may not read", "give kwota the right to read it")
+    return tuple(found.faults)
+
+
+def _table(
+    found: FaultList,
+    data: Mapping[str, Any],
+    shape: type[T],
+    key: str,
+    default: object = None,
+) -> T | None:
+    value = data.get(key, default)
+    if value is None:
+        found.add(key, "is missing", f"add a [{key}] table; the example file shows it")
+        return None
+    return found.parse(_ADAPTERS[shape], shape, value, key)
+
+
+def _rows(
+    found: FaultList, data: Mapping[str, Any], shape: type[T], key: str, count_max: int
+) -> dict[int, T]:
+    """The valid rows of an array of tables by their place in the file."""
+    rows = data.get(key, [])
+    if not isinstance(rows, list):
+        found.add(key, f"is {shown(rows)}, not a list of tables", f"write [[{key}]] above each")
+        return {}
+    if not rows:
+        found.add(key, "is missing", f"add at least one [[{key}]] table")
+    if len(rows) > count_max:
+        found.add(key, f"has {len(rows)} entries", f"keep it to {count_max} for one agent")
+        return {}
+    parsed = {
+        at: found.parse(_ADAPTERS[shape], shape, row, joined(key, at))
+        for at, row in enumerate(rows)
+    }
+    return {at: row for at, row in parsed.items() if row is not None}
+
+
+def _check_mqtt(found: FaultList, mqtt: MqttSettings | None) -> None:
+    if mqtt is None:
+        return
+    if (mqtt.cert_file is None) != (mqtt.tls_key_file is None):
+        lacking = "cert_file" if mqtt.cert_file is None else "tls_key_file"
+        found.add(f"mqtt.{lacking}", "is missing beside its partner", "give both or neither")
+    if mqtt.password_file is not None and mqtt.user is None:
+        found.add("mqtt.user", "is missing beside mqtt.password_file", "name the user")
+    endpoints: dict[str, str] = {}
+    for at, broker in enumerate(mqtt.brokers):
+        address = f"{broker.host}:{broker.port}"
+        note_twice(found, endpoints, address, joined("mqtt.brokers", at))
+
+
+def _check_governor(
+    found: FaultList,
+    site: SiteSettings | None,
+    governor: GovernorSettings | None,
+    meters: Mapping[int, MeterSettings],
+) -> None:
+    if governor is None:
+        return
+    if governor.on_missing == "floor_kw" and governor.on_missing_floor_w is None:
+        remedy = "say how many W may be drawn without a purchase"
+        found.add("governor.on_missing_floor_w", "is missing", remedy)
+    if governor.blind_floor_after_s < governor.meter_stale_s:
+        remedy = "a meter is stale before the floor is due"
+        found.add("governor.blind_floor_after_s", "is shorter than meter_stale_s", remedy)
+    if site is not None and governor.base_load_max_w > site.rated_power_w:
+        remedy = "state the base load alone, below the rating"
+        found.add("governor.base_load_max_w", "is more than site.rated_power_w", remedy)
+    for at, meter in meters.items():
+        if meter.poll_s > governor.meter_stale_s / 2:
+            remedy = f"write at most {governor.meter_stale_s / 2:g}, half of governor.meter_stale_s"
+            key = joined("meters", at, "poll_s")
+            found.add(key, "is too slow: one missed poll makes it stale", remedy)

@@ -1,0 +1,142 @@
+"""The devices of a site as a kwota file lists them: meters and miners, each with its URI.
+
+Which families exist is the drivers' business: their schemes stand here once, with the ports that
+are meant when none is written, so that two spellings of one address are seen as one.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import ConfigDict
+from pydantic_core import PydanticCustomError
+
+from agent.settings_faults import FaultList, joined, refusal, shown
+from agent.settings_fields import (
+    DeviceUri,
+    ErrorShare,
+    Identifier,
+    Mac,
+    PollS,
+    Text,
+    from_text,
+    identifier,
+    mac,
+    split_uri,
+)
+
+METER_PORTS = {"modbus": 502, "modbus+rtu": 502}
+MINER_PORTS = {"luxos": 4028}
+
+
+def meter_uri(text: str) -> str:
+    """``modbus://host[:port]/unit?profile=name``, the way out in words where it is not."""
+    uri = _device_uri(text, METER_PORTS, "modbus://10.1.0.10/1?profile=sdm630")
+    query = dict(uri.query)
+    strange = [name for name in query if name != "profile"]
+    if strange:
+        raise refusal(f"has the unknown parameter {shown(strange[0])}", "remove it")
+    if not query.get("profile"):
+        remedy = "end it with ?profile= and the meter's model, as sdm630"
+        raise refusal("names no profile", remedy)
+    if re.fullmatch(r"[0-9]{1,3}", uri.path) is None or not 1 <= int(uri.path) <= 247:
+        raise refusal("names no Modbus unit", "put the unit, 1 to 247, after the address: /1")
+    return text
+
+
+def miner_uri(text: str) -> str:
+    """``family://host[:port]`` and nothing behind it."""
+    uri = _device_uri(text, MINER_PORTS, "luxos://10.1.1.11")
+    if uri.path or uri.query:
+        raise refusal("has parts after the address", f"write {uri.scheme}://{uri.host}")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterSettings:
+    """``error_share`` guards for the class of the meter and its transformers."""
+
+    id: Identifier
+    uri: Annotated[str, from_text(meter_uri)]
+    serial: Text | None = None
+    error_share: ErrorShare = 0.0
+    poll_s: PollS = 0.5
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    @property
+    def profile(self) -> str:
+        """The name of the meter's profile, as the URI gives it."""
+        return dict(split_uri(self.uri).query)["profile"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerSettings:
+    """``mac`` is pinned: what answers with another one is never written to."""
+
+    id: Identifier
+    uri: Annotated[str, from_text(miner_uri)]
+    mac: Mac
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def check_duplicates(found: FaultList, data: Mapping[str, Any]) -> None:
+    """Note ids, addresses and MACs that two devices claim, in rows with other faults as well."""
+    ids: dict[str, str] = {}
+    addresses: dict[str, str] = {}
+    macs: dict[str, str] = {}
+    for kind, ports in (("meters", METER_PORTS), ("miners", MINER_PORTS)):
+        for key, row in _raw_rows(data, kind):
+            _claim(found, ids, row, joined(key, "id"), identifier)
+            _claim(found, addresses, row, joined(key, "uri"), partial(_address, ports))
+            _claim(found, macs, row, joined(key, "mac"), mac)
+
+
+def note_twice(found: FaultList, seen: dict[str, str], value: str, key: str) -> None:
+    """Note that ``key`` holds ``value``, which nothing else may hold."""
+    first = seen.setdefault(value, key)
+    if first != key:
+        found.add(key, f"is {shown(value)} again, as in {first}", "one of the two is wrong")
+
+
+def _raw_rows(data: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    rows = data.get(kind)
+    for at, row in enumerate(rows if isinstance(rows, list) else []):
+        if isinstance(row, dict):
+            yield joined(kind, at), row
+
+
+def _claim(
+    found: FaultList,
+    seen: dict[str, str],
+    row: Mapping[str, Any],
+    key: str,
+    normal: Callable[[str], str],
+) -> None:
+    value = row.get(key.rpartition(".")[2])
+    if not isinstance(value, str):
+        return  # missing or of the wrong type: a fault of its own
+    try:
+        note_twice(found, seen, normal(value), key)
+    except (PydanticCustomError, ValueError):
+        return  # malformed: a fault of its own
+
+
+def _address(ports: Mapping[str, int], text: str) -> str:
+    """The address in one spelling. Raises ValueError for what is no URI."""
+    uri = split_uri(text)
+    port = uri.port if uri.port is not None else ports.get(uri.scheme, 0)
+    unit = uri.path.lstrip("0")
+    return f"{uri.host}:{port}/{unit}" if unit else f"{uri.host}:{port}"
+
+
+def _device_uri(text: str, ports: Mapping[str, int], example: str) -> DeviceUri:
+    try:
+        uri = split_uri(text)
+    except ValueError as error:
+        raise refusal(f"{shown(text)} {error}", f"write it like {example}") from None
+    if uri.scheme not in ports:
+        known = ", ".join(f"{scheme}://" for scheme in sorted(ports))
+        raise refusal(f"is of the unknown family {shown(uri.scheme)}", f"write one of {known}")
+    return uri

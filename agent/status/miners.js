@@ -1,0 +1,166 @@
+// The machines: a grid of tiles for the eye, a table for the reasons, a search for both.
+
+import { byId, element, keyed, setAttribute, setText, tableHead, tableRows } from "/dom.js";
+import { hashrate, watts } from "/format.js";
+import { word } from "/words.js";
+
+const STATES = ["hashing", "ramping", "throttled", "sleeping", "faulty", "unread"];
+const PAGE_ROWS = 100;
+
+const columns = () => [
+  [word("col_miner"), "name"], [word("col_state"), ""], [word("col_power"), "number"],
+  [word("col_expected"), "number"], [word("col_hashrate"), "number"], [word("col_boards"), "number"],
+  [word("col_command"), "command"], [word("col_why"), "why"],
+];
+
+let rows = [];
+let chosenState = null;
+let rowsShown = PAGE_ROWS;
+let currentTile = null;
+
+function stateOf(row) {
+  if (row.fault !== null || row.activity === "fault") return "faulty";
+  if (row.activity === null) return "unread";
+  if (row.activity === "sleeping" || row.activity === "stopped") return "sleeping";
+  if (row.activity === "ramping") return "ramping";
+  if (row.boards_on !== null && row.board_count !== null && row.boards_on < row.board_count) {
+    return "throttled";
+  }
+  return "hashing";
+}
+
+const boards = (row) => word("boards", { on: row.boards_on ?? "–", count: row.board_count ?? "–" });
+
+// What the search looks at; built once per row and tick only while something is searched for.
+const searchText = (row) => [
+  row.miner_id, row.address, row.family, row.model, row.mac, row.serial, row.firmware, row.profile,
+  row.target, row.stage, row.why, row.fault, row.state,
+].join(" ").toLowerCase();
+
+export function showMiners(list) {
+  rows = list.map((row) => ({ ...row, state: stateOf(row) }));
+  render();
+}
+
+function render() {
+  const needles = byId("miner-search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = rows.filter((row) => needles.length === 0
+    || needles.every((needle) => searchText(row).includes(needle)));
+  const shown = found.filter((row) => chosenState === null || row.state === chosenState);
+  setText(byId("miners-title"), word("miners_count", { count: rows.length }));
+  showStates(found);
+  showGrid(shown);
+  const note = shown.length === 0 && rows.length > 0 ? word("miners_none")
+    : shown.length < rows.length ? word("miners_shown", { shown: shown.length, count: rows.length }) : "";
+  setText(byId("grid-note"), note);
+  showTable(shown);
+}
+
+function showStates(found) {
+  const counts = new Map(STATES.map((state) => [state, 0]));
+  for (const row of found) counts.set(row.state, counts.get(row.state) + 1);
+  const items = STATES.filter((state) => counts.get(state) > 0 || state === chosenState);
+  keyed(byId("miner-states"), items, (state) => state, (state) => {
+    const chip = element("button", `chip is-${state}`);
+    chip.type = "button";
+    chip.addEventListener("click", () => {
+      chosenState = chosenState === state ? null : state;
+      render();
+    });
+    return chip;
+  }, (chip, state) => {
+    setText(chip, `${word(`state_${state}`)} ${counts.get(state)}`);
+    setAttribute(chip, "aria-pressed", chosenState === state);
+  });
+}
+
+function showGrid(shown) {
+  keyed(byId("miner-grid"), shown, (row) => row.miner_id, (row) => {
+    const item = element("li");
+    const tile = element("button");
+    tile.type = "button";
+    tile.dataset.miner = row.miner_id;
+    tile.append(element("b"), element("span"), element("small"));
+    item.append(tile);
+    return item;
+  }, (item, row) => {
+    const tile = item.firstChild;
+    const className = `tile is-${row.state}`;
+    if (tile.className !== className) tile.className = className;
+    const [name, power, share] = tile.children;
+    setText(name, row.miner_id);
+    setText(power, watts(row.power_w));
+    setText(share, boards(row));
+    const values = { id: row.miner_id, state: word(`state_${row.state}`), watts: watts(row.power_w), boards: boards(row) };
+    setAttribute(tile, "aria-label", word("tile", values));
+    if (tile.title !== (row.fault ?? row.why)) tile.title = row.fault ?? row.why;
+  });
+  const tiles = [...byId("miner-grid").querySelectorAll(".tile")];
+  const current = tiles.find((tile) => tile.dataset.miner === currentTile) ?? tiles[0];
+  // One stop of the tabulator for the whole grid; the arrows move inside.
+  for (const tile of tiles) tile.tabIndex = tile === current ? 0 : -1;
+}
+
+function showTable(shown) {
+  tableHead(byId("miner-head"), columns());
+  // What is broken comes first: that is what somebody looks for.
+  const rank = (row) => (row.state === "faulty" ? 0 : row.state === "unread" ? 1 : 2);
+  const sorted = [...shown].sort((a, b) => rank(a) - rank(b));
+  tableRows(byId("miner-rows"), columns(), sorted.slice(0, rowsShown), (row) => row.miner_id, (row) => [
+    row.miner_id,
+    { text: word(`state_${row.state}`), tone: `state-word is-${row.state}` },
+    watts(row.power_w), watts(row.expected_w), hashrate(row.hashrate_hs), boards(row),
+    [row.target, row.stage].filter(Boolean).join(" · ") || "–",
+    [row.fault, row.why].filter(Boolean).join(" "),
+  ]);
+  const left = shown.length - rowsShown;
+  const more = byId("miner-more");
+  more.hidden = left <= 0;
+  setText(more, word("show_more", { count: Math.min(left, PAGE_ROWS) }));
+}
+
+function focusTile(tile) {
+  const before = byId("miner-grid").querySelector('.tile[tabindex="0"]');
+  if (before) before.tabIndex = -1;
+  tile.tabIndex = 0;
+  currentTile = tile.dataset.miner;
+  tile.focus();
+}
+
+function onGridKey(event) {
+  const tiles = [...byId("miner-grid").querySelectorAll(".tile")];
+  const index = tiles.indexOf(document.activeElement);
+  if (index < 0) return;
+  const top = tiles[0].offsetTop;
+  const perLine = Math.max(1, tiles.findIndex((tile) => tile.offsetTop !== top));
+  const line = tiles[tiles.length - 1].offsetTop === top ? tiles.length : perLine;
+  const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: line, ArrowUp: -line };
+  const target = event.key === "Home" ? 0 : event.key === "End" ? tiles.length - 1
+    : event.key in moves ? index + moves[event.key] : null;
+  if (target === null || !tiles[target]) return;
+  event.preventDefault();
+  focusTile(tiles[target]);
+}
+
+export function startMiners() {
+  setAttribute(byId("miner-states"), "aria-label", word("filter_states"));
+  byId("miner-search").addEventListener("input", () => {
+    rowsShown = PAGE_ROWS;
+    render();
+  });
+  byId("miner-more").addEventListener("click", () => {
+    rowsShown += PAGE_ROWS;
+    render();
+  });
+  const grid = byId("miner-grid");
+  grid.addEventListener("keydown", onGridKey);
+  grid.addEventListener("click", (event) => {
+    const tile = event.target.closest(".tile");
+    if (!tile) return;
+    focusTile(tile);
+    byId("miner-search").value = tile.dataset.miner;
+    rowsShown = PAGE_ROWS;
+    render();
+    byId("miner-rows").scrollIntoView({ block: "nearest" });
+  });
+}

@@ -1,0 +1,251 @@
+// Asks the agent once a second and shows what it says. Never hides that the data is old.
+
+import { addPast, addSample, drawChart } from "/chart.js";
+import { byId, element, keyed, setAttribute, setBar, setText, tableHead, tableRows } from "/dom.js";
+import {
+  age, clock, dayAndClock, dayOrShort, duration, grouped, hashrate, kw, kwh, short, useZone, zoneName,
+} from "/format.js";
+import { showMiners, startMiners } from "/miners.js";
+import { language, word } from "/words.js";
+
+const POLL_MS = 1000;
+const ANSWER_MS = 4000;
+const STALE_S = 5;
+
+const seen = { atMs: null, changedAt: null, answeredAt: performance.now(), failure: null, sign: "", words: "" };
+
+async function ask(name) {
+  const answer = await fetch(`/api/v1/${name}`, { signal: AbortSignal.timeout(ANSWER_MS), cache: "no-store" });
+  const body = await answer.json();
+  if (!answer.ok) throw new NotReady(body.error ?? answer.statusText);
+  return { body, sentAtMs: Date.parse(answer.headers.get("Date") ?? "") };
+}
+
+class NotReady extends Error {}
+
+async function poll() {
+  try {
+    // A hidden page keeps its chart going and spares the agent the rest.
+    const names = document.hidden ? ["status"] : ["status", "miners", "meters", "transactions", "decisions"];
+    const answers = await Promise.all(names.map(ask));
+    const [status, miners, meters, transactions, decisions] = answers.map((answer) => answer.body);
+    noteAnswer(status, answers[0].sentAtMs);
+    useZone(status.zone);
+    showStatus(status);
+    if (decisions) {
+      addPast(decisions);
+      showMeters(meters);
+      showMiners(miners);
+      showPurchases(transactions, status.at_ms);
+      showDecisions(decisions);
+    }
+    addSample(status.at_ms, status.power_w, status.power_cap_w);
+    if (!document.hidden) drawChart();
+  } catch (error) {
+    seen.failure = error;
+  }
+  showAge();
+  setTimeout(poll, POLL_MS);
+}
+
+function noteAnswer(status, sentAtMs) {
+  const now = performance.now();
+  seen.failure = null;
+  seen.answeredAt = now;
+  if (status.at_ms === seen.atMs) return;
+  // The first answer may already be old: its own Date header, of the same clock, tells how much.
+  const isFirst = seen.atMs === null;
+  const ageMs = isFirst && Number.isFinite(sentAtMs) ? Math.max(0, sentAtMs - status.at_ms) : 0;
+  seen.atMs = status.at_ms;
+  seen.changedAt = now - ageMs;
+}
+
+function showAge() {
+  const now = performance.now();
+  const silentS = Math.floor((now - seen.answeredAt) / 1000);
+  const oldS = seen.changedAt === null ? null : Math.floor((now - seen.changedAt) / 1000);
+  setText(byId("data-age"), oldS === null ? word("age_none") : word("age_now", { s: oldS }));
+  let sentence = "";
+  if (seen.failure instanceof NotReady) sentence = word("banner_not_ready", { sentence: seen.failure.message });
+  else if (silentS >= STALE_S || (seen.failure && oldS === null)) sentence = word("banner_no_answer");
+  else if (oldS !== null && oldS >= STALE_S) sentence = word("banner_frozen");
+  setText(byId("banner"), sentence);
+  byId("banner").hidden = sentence === "";
+  const isStale = sentence !== "";
+  document.body.classList.toggle("is-stale", isStale);
+  // Old figures must not go on claiming that all is well.
+  setText(byId("state-sign"), isStale ? "?" : seen.sign);
+  setText(byId("state-word"), isStale ? word("last_known", { words: seen.words }) : seen.words);
+  document.body.classList.toggle("is-empty", seen.atMs === null);
+}
+
+function stateOf(status) {
+  if (status.over_wh > 0) return ["bad", "✕", word("mode_over", { kwh: kwh(status.over_wh) })];
+  const tones = {
+    following: ["good", "✓"], shedding: ["warn", "▼"], blind: ["bad", "?"],
+    failsafe: ["warn", "‖"], no_purchase: ["idle", "–"],
+  };
+  const [tone, sign] = tones[status.mode] ?? ["warn", "!"];
+  const isAbove = status.power_w !== null && status.power_cap_w !== null && status.power_w > status.power_cap_w * 1.01;
+  if (status.mode === "following" && isAbove) return ["warn", "▲", word("mode_over_cap")];
+  return [tone, sign, word(`mode_${status.mode}`)];
+}
+
+function showStatus(status) {
+  const [tone, sign, words] = stateOf(status);
+  setAttribute(byId("state"), "data-tone", tone);
+  seen.sign = sign;
+  seen.words = words;
+  setText(byId("state-why"), status.because.words);
+  setText(byId("state-source"), word("state_source", status.because));
+  document.title = `${words} · ${status.farm} · kwota`;
+  setText(byId("site-name"), `${status.farm} / ${status.agent}`);
+  setText(byId("site-time"), dayAndClock(status.at_ms));
+  setAttribute(byId("site-time"), "datetime", new Date(status.at_ms).toISOString());
+  setText(byId("site-zone"), zoneName());
+  setText(byId("site-clock"), status.is_clock_trusted ? "" : word("clock_untrusted"));
+  setText(byId("build"), word("build", { version: status.version, time: dayAndClock(status.started_at_ms) }));
+  const farm = { hashrate: hashrate(status.hashrate_hs), switches: grouped(status.board_switches), restarts: grouped(status.mining_restarts) };
+  setText(byId("farm-note"), word("farm_note", farm));
+  showPower(status);
+  showEnergy(status.window);
+  showTime(status.window, status.at_ms);
+  showAlarms(status.alarms, status.at_ms);
+  showDelivery(status.delivery, status.at_ms);
+}
+
+function showPower(status) {
+  const { power_w: power, power_cap_w: cap } = status;
+  const max = Math.max(power ?? 0, cap ?? 0, 1) * 1.08;
+  setText(byId("power-now"), kw(power));
+  setText(byId("power-cap"), cap === null ? word("power_cap_none") : word("power_cap", { kw: kw(cap) }));
+  setText(byId("power-note"), word("power_note", { kw: kw(status.planned_w), base: kw(status.base_load_w) }));
+  const tone = power === null || cap === null ? "idle" : power > cap * 1.01 ? "bad" : "good";
+  const text = word("power_text", { kw: kw(power), cap: kw(cap) });
+  setBar(byId("power-bar"), { fills: [(power ?? 0) / max], mark: cap === null ? null : cap / max, now: power ?? 0, max, text, tone });
+}
+
+function showEnergy(window) {
+  if (window === null) {
+    setText(byId("energy-left"), kwh(null));
+    setText(byId("energy-of"), "");
+    setText(byId("energy-note"), word("energy_none"));
+    setBar(byId("energy-bar"), { fills: [0, 0], mark: null, now: 0, max: 1, text: word("energy_none"), tone: "idle" });
+    return;
+  }
+  const { purchased_wh: bought, used_wh: used, used_upper_wh: upper } = window;
+  const totalS = (window.end_ms - window.start_ms) / 1000;
+  setText(byId("energy-left"), kwh(window.left_wh));
+  setText(byId("energy-of"), word("energy_of", { kwh: kwh(bought) }));
+  setText(byId("energy-note"), word("energy_note", { kwh: kwh(used), upper: kwh(upper) }));
+  const text = word("energy_text", { used: kwh(used), purchased: kwh(bought) });
+  const max = Math.max(1, bought);
+  // The mark is where an even pace would stand now.
+  const mark = totalS > 0 ? 1 - window.time_left_s / totalS : null;
+  setBar(byId("energy-bar"), { fills: [upper / max, used / max], mark, now: used, max, text, tone: used > bought ? "bad" : "good" });
+}
+
+function showTime(window, nowMs) {
+  const left = window === null ? null : duration(window.time_left_s);
+  setText(byId("time-left"), left ?? "–");
+  setText(byId("time-end"), window === null ? "" : word("time_end", { time: dayOrShort(window.end_ms, nowMs) }));
+  const ids = window?.transactions ?? [];
+  const listed = ids.length > 3 ? `${ids.slice(0, 3).join(", ")} …` : ids.join(", ");
+  const note = { time: window && dayOrShort(window.start_ms, nowMs), count: ids.length, ids: listed };
+  setText(byId("time-note"), window === null ? word("energy_none") : word("time_note", note));
+  const totalS = window === null ? 1 : Math.max(1, (window.end_ms - window.start_ms) / 1000);
+  const doneS = window === null ? 0 : totalS - window.time_left_s;
+  const text = word("time_text", { left: left ?? "–" });
+  setBar(byId("time-bar"), { fills: [doneS / totalS], mark: null, now: doneS, max: totalS, text, tone: "idle" });
+}
+
+function showAlarms(alarms, nowMs) {
+  const title = alarms.length === 0 ? word("alarms_none") : alarms.length === 1 ? word("alarms_one")
+    : word("alarms_many", { count: alarms.length });
+  setText(byId("alarms-title"), title);
+  setAttribute(byId("alarms"), "data-tone", alarms.some((alarm) => alarm.severity === "critical") ? "bad" : alarms.length ? "warn" : "good");
+  const sorted = [...alarms].sort((a, b) => (a.severity === b.severity ? b.first_seen_ms - a.first_seen_ms : a.severity === "critical" ? -1 : 1));
+  keyed(byId("alarm-list"), sorted, (alarm) => `${alarm.code} ${alarm.source}`, () => {
+    const item = element("li");
+    item.append(element("strong"), element("span", "words"), element("span", "remedy"), element("small", "quiet"));
+    return item;
+  }, (item, alarm) => {
+    const [severity, words, remedy, since] = item.children;
+    setAttribute(item, "data-severity", alarm.severity);
+    setText(severity, word(`severity_${alarm.severity}`));
+    setText(words, alarm.words);
+    setText(remedy, alarm.remedy);
+    const seenText = { time: dayOrShort(alarm.first_seen_ms, nowMs), count: alarm.count, source: alarm.source };
+    setText(since, word("alarm_since", seenText));
+  });
+}
+
+function showDelivery(delivery, nowMs) {
+  setText(byId("delivery-words"), delivery.words);
+  const receipt = delivery.last_receipt_ms;
+  const facts = [
+    ["broker", word(`broker_${delivery.broker}`)],
+    ["unsent", grouped(delivery.unsent)],
+    ["last_receipt", receipt === null ? word("receipt_none") : `${clock(receipt)} (${age(Math.max(0, (nowMs - receipt) / 1000))})`],
+    ["cosigned", grouped(delivery.cosigned_size)],
+    ["journal", grouped(delivery.journal_size)],
+    ["log_name", delivery.origin],
+  ];
+  keyed(byId("delivery"), facts, ([name]) => name, ([name]) => {
+    const pair = element("div");
+    pair.append(element("dt", "", word(name)), element("dd"));
+    return pair;
+  }, (pair, [, text]) => setText(pair.lastChild, text));
+}
+
+function showTable(name, columns, items, keyOf, cellsOf, emptyText) {
+  tableHead(byId(`${name}-head`), columns);
+  const rows = items.length > 0 ? items : [null];
+  const keys = (item) => (item === null ? "empty" : keyOf(item));
+  const blank = columns.map((_, index) => (index === 0 ? emptyText : ""));
+  tableRows(byId(`${name}-rows`), columns, rows, keys, (item) => (item === null ? blank : cellsOf(item)));
+}
+
+function showMeters(meters) {
+  const columns = [[word("col_meter"), "name"], [word("col_power"), "number"], [word("col_energy"), "number"],
+    [word("col_quality"), ""], [word("col_age"), "number"], [word("col_note"), "why"]];
+  showTable("meter", columns, meters, (row) => row.meter_id, (row) => [
+    row.meter_id, kw(row.power_w), kwh(row.energy_import_wh),
+    { text: row.quality === null ? "–" : word(`quality_${row.quality}`), tone: row.quality === "G" ? "good" : "bad" },
+    { text: age(row.age_s), tone: row.age_s === null || row.age_s > STALE_S ? "bad" : "" },
+    row.fault ?? `${row.profile} · ${row.address}`,
+  ], "–");
+}
+
+function showPurchases(transactions, nowMs) {
+  const columns = [[word("col_purchase"), "name"], [word("col_status"), ""], [word("col_window"), ""],
+    [word("col_used"), "number progress"], [word("col_bought"), "number"], [word("col_price"), "number"]];
+  showTable("purchase", columns, transactions, (row) => row.transaction_id, (row) => [
+    row.transaction_id,
+    { text: word(`tx_${row.status}`), tone: row.status === "open" ? "good" : row.status === "exhausted" ? "warn" : "" },
+    word("window", { start: dayOrShort(row.start_ms, nowMs), end: row.end_ms === null ? word("open_ended") : short(row.end_ms) }),
+    `${kwh(row.allocated_wh)} · ${grouped((100 * row.allocated_wh) / Math.max(1, row.energy_wh), 1)} %`,
+    kwh(row.energy_wh),
+    word("price", { price: row.price_kzt_per_kwh }),
+  ], word("purchases_none"));
+  const share = new Map(transactions.map((row) => [row.transaction_id, row.allocated_wh / Math.max(1, row.energy_wh)]));
+  for (const [key, node] of byId("purchase-rows").keyedNodes) {
+    node.children[3].style.setProperty("--share", `${100 * Math.min(1, share.get(key) ?? 0)}%`);
+  }
+}
+
+function showDecisions(decisions) {
+  const columns = [[word("col_time"), "name"], [word("col_decision"), ""], [word("col_power"), "number"],
+    [word("col_cap"), "number"], [word("col_commands"), "number"], [word("col_why"), "why"]];
+  showTable("decision", columns, decisions.slice(0, 20), (row) => row.at_ms, (row) => [
+    clock(row.at_ms), word(`mode_short_${row.mode}`), kw(row.power_w), kw(row.power_cap_w), grouped(row.commands), row.because.words,
+  ], word("decisions_none"));
+}
+
+document.documentElement.lang = language;
+for (const node of document.querySelectorAll("[data-word]")) setText(node, word(node.dataset.word));
+startMiners();
+setInterval(showAge, 1000);
+addEventListener("resize", drawChart);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) drawChart(); });
+poll();

@@ -1,0 +1,268 @@
+"""From the core's state to what people and programs are shown: one image per tick."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.core.decisions import Because, Decision, Mode
+from agent.core.fleet import Machine, Memory, matches
+from agent.core.governor import Outcome
+from agent.core.ledger import FOREVER_MS, Account, Ledger
+from agent.core.snapshot import MinerView
+from agent.status.view import (
+    AlarmView,
+    BecauseView,
+    DecisionRow,
+    DeliveryView,
+    MeterRow,
+    MinerRow,
+    SiteView,
+    StatusView,
+    TransactionRow,
+    WindowView,
+)
+from drivers.readings import Activity, MeterIdentity
+
+DECISIONS_KEPT = 900
+TRANSACTIONS_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What does not change from tick to tick: names, addresses, start."""
+
+    farm: str
+    agent: str
+    version: str
+    zone: str
+    started_at_ms: int
+    meter_id: str
+    meter_profiles: Mapping[str, str]
+    addresses: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts since the start of the daemon."""
+
+    board_switches: int
+    mining_restarts: int
+
+
+def decision_row(decision: Decision, power_w: float | None) -> DecisionRow:
+    """One line of the feed."""
+    return DecisionRow(
+        at_ms=decision.at_ms,
+        mode=decision.mode.value,
+        power_w=power_w,
+        power_cap_w=decision.power_cap_w,
+        planned_w=decision.planned_w,
+        commands=len(decision.commands),
+        because=because_view(decision.because),
+    )
+
+
+def because_view(because: Because) -> BecauseView:
+    return BecauseView(
+        limit=because.limit,
+        source=because.source,
+        words=because.words,
+        numbers=dict(because.numbers),
+    )
+
+
+def portray(
+    outcome: Outcome,
+    frame: Frame,
+    *,
+    tally: Tally,
+    meters: Mapping[str, MeterIdentity | None],
+    delivery: DeliveryView,
+    alarms: Sequence[AlarmView],
+    decisions: deque[DecisionRow],
+) -> SiteView:
+    """The image of one tick."""
+    return SiteView(
+        status=_status(outcome, frame, tally, delivery, alarms),
+        miners=[_miner_row(outcome, view, frame) for view in outcome.picture.snapshot.miners],
+        meters=list(_meter_rows(outcome, frame, meters)),
+        transactions=list(_transaction_rows(outcome.state.ledger, outcome.decision.at_ms)),
+        decisions=list(reversed(decisions)),
+    )
+
+
+def _status(
+    outcome: Outcome,
+    frame: Frame,
+    tally: Tally,
+    delivery: DeliveryView,
+    alarms: Sequence[AlarmView],
+) -> StatusView:
+    state, picture, decision = outcome.state, outcome.picture, outcome.decision
+    views = picture.snapshot.miners
+    activities = [v.reading.activity if v.reading and not v.fault else None for v in views]
+    has_cap = decision.mode is not Mode.FAILSAFE
+    return StatusView(
+        farm=frame.farm,
+        agent=frame.agent,
+        version=frame.version,
+        zone=frame.zone,
+        at_ms=decision.at_ms,
+        started_at_ms=frame.started_at_ms,
+        mode=decision.mode.value,
+        because=because_view(decision.because),
+        power_w=picture.measured_w,
+        power_cap_w=decision.power_cap_w if has_cap else None,
+        planned_w=decision.planned_w,
+        base_load_w=state.base_load_w,
+        hashrate_hs=sum(v.reading.hashrate_hs for v in views if v.reading and not v.fault),
+        miners_total=len(views),
+        miners_hashing=sum(a in (Activity.HASHING, Activity.RAMPING) for a in activities),
+        miners_throttled=sum(_is_throttled(m) for m in picture.machines.values()),
+        miners_sleeping=sum(a is Activity.SLEEPING for a in activities),
+        miners_faulty=sum(v.fault is not None for v in views),
+        board_switches=tally.board_switches,
+        mining_restarts=tally.mining_restarts,
+        over_wh=state.ledger.over_wh,
+        is_clock_trusted=picture.snapshot.is_clock_trusted,
+        window=_window(outcome),
+        delivery=delivery,
+        alarms=list(alarms),
+    )
+
+
+def _window(outcome: Outcome) -> WindowView | None:
+    now_ms = outcome.decision.at_ms
+    ledger, interval = outcome.state.ledger, outcome.picture.interval
+    accounts = ledger.open_accounts(now_ms)
+    if not accounts or interval is None or ledger.booked_wh is None:
+        return None
+    end_ms = min(a.transaction.deadline_ms for a in accounts)
+    purchased_wh = sum(a.transaction.energy_wh for a in accounts)
+    allocated_wh = sum(a.allocated_wh for a in accounts)
+    start_error_wh = max(a.start_error_wh for a in accounts)
+    upper_wh = allocated_wh + max(interval.upper_wh - ledger.booked_wh, 0.0) + start_error_wh
+    return WindowView(
+        start_ms=min(a.transaction.start_ms for a in accounts),
+        end_ms=end_ms,
+        time_left_s=max(end_ms - now_ms, 0) / 1000 if end_ms != FOREVER_MS else 0.0,
+        purchased_wh=purchased_wh,
+        used_wh=allocated_wh,
+        used_upper_wh=int(upper_wh) + 1,
+        left_wh=purchased_wh - allocated_wh,
+        transactions=[a.transaction.transaction_id for a in accounts],
+    )
+
+
+def _is_throttled(machine: Machine) -> bool:
+    if machine.at is None or not machine.at.is_awake:
+        return False
+    default = next((p.name for p in machine.profiles if p.step == 0), None)
+    profile = machine.profile(machine.at.profile)
+    is_lower = profile is not None and default is not None and profile.step < 0
+    return machine.at.boards_on != machine.boards or is_lower
+
+
+def _miner_row(outcome: Outcome, view: MinerView, frame: Frame) -> MinerRow:
+    machine = outcome.picture.machines[view.miner_id]
+    memory = outcome.state.memories.get(view.miner_id, Memory())
+    reading, identity = view.reading, view.identity
+    expected_w = None if memory.desired is None else machine.power_w(memory.desired)
+    return MinerRow(
+        miner_id=view.miner_id,
+        address=frame.addresses[view.miner_id],
+        family=view.family,
+        model=None if identity is None else identity.model,
+        mac=None if identity is None else identity.mac,
+        serial=None if identity is None else identity.serial,
+        firmware=None if identity is None else identity.firmware,
+        activity=None if reading is None else reading.activity.value,
+        power_w=None if reading is None else reading.power_w,
+        power_provenance=None if reading is None else reading.power_provenance.value,
+        expected_w=expected_w,
+        hashrate_hs=None if reading is None else reading.hashrate_hs,
+        profile=None if reading is None else reading.profile,
+        boards_on=None if reading is None else sum(b.is_enabled for b in reading.boards),
+        board_count=None if reading is None else len(reading.boards),
+        target=target_words(memory),
+        stage=None if view.pending is None else view.pending.stage.value,
+        why=why_words(view, machine, memory, outcome.decision),
+        fault=view.fault,
+        age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
+    )
+
+
+def target_words(memory: Memory) -> str | None:
+    """Where a machine is told to be, in words."""
+    desired = memory.desired
+    if desired is None:
+        return None
+    if not desired.is_awake:
+        return "asleep"
+    return f"{len(desired.boards_on)} boards at {desired.profile or 'its profile'}"
+
+
+def why_words(view: MinerView, machine: Machine, memory: Memory, decision: Decision) -> str:
+    """Why a machine runs as it does, in one sentence."""
+    if view.fault is not None:
+        return f"Not under control: {view.fault}"
+    if view.pending is not None and view.pending.detail:
+        return f"Told to go to {target_words(memory)}, but {view.pending.detail}"
+    if machine.at is None:
+        return "Not read yet."
+    if not _is_throttled(machine) and machine.at.is_awake:
+        return f"Runs in full: {decision.because.words}"
+    if memory.because is None:
+        return "It was found like this and there has been no reason to change it."
+    state = "is there" if matches(machine.at, memory.desired) else "is on its way"
+    return f"Told to go to {target_words(memory)} and {state}: {memory.because.words}"
+
+
+def _meter_rows(
+    outcome: Outcome, frame: Frame, meters: Mapping[str, MeterIdentity | None]
+) -> Iterator[MeterRow]:
+    now_s = outcome.picture.snapshot.now_s
+    for view in outcome.picture.snapshot.meters:
+        reading, identity = view.reading, meters[view.meter_id]
+        is_site = view.meter_id == frame.meter_id
+        trouble = outcome.picture.meter_words if is_site else ""
+        quality = None
+        if reading is not None:
+            quality = "S" if trouble and not view.fault else reading.quality.value
+            quality = "T" if view.fault else quality
+        yield MeterRow(
+            meter_id=view.meter_id,
+            address=frame.addresses[view.meter_id],
+            profile=frame.meter_profiles[view.meter_id],
+            serial=None if identity is None else identity.serial,
+            power_w=None if reading is None else reading.power_w,
+            energy_import_wh=None if reading is None else reading.energy_import_wh,
+            quality=quality,
+            fault=view.fault or trouble or None,
+            age_s=None if reading is None else now_s - reading.requested_at_s,
+        )
+
+
+def _transaction_rows(ledger: Ledger, now_ms: int) -> Iterator[TransactionRow]:
+    for account in ledger.accounts[-TRANSACTIONS_SHOWN:]:
+        transaction = account.transaction
+        yield TransactionRow(
+            transaction_id=transaction.transaction_id,
+            meter_point=transaction.meter_point,
+            start_ms=transaction.start_ms,
+            end_ms=transaction.end_ms,
+            energy_wh=transaction.energy_wh,
+            allocated_wh=account.allocated_wh,
+            unused_wh=account.unused_wh,
+            price_kzt_per_kwh=transaction.price_kzt_per_kwh,
+            source=transaction.source,
+            status=_transaction_status(account, now_ms),
+        )
+
+
+def _transaction_status(account: Account, now_ms: int) -> str:
+    if now_ms < account.transaction.start_ms:
+        return "planned"
+    if now_ms >= account.transaction.deadline_ms:
+        return "closed"
+    return "open" if account.unused_wh > 0 else "exhausted"

@@ -1,0 +1,190 @@
+"""The farm file: what a simulated site is made of, as counts. Every unknown key is a fault."""
+
+import tomllib
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from simulator.model import machine_models
+
+
+class FarmFileError(Exception):
+    """The farm file cannot be used; the message names every fault."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
+
+
+class SiteTable(_Table):
+    """``[site]``."""
+
+    seed: int = 1
+    step_s: Annotated[float, Field(ge=0.01, le=1.0)] = 0.05
+    history_h: Annotated[float, Field(gt=0.0, le=48.0)] = 6.0
+
+
+class GroupTable(_Table):
+    """``[[machines]]``: so many of one model, in a row of addresses."""
+
+    model: str
+    count: Annotated[int, Field(ge=0, le=20_000)]
+    profile: str = "default"
+    is_atm_enabled: bool = False
+    is_asleep: bool = False
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        if model not in machine_models():
+            raise ValueError(f"there is no model {model!r}; known: {', '.join(machine_models())}")
+        return model
+
+
+class AddressTable(_Table):
+    """``[addresses]``: machine n listens at base + (n // 250, n % 250 + 1)."""
+
+    base: IPv4Address = IPv4Address("127.8.0.0")
+    luxos_port: Port = 4028
+    web_port: Port = 80
+    has_web: bool = True
+
+    @field_validator("base")
+    @classmethod
+    def _loopback(cls, base: IPv4Address) -> IPv4Address:
+        if not base.is_loopback or int(base) & 0xFFFF:
+            raise ValueError("must be a loopback network like 127.8.0.0")
+        return base
+
+
+class TimingTable(_Table):
+    """``[timings]``: how fast machines follow; assumptions where vendors publish nothing."""
+
+    board_on_s: Seconds = 12.0
+    board_off_s: Seconds = 1.5
+    board_reboot_s: Seconds = 5.0
+    profile_s: Seconds = 30.0
+    sleep_s: Seconds = 4.0
+    wake_s: Seconds = 60.0
+    wake_unsafe_s: Seconds = 10.0
+    reboot_s: Seconds = 40.0
+    fixed_w: Annotated[float, Field(ge=0.0, le=500.0)] = 80.0
+    standby_w: Annotated[float, Field(ge=0.0, le=200.0)] = 25.0
+    session_idle_s: Seconds = 60.0
+    self_wake_s: Seconds = 20.0
+
+
+class SpreadTable(_Table):
+    """``[spread]``: how far single machines lie from the table, as shares."""
+
+    reporting: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
+    tolerance: Annotated[float, Field(ge=0.0, le=0.2)] = 0.02
+
+
+class StepTable(_Table):
+    """``[[base_load.steps]]``."""
+
+    after_s: Annotated[float, Field(ge=0.0)]
+    delta_w: float
+
+
+class BaseLoadTable(_Table):
+    """``[base_load]``."""
+
+    constant_w: Annotated[float, Field(ge=0.0)] = 0.0
+    wander_w: Annotated[float, Field(ge=0.0)] = 0.0
+    knot_s: Seconds = 10.0
+    steps: tuple[StepTable, ...] = ()
+
+
+class MeterTable(_Table):
+    """``[[meters]]``: each measures the whole site."""
+
+    id: str
+    host: IPv4Address = IPv4Address("127.0.0.1")
+    port: Port = 5020
+    unit: Annotated[int, Field(ge=1, le=247)] = 1
+    serial: Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+    refresh_s: Seconds = 0.5
+    step_kwh: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01
+    start_kwh: Annotated[float, Field(ge=0.0)] = 1234.5
+    gain_error: Annotated[float, Field(ge=-0.2, le=0.2)] = 0.0
+    answer_delay_s: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    prefix: Literal["k", "M"] = "k"
+    word_order: Literal["big", "little"] = "big"
+    holes: Literal["zero", "exception"] = "zero"
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: IPv4Address) -> IPv4Address:
+        if not host.is_loopback:
+            raise ValueError("must be a loopback address")
+        return host
+
+
+class FarmFile(_Table):
+    """The whole file."""
+
+    site: SiteTable = SiteTable()
+    addresses: AddressTable = AddressTable()
+    timings: TimingTable = TimingTable()
+    spread: SpreadTable = SpreadTable()
+    base_load: BaseLoadTable = BaseLoadTable()
+    machines: tuple[GroupTable, ...]
+    meters: Annotated[tuple[MeterTable, ...], Field(min_length=1)]
+
+    def with_count(self, count: int) -> "FarmFile":
+        """The same farm with ``count`` machines, in the same proportions."""
+        total = sum(group.count for group in self.machines)
+        if total == 0:
+            raise FarmFileError("the farm file has no machines to take the proportions from")
+        groups, given, seen = [], 0, 0
+        for group in self.machines:
+            seen += group.count
+            upto = round(count * seen / total)
+            groups.append(group.model_copy(update={"count": upto - given}))
+            given = upto
+        return self.model_copy(update={"machines": tuple(groups)})
+
+    def with_base(self, base: str) -> "FarmFile":
+        """The same farm on another loopback network. Raises FarmFileError."""
+        values = {**self.addresses.model_dump(), "base": base}
+        try:
+            addresses = AddressTable.model_validate(values)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise FarmFileError(f"address base {base!r}: {reason}") from error
+        return self.model_copy(update={"addresses": addresses})
+
+
+def load_farm_file(path: Path) -> FarmFile:
+    """Read and check a farm file. Raises FarmFileError naming the file and every fault in it."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FarmFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FarmFileError(f"{path}: is not TOML: {error}") from error
+    try:
+        farm = FarmFile.model_validate(document)
+    except ValidationError as error:
+        raise FarmFileError(_sentences(path, error)) from error
+    for group in farm.machines:
+        if not any(group.profile == one.name for one in machine_models()[group.model].profiles):
+            raise FarmFileError(f"{path}: machines: {group.model} has no profile {group.profile!r}")
+    return farm
+
+
+def _sentences(path: Path, error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        reason = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
+        lines.append(f"{path}: {key}: {reason}")
+    return "\n".join(lines)

@@ -1,0 +1,158 @@
+"""Every listening socket of a farm, and the faults that are about sockets: gone, refused."""
+
+import asyncio
+import contextlib
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from simulator.farm import Farm
+from simulator.faults import FaultKind
+from simulator.luxos import LuxosConnection, LuxosFarm
+from simulator.luxos_writes import Sessions
+from simulator.sdm630 import MeterConnection, MeterServer
+from simulator.web_face import WebConnection
+
+_SPARE_FILES = 512
+_BACKLOG = 64
+
+
+class PortError(Exception):
+    """A socket cannot be had; the message is for the user."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Network:
+    """Sockets of machines and meters. ``open`` first, ``close`` last."""
+
+    farm: Farm
+    luxos: LuxosFarm = field(init=False)
+    meters: list[MeterServer] = field(init=False)
+    warnings: list[str] = field(init=False, default_factory=list)
+    _machine_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
+    _web_servers: list[asyncio.Server] = field(init=False, default_factory=list)
+    _meter_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
+    _meter_ports: dict[int, int] = field(init=False, default_factory=dict)
+    _clients: dict[int, set[MeterConnection]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        file = self.farm.file
+        sessions = Sessions(idle_s=file.timings.session_idle_s, seed=file.site.seed)
+        self.luxos = LuxosFarm(farm=self.farm, sessions=sessions)
+        self.meters = [
+            MeterServer(farm=self.farm, position=position, table=table)
+            for position, table in enumerate(file.meters)
+        ]
+
+    async def open(self) -> None:
+        """Listen everywhere. Raises PortError with one sentence."""
+        self._allow_files()
+        for position in range(len(self.meters)):
+            await self._open_meter(position)
+        for index in range(len(self.farm.labels)):
+            await self._open_machine(index)
+        if self.farm.file.addresses.has_web:
+            await self._open_web()
+
+    async def close(self) -> None:
+        """Stop listening and cut off whoever is connected."""
+        for clients in self._clients.values():
+            for client in tuple(clients):
+                client.abort()
+        for caller in tuple(self.luxos.connections):
+            caller.abort()
+        servers = [*self._machine_servers.values(), *self._web_servers]
+        for server in (*servers, *self._meter_servers.values()):
+            server.close()
+        await asyncio.sleep(0)
+
+    def meter_address(self, position: int) -> tuple[str, int]:
+        """Host and port of a meter."""
+        return str(self.farm.file.meters[position].host), self._meter_ports[position]
+
+    async def apply_faults(self) -> None:
+        """Close the sockets of what is gone, open those of what is back."""
+        for position in range(len(self.meters)):
+            is_gone = self.farm.faults.has_meter(FaultKind.METER_REFUSE, position)
+            if is_gone and position in self._meter_servers:
+                self._meter_servers.pop(position).close()
+                for client in tuple(self._clients[position]):
+                    client.abort()
+            elif not is_gone and position not in self._meter_servers:
+                await self._open_meter(position)
+        gone = self.farm.faults.miners(FaultKind.MINER_GONE)
+        for index in gone & self._machine_servers.keys():
+            self._machine_servers.pop(index).close()
+        for index in range(len(self.farm.labels)):
+            if index not in gone and index not in self._machine_servers:
+                await self._open_machine(index)
+
+    async def _open_meter(self, position: int) -> None:
+        table = self.farm.file.meters[position]
+        clients = self._clients.setdefault(position, set())
+        server, port = await self._listen(
+            lambda: MeterConnection(self.meters[position], clients),
+            str(table.host),
+            self._meter_ports.get(position, table.port),
+            f"meter {table.id}",
+        )
+        self._meter_servers[position] = server
+        self._meter_ports[position] = port
+
+    async def _open_machine(self, index: int) -> None:
+        self._machine_servers[index], _ = await self._listen(
+            lambda: LuxosConnection(self.luxos, index),
+            self.farm.labels[index].address,
+            self.farm.file.addresses.luxos_port,
+            f"machine {index}",
+        )
+
+    async def _open_web(self) -> None:
+        port = self.farm.file.addresses.web_port
+        for label in self.farm.labels:
+            try:
+                server, _ = await self._listen(WebConnection, label.address, port, "web page")
+            except PortError as error:
+                reason = "no right to bind it" if _is_rights(error) else "it is in use"
+                self.warnings.append(f"machines show no web page on port {port}: {reason}")
+                return
+            self._web_servers.append(server)
+
+    @staticmethod
+    async def _listen(
+        factory: Callable[[], asyncio.Protocol], host: str, port: int, what: str
+    ) -> tuple[asyncio.Server, int]:
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(
+                factory, host, port, backlog=_BACKLOG, reuse_address=True
+            )
+        except OSError as error:
+            raise PortError(
+                f"{what}: cannot listen on {host}:{port} ({reason_of(error)}); stop what uses it"
+                " or choose another address or port"
+            ) from error
+        return server, server.sockets[0].getsockname()[1]
+
+    def _allow_files(self) -> None:
+        needed = 2 * len(self.farm.labels) + _SPARE_FILES
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft >= needed:
+            return
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise PortError(
+                f"{len(self.farm.labels)} machines need {needed} open files, the limit is {hard};"
+                " raise it (ulimit -n) or serve fewer machines"
+            )
+        with contextlib.suppress(ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def reason_of(error: OSError) -> str:
+    """The system's own words, without what asyncio puts around them."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _is_rights(error: PortError) -> bool:
+    return isinstance(error.__cause__, PermissionError)

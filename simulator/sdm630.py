@@ -1,0 +1,165 @@
+"""An SDM630 behind Modbus TCP: several clients, pipelined requests, split segments.
+
+Written from the Modbus application protocol V1.1b3 and the Modbus messaging guide V1.0b.
+"""
+
+import asyncio
+import math
+import struct
+from dataclasses import dataclass, field, replace
+
+from simulator.farm import Farm
+from simulator.farm_file import MeterTable
+from simulator.faults import FaultKind
+from simulator.sdm630_map import (
+    ILLEGAL_FUNCTION,
+    ILLEGAL_VALUE,
+    READ_HOLDING,
+    READ_INPUT,
+    RegisterError,
+    Reporting,
+    holding_registers,
+    input_registers,
+)
+
+_HEADER_BYTES = 7
+_MAX_LENGTH = 254
+_WRITES = frozenset({5, 6, 15, 16, 22, 23})
+_NO_SUCH_UNIT = 0x0B
+_NAN_WORDS = b"\x7f\xc0\x00\x00"
+_NAN_AT = (0x0034, 0x0048)
+
+
+@dataclass(slots=True, kw_only=True)
+class MeterServer:
+    """What one meter answers, and what was tried on it."""
+
+    farm: Farm
+    position: int
+    table: MeterTable
+    requests: int = field(init=False, default=0)
+    refused: int = field(init=False, default=0)
+    tampered: int = field(init=False, default=0)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether this meter gives no answer now."""
+        return self.farm.faults.has_meter(FaultKind.METER_SILENT, self.position)
+
+    @property
+    def delay_s(self) -> float:
+        """How long this meter thinks."""
+        is_slow = self.farm.faults.has_meter(FaultKind.METER_SLOW, self.position)
+        return self.farm.faults.slow_s if is_slow else self.table.answer_delay_s
+
+    def reply(self, unit: int, pdu: bytes) -> bytes:
+        """The answer to one request, exceptions included."""
+        self.requests += 1
+        function = pdu[0]
+        try:
+            return self._read(unit, function, pdu)
+        except RegisterError as error:
+            self.refused += 1
+            return bytes([function | 0x80, error.code])
+
+    def _read(self, unit: int, function: int, pdu: bytes) -> bytes:
+        if unit != self.table.unit:
+            raise RegisterError(_NO_SUCH_UNIT)
+        if function in _WRITES:
+            self.tampered += 1
+        if function not in {READ_HOLDING, READ_INPUT}:
+            raise RegisterError(ILLEGAL_FUNCTION)
+        if len(pdu) != 5:
+            raise RegisterError(ILLEGAL_VALUE)
+        address, count = struct.unpack(">HH", pdu[1:])
+        self.farm.step(self.farm.clock.now_s())
+        meter, reporting = self.farm.meters[self.position], self._reporting()
+        if function == READ_HOLDING:
+            data = holding_registers(meter, reporting, address, count)
+        else:
+            data = input_registers(meter, reporting, address, count)
+            data = self._spoilt(data, address)
+        return bytes([function, len(data)]) + data
+
+    def _reporting(self) -> Reporting:
+        has = self.farm.faults.has_meter
+        configured = Reporting(
+            is_mega=self.table.prefix == "M",
+            is_low_word_first=self.table.word_order == "little",
+            holes=self.table.holes,
+        )
+        if has(FaultKind.METER_MEGA, self.position):
+            configured = replace(configured, is_mega=True)
+        if has(FaultKind.METER_WORD_SWAP, self.position):
+            configured = replace(configured, is_low_word_first=True)
+        return configured
+
+    def _spoilt(self, data: bytes, address: int) -> bytes:
+        if not self.farm.faults.has_meter(FaultKind.METER_NAN, self.position):
+            return data
+        spoilt = bytearray(data)
+        for at in _NAN_AT:
+            offset = (at - address) * 2
+            if 0 <= offset < len(spoilt):
+                spoilt[offset : offset + 4] = _NAN_WORDS
+        return bytes(spoilt)
+
+
+class MeterConnection(asyncio.Protocol):
+    """One client. Requests are answered in their order; nonsense ends the connection."""
+
+    def __init__(self, server: MeterServer, connections: set["MeterConnection"]) -> None:
+        self._server = server
+        self._connections = connections
+        self._received = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._free_s = -math.inf
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        del exc
+        self._transport = None
+        self._connections.discard(self)
+
+    def abort(self) -> None:
+        """Cut the client off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take every whole request out of what has come so far."""
+        self._received += data
+        while self._transport is not None and len(self._received) >= _HEADER_BYTES:
+            transaction, protocol, length, unit = struct.unpack_from(">HHHB", self._received)
+            if protocol != 0 or not 2 <= length <= _MAX_LENGTH:
+                self._transport.close()
+                return
+            if len(self._received) < 6 + length:
+                return
+            pdu = bytes(self._received[_HEADER_BYTES : 6 + length])
+            del self._received[: 6 + length]
+            self._answer(transaction, unit, pdu)
+
+    def _answer(self, transaction: int, unit: int, pdu: bytes) -> None:
+        if self._server.is_silent:
+            return
+        loop = asyncio.get_running_loop()
+        delay_s = self._server.delay_s
+        if delay_s <= 0.0 and loop.time() >= self._free_s:
+            self._send(transaction, unit, pdu)
+            return
+        self._free_s = max(loop.time(), self._free_s) + delay_s
+        loop.call_at(self._free_s, self._send, transaction, unit, pdu)
+
+    def _send(self, transaction: int, unit: int, pdu: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        reply = self._server.reply(unit, pdu)
+        header = struct.pack(">HHHB", transaction, 0, len(reply) + 1, unit)
+        self._transport.write(header + reply)

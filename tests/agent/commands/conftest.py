@@ -1,0 +1,237 @@
+"""A daemon that shows one small site, and a terminal that runs verbs against it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agent.cli import main
+from agent.control import Control, Why, open_control
+from agent.core.decisions import Because
+from agent.core.ledger import Admission, Transaction
+from agent.purchases import PurchaseReader
+from agent.status.server import add_read_routes
+from agent.status.view import (
+    AlarmView,
+    BecauseView,
+    DeliveryView,
+    MeterRow,
+    MinerRow,
+    SiteView,
+    StatusView,
+    TransactionRow,
+    WindowView,
+)
+
+NOW_MS = 1_770_000_000_000
+RECORD = b'{"v":1,"i":7,"k":"meter","t":1770000000000000,"s":"site","st":"G","d":{"power_w":5}}'
+
+
+WINDOW = WindowView(
+    start_ms=NOW_MS,
+    end_ms=NOW_MS + 3_600_000,
+    time_left_s=1800.0,
+    purchased_wh=1_000_000,
+    used_wh=400_000,
+    used_upper_wh=401_000,
+    left_wh=600_000,
+    transactions=["tx-1"],
+)
+ALARM = AlarmView(
+    code="meter_slow",
+    severity="warning",
+    source="site",
+    words="the meter answers late",
+    remedy="look at the cable",
+    first_seen_ms=NOW_MS,
+    count=2,
+)
+DELIVERY = DeliveryView(
+    origin="pool.example/edge/a-b/1",
+    journal_size=9,
+    cosigned_size=7,
+    unsent=2,
+    last_receipt_ms=None,
+    broker="connected",
+    words="up to date",
+)
+
+
+def site(*, is_quiet: bool = False) -> SiteView:
+    """A small site in the middle of an hour; a quiet one knows nothing yet."""
+    return SiteView(
+        status=status(is_quiet=is_quiet),
+        miners=[miner()],
+        meters=[meter()],
+        transactions=purchases(),
+        decisions=[],
+    )
+
+
+def status(*, is_quiet: bool) -> StatusView:
+    return StatusView(
+        farm="ekibastuz-1",
+        agent="edge-1",
+        version="0.1.0",
+        zone="Asia/Almaty",
+        at_ms=NOW_MS,
+        started_at_ms=NOW_MS,
+        mode="following",
+        because=BecauseView(limit="energy", source="tx-1", words="on pace", numbers={"left_wh": 5}),
+        power_w=None if is_quiet else 480_123.0,
+        power_cap_w=None if is_quiet else 500_000.0,
+        planned_w=490_000.0,
+        base_load_w=None,
+        hashrate_hs=1.5e16,
+        miners_total=1,
+        miners_hashing=1,
+        miners_throttled=0,
+        miners_sleeping=0,
+        miners_faulty=0,
+        board_switches=0,
+        mining_restarts=0,
+        over_wh=0,
+        is_clock_trusted=not is_quiet,
+        window=None if is_quiet else WINDOW,
+        delivery=DELIVERY,
+        alarms=[] if is_quiet else [ALARM],
+    )
+
+
+def miner() -> MinerRow:
+    """One whose texts try to steer a terminal."""
+    return MinerRow(
+        miner_id="r1-s01",
+        address="10.1.1.11",
+        family="luxos",
+        model="S19k [red]Pro",
+        mac=None,
+        serial=None,
+        firmware=None,
+        activity="hashing",
+        power_w=2801.4,
+        power_provenance="metered_psu",
+        expected_w=2800.0,
+        hashrate_hs=1.2e14,
+        profile=None,
+        boards_on=3,
+        board_count=3,
+        target=None,
+        stage=None,
+        why="full\x1b[2J power",
+        fault=None,
+        age_s=0.5,
+    )
+
+
+def meter() -> MeterRow:
+    return MeterRow(
+        meter_id="site",
+        address="10.1.0.10",
+        profile="sdm630",
+        serial="12345678",
+        power_w=480_123.0,
+        energy_import_wh=123_456_789,
+        quality="G",
+        fault=None,
+        age_s=0.4,
+    )
+
+
+def purchases() -> list[TransactionRow]:
+    return [
+        TransactionRow(
+            transaction_id=name,
+            meter_point="mp-1",
+            start_ms=NOW_MS,
+            end_ms=end_ms,
+            energy_wh=1_000_000,
+            allocated_wh=400_001,
+            unused_wh=599_999,
+            price_kzt_per_kwh="24.5",
+            source="single_purchaser",
+            status="open",
+        )
+        for name, end_ms in (("tx-1", NOW_MS + 3_600_000), ("tx-2", None))
+    ]
+
+
+class Daemon:
+    """Shows one site, refuses the purchase called ``no``, knows one machine and one record."""
+
+    def __init__(self) -> None:
+        self.record = RECORD
+        self.current: SiteView | None = site()
+
+    def forget(self) -> None:
+        """As it is while nothing has been measured and nothing bought."""
+        self.current = site(is_quiet=True)
+
+    def view(self) -> SiteView | None:
+        return self.current
+
+    def is_healthy(self) -> bool:
+        return True
+
+    async def add_transactions(self, candidates: Sequence[Transaction]) -> Sequence[Admission]:
+        return [
+            Admission(
+                transaction_id=one.transaction_id,
+                result="refused" if one.transaction_id == "no" else "accepted",
+                reason=f"{one.energy_wh} Wh",
+            )
+            for one in candidates
+        ]
+
+    def why(self, miner_id: str) -> Why | None:
+        reason = Because(limit="energy", source="tx-1", words="held", numbers={"left_wh": 5})
+        known = Why(miner_id=miner_id, words="two boards are off", because=reason)
+        return known if miner_id == "r1-s01" else None
+
+    async def journal_tail(self, count: int, kind: str | None) -> Sequence[bytes]:
+        return [] if kind == "alarm" else [RECORD] * min(count, 2)
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+class Terminal:
+    """Runs verbs in this process and hands back what a shell would see."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], socket: Path) -> None:
+        self._capsys = capsys
+        self.socket = socket
+
+    def run(self, *arguments: str) -> Outcome:
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        captured = self._capsys.readouterr()
+        assert "Traceback" not in captured.err + captured.out
+        return Outcome(code=int(end.value.code or 0), out=captured.out, err=captured.err)
+
+    async def ask(self, *arguments: str) -> Outcome:
+        """A verb that talks to the daemon which this test serves."""
+        return await asyncio.to_thread(self.run, *arguments, "--socket", str(self.socket))
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Terminal:
+    """A terminal beside which no daemon runs."""
+    return Terminal(capsys, tmp_path / "kwota.sock")
+
+
+@pytest.fixture
+async def daemon(terminal: Terminal) -> AsyncIterator[Daemon]:
+    """A daemon that answers the terminal while the test runs."""
+    shown = Daemon()
+    reader = PurchaseReader(meter_point="mp-1", zone=ZoneInfo("Asia/Almaty"))
+    control = Control(target=shown, reader=reader, now_ms=lambda: NOW_MS)
+    async with open_control(terminal.socket, control, lambda app: add_read_routes(app, shown)):
+        yield shown

@@ -1,0 +1,92 @@
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[3] / "config" / "site.example.toml"
+
+
+@pytest.mark.usefixtures("daemon")
+async def test_the_overview_says_power_energy_and_alarms_in_words(terminal) -> None:
+    shown = await terminal.ask("status")
+    assert shown.code == 0
+    for words in ("following: on pace", "480.1 kW of 500.0 kW", "600.000 of 1000.000 kWh left"):
+        assert words in shown.out
+    assert "the meter answers late" in shown.out
+    assert "look at the cable" in shown.out
+    assert "\x1b" not in shown.out  # no colours where no terminal is
+
+
+async def test_what_is_unknown_is_shown_as_unknown_and_not_as_zero(terminal, daemon) -> None:
+    daemon.forget()
+    shown = await terminal.ask("status")
+    assert "unknown power of unknown power" in shown.out
+    assert "no purchase is open" in shown.out
+    assert "not trusted" in shown.out
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("miners", ["r1-s01", "2801", "3/3", "120.0", "S19k [red]Pro"]),
+        ("meters", ["site", "480.1", "123456.789", "12345678"]),
+        ("transactions list", ["tx-2", "400.001", "599.999", "2026-02-02 08:40:00", "24.5"]),
+        ("why r1-s01", ["two boards are off", "left_wh", "tx-1"]),
+        ("journal tail", ["7", "2026-02-02 02:40:00", "meter", '{"power_w":5}']),
+    ],
+)
+async def test_tables_show_what_the_daemon_knows(terminal, verb: str, words: list[str]) -> None:
+    shown = await terminal.ask(*verb.split())
+    assert shown.code == 0
+    assert shown.err == ""
+    for word in words:
+        assert word in shown.out
+    assert "\x1b" not in shown.out  # nor what a device smuggles into its texts
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize(
+    "verb", ["status", "miners", "meters", "transactions list", "why r1-s01", "journal tail"]
+)
+async def test_json_is_data_and_nothing_else(terminal, verb: str) -> None:
+    shown = await terminal.ask(*verb.split(), "--json")
+    assert shown.code == 0
+    assert shown.err == ""
+    assert all(json.loads(line) for line in shown.out.splitlines())
+    assert shown.out.count("\n") == (2 if verb == "journal tail" else 1)
+
+
+@pytest.mark.usefixtures("daemon")
+async def test_an_unknown_machine_is_a_negative_answer(terminal) -> None:
+    shown = await terminal.ask("why", "r9", "--json")
+    assert (shown.code, shown.out) == (1, "")
+    assert "no miner 'r9'" in shown.err
+
+
+async def test_before_the_first_tick_the_daemon_counts_as_not_reachable(terminal, daemon) -> None:
+    daemon.current = None
+    shown = await terminal.ask("status")
+    assert shown.code == 3
+    assert "first tick" in shown.err
+
+
+@pytest.mark.parametrize("verb", ["status", "miners", "meters", "transactions list", "why x"])
+async def test_without_a_daemon_every_question_ends_with_the_same_sentence(
+    terminal, verb: str
+) -> None:
+    shown = await terminal.ask(*verb.split(), "--json")
+    assert (shown.code, shown.out) == (3, "")
+    assert "is kwota.service running?" in shown.err
+
+
+@pytest.mark.usefixtures("daemon")
+async def test_the_socket_is_taken_from_the_configuration(terminal, tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8").replace("/run/kwota/kwota.sock", "kwota.sock")
+    config = tmp_path / "site.toml"
+    config.write_text(text, encoding="utf-8")
+    shown = await asyncio.to_thread(terminal.run, "status", "--config", str(config))
+    wrong = await asyncio.to_thread(terminal.run, "status", "--config", str(tmp_path))
+    assert shown.code == 0
+    assert wrong.code == 2

@@ -1,0 +1,214 @@
+"""The page: its files by reading them, its behaviour in a real browser where one is installed."""
+
+import asyncio
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from agent.status.server import StatusServer, open_status_server
+from agent.status.view import SiteView
+
+FOLDER = Path(__file__).parents[3] / "agent" / "status"
+SCRIPTS = sorted(FOLDER.glob("*.js"))
+BROWSER = shutil.which("chromium")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+
+
+class Page(HTMLParser):
+    """Collects what a browser would fetch, run or look up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.faults: list[str] = []
+        self.is_in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.is_in_script = tag in {"script", "style"}
+        for name, value in attrs:
+            if name in {"src", "href", "action", "data", "poster", "srcset"}:
+                self.references.append(value or "")
+            if name.startswith("on") or name == "style":
+                self.faults.append(f"{tag} {name}")
+            if name == "id":
+                self.ids.append(value or "")
+            if name == "data-word":
+                self.words.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.is_in_script and data.strip():
+            self.faults.append(data)
+
+
+@pytest.fixture
+def page() -> Page:
+    parsed = Page()
+    parsed.feed((FOLDER / "page.html").read_text())
+    return parsed
+
+
+async def fetched(server: StatusServer, path: str) -> tuple[int, str]:
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        own = f"Host: 127.0.0.1:{server.port}\r\nConnection: close\r\n\r\n"
+        writer.write(f"GET {path} HTTP/1.1\r\n{own}".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+    return int(head.split()[1]), body
+
+
+def test_nothing_in_the_page_runs_or_styles_inline(page: Page) -> None:
+    assert page.faults == []
+
+
+def test_no_file_refers_to_another_place(page: Page) -> None:
+    assert [name for name in page.references if not re.match(r"[/#]\w", name)] == []
+    for file in [*SCRIPTS, FOLDER / "page.css", FOLDER / "page.html"]:
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//\w+\.|@import|url\(", text), file.name
+
+
+async def test_everything_the_page_refers_to_is_served(server: StatusServer, page: Page) -> None:
+    imports = re.findall(r'from "(/[\w.]+)"', "".join(file.read_text() for file in SCRIPTS))
+    paths = {name for name in page.references if name.startswith("/")} | set(imports)
+    assert len(paths) >= 9
+    for path in paths:
+        status, body = await fetched(server, path)
+        assert status == 200, path
+        assert body, path
+
+
+async def test_every_script_of_the_folder_is_served_as_it_is(server: StatusServer) -> None:
+    for file in SCRIPTS:
+        assert await fetched(server, f"/{file.name}") == (200, file.read_text()), file.name
+
+
+def test_text_only_enters_the_document_as_text() -> None:
+    for file in SCRIPTS:
+        forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
+        assert not re.search(forbidden, file.read_text()), file.name
+
+
+def test_every_element_a_script_asks_for_is_in_the_page(page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    wanted: set[str] = set()
+    for file in SCRIPTS:
+        wanted |= set(re.findall(r'byId\("([\w-]+)"\)', file.read_text()))
+        tables = re.findall(r'showTable\("(\w+)"', file.read_text())
+        wanted |= {f"{name}-{part}" for name in tables for part in ("head", "rows")}
+    assert len(wanted) > 30
+    assert wanted - set(page.ids) == set()
+
+
+def test_every_word_the_page_asks_for_is_in_the_table_and_none_is_left_over(page: Page) -> None:
+    table = set(re.findall(r"\b(\w+): \"", (FOLDER / "words.js").read_text()))
+    text = "".join(file.read_text() for file in SCRIPTS if file.name != "words.js")
+    asked = set(page.words) | set(re.findall(r'word\("(\w+)"', text))
+    prefixes = set(re.findall(r"word\(`(\w+_)\$\{", text))
+    assert prefixes == {"mode_", "mode_short_", "severity_", "broker_", "quality_", "tx_", "state_"}
+    assert asked - table == set()
+    facts = set(re.findall(r'\["(\w+)", ', text))
+    unused = {name for name in table - asked - facts if not name.startswith(tuple(prefixes))}
+    assert unused == set()
+
+
+async def browse(
+    tmp_path: Path, url: str, seconds: int, width: int = 1280
+) -> tuple[str, list[str]]:
+    """The document after so many seconds of the browser's own time, and its console."""
+    assert BROWSER is not None
+    process = await asyncio.create_subprocess_exec(
+        BROWSER,
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        f"--user-data-dir={tmp_path / 'browser'}",
+        f"--virtual-time-budget={seconds * 1000}",
+        f"--window-size={width},900",
+        *("--enable-logging=stderr", "--dump-dom", url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(18):
+            out, errors = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    console = [line for line in errors.decode().splitlines() if "CONSOLE" in line]
+    return out.decode(), console
+
+
+def text_of(document: str, element_id: str) -> str:
+    found = re.search(rf'id="{element_id}"[^>]*>([^<]*)<', document)
+    assert found, element_id
+    return found[1]
+
+
+@needs_browser
+async def test_a_browser_shows_the_site_and_no_name_becomes_markup(
+    source, site: SiteView, tmp_path: Path
+) -> None:
+    hostile = '<img src=x onerror="document.title=1">'
+    miners = [site.miners[0].model_copy(update={"miner_id": hostile}), *site.miners[1:]]
+    status = site.status.model_copy(update={"farm": hostile})
+    source.current = site.model_copy(update={"miners": miners, "status": status})
+    async with open_status_server(source, "127.0.0.1", 0) as server:
+        document, console = await browse(tmp_path, server.url, 3)
+    assert console == []
+    assert "<img" not in document
+    assert "&lt;img src=x" in document
+    assert text_of(document, "state-word") == "Inside budget"
+    assert text_of(document, "power-now") == "180.5&nbsp;kW"
+    assert text_of(document, "energy-left") == "587.250&nbsp;kWh"
+    assert text_of(document, "time-left") == "35 min 29 s"
+    assert text_of(document, "time-end") == "until 14:00"
+    assert text_of(document, "site-zone") == "Asia/Almaty"
+    assert text_of(document, "alarms-title") == "2 alarms"
+    assert document.count('class="tile ') == 60
+    assert document.count('class="line-power"') == 1
+    assert 'aria-valuetext="180.5&nbsp;kW of 182.4&nbsp;kW"' in document
+
+
+@needs_browser
+async def test_data_that_stands_still_goes_grey_and_stops_claiming(source, tmp_path: Path) -> None:
+    async with open_status_server(source, "127.0.0.1", 0) as server:
+        document, _ = await browse(tmp_path, server.url, 9)
+    assert re.search(r'<body class="[^"]*is-stale', document)
+    assert text_of(document, "banner").startswith("The agent answers, but its data does not change")
+    assert text_of(document, "state-word") == "Last known: Inside budget"
+
+
+@needs_browser
+async def test_an_agent_that_stops_answering_is_said_so(source, tmp_path: Path) -> None:
+    class Dying:
+        """Serves one image, then behaves as a dead process: every further answer fails."""
+
+        answers = 0
+
+        def view(self) -> SiteView | None:
+            self.answers += 1
+            if self.answers > 8:
+                raise ConnectionResetError
+            return source.view()
+
+        def is_healthy(self) -> bool:
+            return True
+
+    async with open_status_server(Dying(), "127.0.0.1", 0) as server:
+        document, _ = await browse(tmp_path, server.url, 12)
+    assert re.search(r'<body class="[^"]*is-stale', document)
+    assert text_of(document, "banner").startswith("The agent does not answer.")
+
+
+@needs_browser
+async def test_before_the_first_tick_the_page_says_so(source, tmp_path: Path) -> None:
+    source.current = None
+    async with open_status_server(source, "127.0.0.1", 0) as server:
+        document, _ = await browse(tmp_path, server.url, 2)
+    assert text_of(document, "banner").startswith("The agent is starting.")
