@@ -9,9 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
 
 from agent.core.cards import ActuatorCard
 from agent.core.decisions import Command, Setpoint, Stage
@@ -19,7 +17,7 @@ from agent.core.fleet import matches, read_back
 from agent.core.snapshot import PendingCommand
 from agent.posts import MinerPost
 from agent.siteclock import SiteClock
-from drivers.device import SelectsProfile, Sleeps, SwitchesBoards
+from drivers.device import SelectsProfile, SharesSession, Sleeps, SwitchesBoards
 from drivers.errors import (
     BusyError,
     DriverError,
@@ -40,14 +38,6 @@ WATTS_TOLERANCE_SHARE = 0.15
 WATTS_TOLERANCE_W = 120.0
 
 _log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class SharesSession(Protocol):
-    """A driver that can carry out several writes under one session."""
-
-    def writing(self) -> AbstractAsyncContextManager[Any]:
-        """The session; it has the abilities of its machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,20 +205,22 @@ async def _send(post: MinerPost, setpoint: Setpoint) -> None:
             await _switch(session, setpoint.boards_on - at.boards_on, is_on=True)
 
 
-async def _rouse(session: Any, *, is_awake: bool) -> None:
+async def _rouse(session: object, *, is_awake: bool) -> None:
     if not isinstance(session, Sleeps):
         raise UnsupportedError("this machine cannot sleep and wake by command")
     await (session.wake() if is_awake else session.sleep())
 
 
-async def _switch(session: Any, boards: frozenset[int], *, is_on: bool) -> None:
-    if boards and not isinstance(session, SwitchesBoards):
+async def _switch(session: object, boards: frozenset[int], *, is_on: bool) -> None:
+    if not boards:
+        return
+    if not isinstance(session, SwitchesBoards):
         raise UnsupportedError("this machine cannot switch single hashboards")
     for board in sorted(boards):
         await session.switch_board(board, is_on=is_on)
 
 
-async def _choose(session: Any, present: str | None, wanted: str | None) -> None:
+async def _choose(session: object, present: str | None, wanted: str | None) -> None:
     if wanted is None or wanted == present:
         return
     if not isinstance(session, SelectsProfile):
@@ -237,7 +229,7 @@ async def _choose(session: Any, present: str | None, wanted: str | None) -> None
 
 
 @contextlib.asynccontextmanager
-async def _session(post: MinerPost) -> AsyncIterator[Any]:
+async def _session(post: MinerPost) -> AsyncIterator[object]:
     if isinstance(post.device, SharesSession):
         async with post.device.writing() as session:
             yield session

@@ -102,6 +102,13 @@ class Store:
 
     def restore(self) -> None:
         """Read the state and check it against what was signed. Raises JournalError."""
+        try:
+            self._restore()
+        except (TypeError, ValueError) as error:
+            # A damaged page can turn one type into another, which STRICT checks only on writing.
+            raise _damaged(f"a row is damaged ({error})") from error
+
+    def _restore(self) -> None:
         row = self._one(
             "SELECT origin, boot, is_clean, size, frontier, previous_size, previous_frontier,"
             " cosigned_size, cosigned_note FROM head WHERE id = 1"
@@ -118,11 +125,8 @@ class Store:
         self.boot = row[1]
         if self.boot:
             self.previous_stop = "clean" if row[2] else "unclean"
-        try:
-            self.frontier = decode_frontier(row[3], row[4])
-            self._previous = decode_frontier(row[5], row[6])
-        except ValueError as error:
-            raise _damaged(str(error)) from error
+        self.frontier = decode_frontier(row[3], row[4])
+        self._previous = decode_frontier(row[5], row[6])
         self.cosigned = Cosigned(size=row[7], note=row[8])
         self._check_head()
 
@@ -354,7 +358,7 @@ class Store:
 def _reading() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise JournalError(f"The journal cannot be read: {error}.") from error
 
 

@@ -31,6 +31,10 @@ class VerifyError(Exception):
     """The log cannot be read at all; the sentence says what to do."""
 
 
+class _DamagedRowError(Exception):
+    """A row that holds something else than its columns say."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
     """What to verify with. Without ``device`` no signature of the log's own can be checked."""
@@ -51,18 +55,11 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
 def verify_journal(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
     """Verify a journal that no daemon has open, or a copy of its files. Raises VerifyError."""
     with closing(_open_read_only(path)) as connection:
-        try:
-            origin, size, cosigned_note = connection.execute(
-                "SELECT origin, size, cosigned_note FROM head WHERE id = 1"
-            ).fetchone() or ("", 0, "")
-        except sqlite3.Error as error:
-            raise _read_error(path, error) from error
+        origin, size, cosigned_note = _head(connection, path)
         audit = Audit(device=keys.device, pool=keys.pool, origin=origin)
         try:
-            records = _stored_records(connection)
-            checkpoints = connection.execute("SELECT size, note FROM checkpoints ORDER BY size")
-            _feed(audit, records, checkpoints, size, progress)
-        except sqlite3.Error as error:
+            _feed(audit, _stored_records(connection), _stored_notes(connection), size, progress)
+        except (sqlite3.Error, _DamagedRowError) as error:
             audit.cannot_read(str(error))
         else:
             audit.expect_size(size)
@@ -113,6 +110,7 @@ def _feed(
 def _open_read_only(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=0.2)
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA mmap_size = 0")
     except sqlite3.Error as error:
@@ -134,10 +132,31 @@ def _read_error(path: Path, error: sqlite3.Error) -> VerifyError:
     return VerifyError(f"{path} is not a journal that can be read: {error}.")
 
 
+def _head(connection: sqlite3.Connection, path: Path) -> tuple[str, int, str]:
+    """Origin, size and the newest receipt as the journal has them."""
+    try:
+        row = connection.execute("SELECT origin, size, cosigned_note FROM head WHERE id = 1")
+        head = row.fetchone() or ("", 0, "")
+    except sqlite3.Error as error:
+        raise _read_error(path, error) from error
+    if [type(value) for value in head] != [str, int, str]:
+        raise VerifyError(f"{path} is damaged: its table head holds something else than it should.")
+    return head[0], head[1], head[2]
+
+
 def _stored_records(connection: sqlite3.Connection) -> Iterator[StoredRecord]:
-    rows = connection.execute("SELECT i, kind, source, body, leaf FROM records ORDER BY i")
-    for row, kind, source, body, leaf in rows:
-        yield StoredRecord(row=row, kind=kind, source=source, body=body, leaf=leaf)
+    for row in connection.execute("SELECT i, kind, source, body, leaf FROM records ORDER BY i"):
+        # A damaged page can turn one type into another, which STRICT checks only on writing.
+        if [type(value) for value in row] != [int, str, str, bytes, bytes]:
+            raise _DamagedRowError("a row is damaged")
+        yield StoredRecord(row=row[0], kind=row[1], source=row[2], body=row[3], leaf=row[4])
+
+
+def _stored_notes(connection: sqlite3.Connection) -> Iterator[tuple[int, str]]:
+    for row in connection.execute("SELECT size, note FROM checkpoints ORDER BY size"):
+        if [type(value) for value in row] != [int, str]:
+            raise _DamagedRowError("a checkpoint is damaged")
+        yield row
 
 
 def _lines(file: IO[bytes]) -> Iterator[StoredRecord]:

@@ -7,6 +7,7 @@ A write that returns has been *accepted*, nothing more: only a later read tells 
 Every driver keeps one request in flight per device by itself.
 """
 
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from drivers.readings import (
@@ -63,11 +64,19 @@ class Sleeps(Protocol):
 
 
 @runtime_checkable
+class SharesSession(Protocol):
+    """A machine that takes several writes under one session; the session has its abilities."""
+
+    def writing(self) -> AbstractAsyncContextManager[object]:
+        """Open the session and give it back at the end, whatever happens."""
+
+
+@runtime_checkable
 class ReadsMeter(Protocol):
     """An electricity meter."""
 
     async def identify(self) -> MeterIdentity:
-        """Serial and what the profile promises, read back. Raises WrongDeviceError on a mismatch."""
+        """Serial, and the profile's promises read back. WrongDeviceError where they differ."""
 
     async def read(self) -> MeterReading:
         """Power and energy of one instant."""

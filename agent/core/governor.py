@@ -154,8 +154,7 @@ def _with_purchase(
     time_left_s = _time_left_s(accounts[-1], now_ms)
     stop_wh = braking.stop_flow_wh(exposure, time_left_s)
     reserve = braking.reserve_wh(exposure, purchased_wh, parameters.reserve_share)
-    names = ", ".join(a.transaction.transaction_id for a in accounts[:3])
-    source = names if len(accounts) <= 3 else f"{names} and {len(accounts) - 3} more"
+    source = _names(accounts)
     numbers = {
         "purchased_wh": purchased_wh,
         "left_wh": int(left),
@@ -192,6 +191,12 @@ def _with_purchase(
         slack_wh=reserve / 2,
         to_floor=False,
     )
+
+
+def _names(accounts: tuple[Account, ...]) -> str:
+    """The purchases behind a limit, the first three by name."""
+    names = ", ".join(account.transaction.transaction_id for account in accounts[:3])
+    return names if len(accounts) <= 3 else f"{names} and {len(accounts) - 3} more"
 
 
 def _pace_w(

@@ -6,13 +6,14 @@ A child dies with the demonstration even if that is killed: the kernel is asked 
 
 import ctypes
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +66,19 @@ class Child:
 
 
 @contextmanager
-def start(directory: Path, name: str, command: Sequence[str]) -> Iterator[Child]:
-    """Run a process until the block is left; its output goes to ``<name>.log``."""
+def start(
+    directory: Path, name: str, command: Sequence[str], *, environ: Mapping[str, str] | None = None
+) -> Iterator[Child]:
+    """Run a process until the block is left; its output goes to ``<name>.log``.
+
+    ``environ`` is added to what this process has in its own environment.
+    """
     log = directory / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command
             command,
             cwd=directory,
+            env={**os.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -85,9 +92,11 @@ def start(directory: Path, name: str, command: Sequence[str]) -> Iterator[Child]
         child.stop()
 
 
-def start_python(directory: Path, name: str, *arguments: str) -> AbstractContextManager[Child]:
+def start_python(
+    directory: Path, name: str, *arguments: str, environ: Mapping[str, str] | None = None
+) -> AbstractContextManager[Child]:
     """Run one of our own programs with this interpreter."""
-    return start(directory, name, [sys.executable, *arguments])
+    return start(directory, name, [sys.executable, *arguments], environ=environ)
 
 
 @contextmanager

@@ -49,13 +49,13 @@ def plan_windows(
     return windows
 
 
-def lead_in(*, start_ms: int, full_power_w: float) -> Window:
+def lead_in(*, start_ms: int, full_power_w: float, length_s: int = LEAD_IN_S) -> Window:
     """A purchase for the seconds in which everything comes up: the machines are hashing already."""
-    energy_wh = min(int(full_power_w * LEAD_IN_S / 3600 * LEAD_IN_HEADROOM), CAP_WH)
+    energy_wh = min(int(full_power_w * length_s / 3600 * LEAD_IN_HEADROOM), CAP_WH)
     return Window(
         transaction_id="demo-lead-in",
         start_ms=start_ms,
-        end_ms=start_ms + LEAD_IN_S * 1000,
+        end_ms=start_ms + length_s * 1000,
         energy_wh=energy_wh,
     )
 

@@ -199,7 +199,9 @@ def target_words(memory: Memory) -> str | None:
         return None
     if not desired.is_awake:
         return "asleep"
-    return f"{len(desired.boards_on)} boards at {desired.profile or 'its profile'}"
+    count = len(desired.boards_on)
+    noun = "board" if count == 1 else "boards"
+    return f"{count} {noun} at {desired.profile or 'its profile'}"
 
 
 def why_words(view: MinerView, machine: Machine, memory: Memory, decision: Decision) -> str:

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 import sqlite3
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
@@ -8,6 +9,7 @@ from blockbuster import BlockBuster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.core.merkle import leaf_hash
 from agent.core.note import parse_checkpoint, parse_note, verified_by
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
@@ -393,6 +395,38 @@ async def test_an_error_on_writing_ends_the_journal_and_the_application(
         with pytest.raises(JournalError, match="cannot be written"):
             async with asyncio.timeout(1):
                 await journal.run()
+
+
+async def test_a_forged_newest_record_does_not_open_although_its_hash_fits(
+    tmp_path: Path, key: LogKey
+) -> None:
+    async with opened(tmp_path, key) as journal:
+        await journal.append([meter(7)])
+        (line,) = await journal.tail(1)
+    forged = line.replace(b'"power_mw":7', b'"power_mw":8')
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as connection:
+        sql = "UPDATE records SET body = ?, leaf = ? WHERE i = 1"
+        assert connection.execute(sql, (forged, leaf_hash(forged))).rowcount == 1
+        connection.commit()
+    with pytest.raises(JournalError, match="does not lead to the signed root"):
+        async with opened(tmp_path, key):
+            pass
+
+
+async def test_what_the_pool_cosigned_is_written_with_the_next_commit(
+    tmp_path: Path, key: LogKey
+) -> None:
+    async with opened(tmp_path, key) as journal:
+        await journal.set_cosigned(1, "a note")
+        await journal.append([meter()])
+        cut = tmp_path / "cut"
+        cut.mkdir()
+        for file in tmp_path.glob("journal.sqlite*"):
+            shutil.copy(file, cut)
+    async with opened(cut, key) as journal:
+        assert (journal.cosigned_size, journal.cosigned_note) == (1, "a note")
+        (boot,) = await journal.tail(1)
+        assert parse_record(boot).data["previous_stop"] == "unclean"
 
 
 async def test_what_the_pool_cosigned_survives_a_restart(tmp_path: Path, key: LogKey) -> None:

@@ -1,7 +1,9 @@
 import asyncio
 import datetime as dt
+import gc
 import ipaddress
 import socket
+import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -311,6 +313,7 @@ async def test_tls_with_certificates_on_both_sides(
         with pytest.raises(UnreachableBrokerError, match="does not vouch for"):
             async with connect(session(broker.port, credentials=distrusting)):
                 pass
+        gc.collect()  # a socket that was left open would warn here
         nameless = Credentials(ca_file=authority.file)
         with pytest.raises((UnreachableBrokerError, ConnectionLostError)):
             async with connect(session(broker.port, credentials=nameless, connect_s=2.0)):
@@ -319,6 +322,30 @@ async def test_tls_with_certificates_on_both_sides(
         with pytest.raises(MqttFileError, match="chmod 600"):
             async with connect(session(broker.port, credentials=good)):
                 pass
+
+
+async def test_many_packets_in_one_tls_record_are_all_read(tmp_path: Path) -> None:
+    """What TLS has decrypted no longer makes the socket readable."""
+    authority = Authority(tmp_path, "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("broker"))
+    count = 200
+
+    async def burst(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        connack = bytes.fromhex("2003000000")
+        publish = bytes.fromhex("30050001610078")  # topic a, no properties, payload x
+        writer.write(connack + publish * count)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(burst, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    credentials = Credentials(ca_file=authority.file)
+    async with server, connect(session(port, credentials=credentials)) as connection:
+        async with asyncio.timeout(2):
+            for _ in range(count):
+                assert (await connection.next_message()).payload == b"x"
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,33 @@ async def test_a_pool_without_receipts_gets_everything_again(
         await until(lambda: journal.cosigned_size > 1)
 
 
+async def test_no_more_than_a_window_is_sent_ahead_of_the_receipts(
+    mosquitto, journal_of, key: LogKey
+) -> None:
+    pool = SmallPool(key.verifier, is_mute=True)
+    pace = Pace(interval_s=0.0, window=3, batch_bytes=10_000, receipt_s=60.0)
+    async with mosquitto() as broker, journal_of() as journal, pool_on(broker.port, pool):
+        for _ in range(20):
+            await journal.append([meter(1, "x" * 5_000)])
+        publisher = publisher_of(journal, broker.port, pace=pace)
+        async with running(publisher.run()):
+            await until(lambda: len(pool.messages) == 3)
+            await asyncio.sleep(0.3)
+            assert len(pool.messages) == 3
+
+
+async def test_a_commit_longer_than_the_window_gets_its_receipt(
+    mosquitto, journal_of, key: LogKey
+) -> None:
+    pool = SmallPool(key.verifier)
+    pace = Pace(interval_s=0.0, window=3, batch_bytes=10_000, receipt_s=60.0)
+    async with mosquitto() as broker, journal_of() as journal, pool_on(broker.port, pool):
+        await journal.append([meter(1, "x" * 5_000) for _ in range(30)])
+        publisher = publisher_of(journal, broker.port, pace=pace)
+        async with running(publisher.run()):
+            await until(lambda: journal.cosigned_size >= 31)
+
+
 async def test_the_broker_may_die_at_any_time(mosquitto, journal_of, key: LogKey) -> None:
     pool = SmallPool(key.verifier)
     async with mosquitto() as broker, journal_of() as journal:
@@ -359,21 +386,21 @@ def forged(note: Note, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "reason"),
     [
-        "another root",
-        "another log",
-        "a size from the future",
-        "a size without checkpoint",
-        "another key",
-        "no cosignature",
-        "a changed time",
-        "not a note",
-        "not text",
+        ("another root", "a root that we never signed"),
+        ("another log", "it is for the log other"),
+        ("a size from the future", "this disk went back in time"),
+        ("a size without checkpoint", "for size 2, which we never signed"),
+        ("another key", "not cosigned by"),
+        ("no cosignature", "not cosigned by"),
+        ("a changed time", "does not verify"),
+        ("not a note", "no empty line"),
+        ("not text", "not UTF-8"),
     ],
 )
 async def test_a_receipt_that_proves_nothing_is_refused(
-    mosquitto, journal_of, key: LogKey, kind: str
+    mosquitto, journal_of, key: LogKey, kind: str, reason: str
 ) -> None:
     pool = SmallPool(key.verifier, is_mute=True)
     async with mosquitto() as broker, journal_of() as journal, pool_on(broker.port, pool) as side:
@@ -388,6 +415,7 @@ async def test_a_receipt_that_proves_nothing_is_refused(
                 await side.publish(Message(topic=f"{TOPIC}/receipt", payload=receipt))
             await until(lambda: bool(publisher.delivery.faults))
             assert publisher.delivery.faults[0].code == "receipt_refused"
+            assert reason in publisher.delivery.faults[0].words
             assert journal.cosigned_size == 0
             assert (await alarms(journal)).count("receipt_refused") == 1
             pool.is_mute = False

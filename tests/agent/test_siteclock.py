@@ -80,6 +80,17 @@ def test_an_unsynchronised_clock_is_believed_only_after_a_long_hold() -> None:
     assert event.what == "adopt"
 
 
+def test_a_stepped_clock_that_is_slewed_meanwhile_is_one_step() -> None:
+    clocks = Clocks(is_synchronised=False)
+    site = clocks.site()
+    clocks.wall += 3600 * NS
+    assert site.check() is not None
+    for _ in range(899):
+        clocks.pass_s(1)
+        clocks.wall += NS // 100
+        assert site.check() is None
+
+
 def test_a_clock_that_comes_back_leaves_no_trace_but_two_events() -> None:
     clocks = Clocks()
     site = clocks.site()

@@ -16,7 +16,7 @@ from agent.core.merkle import leaf_hash
 from agent.core.note import COSIGNATURE_V1, Note, Signature, VerifierKey, parse_note
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
-from agent.records import NewRecord
+from agent.records import JournalError, NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
 from agent.verify import Keys, VerifyError, verify
@@ -285,3 +285,22 @@ def test_a_flipped_byte_in_the_file_never_ends_in_a_crash(
         return
     if report.is_sound:  # unused space of a page, an index, a statistic: not evidence
         assert (report.size, report.checkpoints) == (COUNT, 10)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(data=st.data())
+async def test_a_flipped_byte_never_opens_as_another_log(
+    path: Path, key: LogKey, restored: Callable[[Path], Path], data: st.DataObject
+) -> None:
+    for leftover in restored(path).parent.glob("*-wal"):
+        leftover.unlink()
+    copy = restored(path)
+    content = bytearray(copy.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    copy.write_bytes(content)
+    options = JournalSettings(path=copy, max_bytes=10_000_000, version="0.1.0")
+    try:
+        async with open_journal(options, key, SiteClock()) as journal:
+            assert journal.size == COUNT + 1
+    except JournalError:
+        return

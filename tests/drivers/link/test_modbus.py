@@ -2,15 +2,12 @@
 
 import asyncio
 import logging
-import random
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.errors import BadReplyError, BusyError, DriverError, UnreachableError
 from drivers.link.modbus import (
@@ -25,7 +22,7 @@ from drivers.link.modbus import (
 Listen = Callable[[Any], Awaitable[int]]
 Reply = Callable[[int, int, int, int, int], bytes]
 
-QUICK = Timing(connect_s=1.0, answer_s=0.1, quiet_s=0.2)
+QUICK = Timing(connect_s=1.0, answer_s=0.1, quiet_s=0.05)
 FOUR = ReadRequest(unit=1, function=4, address=10, count=4)
 
 
@@ -254,83 +251,6 @@ async def test_a_peer_that_restarts_is_read_again(bus_to: Any) -> None:
         await asyncio.sleep(0.02)
 
 
-class LateServer:
-    """Answers 30 % of the requests late, to whoever is connected then, as a serial gateway does.
-
-    With ``keeps_tid`` false all replies carry transaction id 0, which pymodbus takes for anything.
-    Each register holds the number of the request, so that a mixed-up reply shows.
-    """
-
-    def __init__(self, *, keeps_tid: bool) -> None:
-        self.keeps_tid = keeps_tid
-        self.random = random.Random(7)
-        self.served = 0
-        self.late = 0
-        self.writer: asyncio.StreamWriter | None = None
-        self.arrived = asyncio.Event()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
-        async for tid, unit, function, address, count in requests(reader):
-            self.served += 1
-            self.arrived.set()
-            words = struct.pack(f">{count}H", *[address] * count)
-            pdu = struct.pack(">BB", function, 2 * count) + words
-            reply = frame(tid if self.keeps_tid else 0, unit, pdu)
-            if self.random.random() < 0.3:
-                self.late += 1
-                asyncio.get_running_loop().call_later(
-                    self.random.uniform(0.04, 0.1), self.send, reply
-                )
-            else:
-                self.send(reply)
-
-    def send(self, reply: bytes) -> None:
-        if self.writer is not None and not self.writer.is_closing():
-            self.writer.write(reply)
-
-
-@pytest.mark.parametrize("keeps_tid", [True, False])
-async def test_sixty_reads_with_a_third_of_the_replies_late_give_no_wrong_value(
-    bus_to: Any, keeps_tid: bool
-) -> None:
-    server = LateServer(keeps_tid=keeps_tid)
-    bus = await bus_to(server.serve)
-    timing = Timing(connect_s=1.0, answer_s=0.03, quiet_s=0.09)
-    right_ones = lost = 0
-    for number in range(60):
-        request = ReadRequest(unit=1, function=4, address=number, count=2)
-        try:
-            read = await bus.read(request, timing)
-        except DriverError:
-            lost += 1
-        else:
-            assert read.registers == (number, number)
-            right_ones += 1
-    assert server.late >= 10
-    assert right_ones >= 30
-    assert lost >= server.late
-
-
-async def test_a_cancelled_read_leaves_nothing_for_the_next_one(bus_to: Any) -> None:
-    server = LateServer(keeps_tid=False)
-    bus = await bus_to(server.serve)
-    timing = Timing(connect_s=1.0, answer_s=0.5, quiet_s=0.15)
-    for number in range(6):
-        request = ReadRequest(unit=1, function=4, address=2 * number, count=2)
-        server.random = random.Random()
-        server.random.random = lambda: 0.0  # type: ignore[method-assign]  # this one is late
-        job = asyncio.ensure_future(bus.read(request, timing))
-        server.arrived.clear()
-        await server.arrived.wait()
-        job.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await job
-        server.random.random = lambda: 1.0  # type: ignore[method-assign]  # this one is not
-        following = ReadRequest(unit=1, function=4, address=2 * number + 1, count=2)
-        assert (await bus.read(following, timing)).registers == (2 * number + 1,) * 2
-
-
 async def test_bytes_that_nobody_asked_for_make_a_new_connection(bus_to: Any) -> None:
     connections = 0
 
@@ -467,32 +387,3 @@ async def test_rtu_frames_have_only_their_content_to_tell_whose_they_are(
     with pytest.raises(BadReplyError, match="instead of"):
         await bus.read(ReadRequest(unit=101, function=4, address=0x48, count=4), QUICK)
     bus.close()
-
-
-async def test_a_stranger_serves_what_the_bus_reads() -> None:
-    """pymodbus' own server as the other end: another implementation of the protocol."""
-    device = SimDevice(
-        17,
-        simdata=(
-            [SimData(0, values=False, count=16, datatype=DataType.BITS)],
-            [SimData(0, values=False, count=16, datatype=DataType.BITS)],
-            [SimData(0x28, values=[0x4505, 0xD000], datatype=DataType.REGISTERS)],
-            [SimData(0x48, values=[0x449A, 0x5000], datatype=DataType.REGISTERS)],
-        ),
-    )
-    server = ModbusTcpServer(device, address=("127.0.0.1", 0))
-    await server.serve_forever(background=True)
-    port = server.transport.sockets[0].getsockname()[1]
-    bus = bus_at(port)
-    try:
-        timing = Timing(answer_s=2.0)
-        energy = ReadRequest(unit=17, function=4, address=0x48, count=2)
-        assert (await bus.read(energy, timing)).registers == (0x449A, 0x5000)
-        order = ReadRequest(unit=17, function=3, address=0x28, count=2)
-        assert (await bus.read(order, timing)).registers == (0x4505, 0xD000)
-        with pytest.raises(RegisterRefusedError) as caught:
-            await bus.read(ReadRequest(unit=17, function=4, address=0x100, count=2), timing)
-        assert caught.value.code == 2
-    finally:
-        bus.close()
-        await server.shutdown()

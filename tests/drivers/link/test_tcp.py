@@ -39,18 +39,6 @@ async def test_a_nul_ends_an_answer_of_a_peer_that_stays_open(listen: Listen) ->
     assert (await exchange(await listen(stays)).ask(b"?\n")).reply == b"answer\0"
 
 
-async def test_bytes_after_the_end_are_not_part_of_the_answer(listen: Listen) -> None:
-    async def chatters(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(b"answer\0")
-        await writer.drain()
-        while not writer.is_closing():
-            writer.write(b"more")
-            await writer.drain()
-
-    assert (await exchange(await listen(chatters)).ask(b"?\n")).reply.startswith(b"answer\0")
-
-
 async def test_what_never_ends_is_cut_at_the_limit(listen: Listen) -> None:
     async def floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -99,6 +99,11 @@ def test_a_wrong_number_of_registers_is_a_bad_reply() -> None:
         decode_registers((1,), RegisterType.FLOAT32, WordOrder.BIG)
 
 
+def test_a_register_that_is_no_register_is_a_bad_reply() -> None:
+    with pytest.raises(BadReplyError, match="outside 0…65535"):
+        decode_registers((70_000,), RegisterType.UINT16, WordOrder.BIG)
+
+
 def test_integer_counters_start_again_at_their_modulus() -> None:
     assert RegisterType.UINT32.modulus == 1 << 32
     assert RegisterType.INT32.modulus == 1 << 31
