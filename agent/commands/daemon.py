@@ -71,11 +71,15 @@ def check_config(
 def demo(
     *,
     miners: Annotated[int, typer.Option(min=1, max=1000, help="How many machines.")] = 60,
-    window_s: Annotated[int, typer.Option(min=10, max=86_400, help="Length of a purchase.")] = 120,
+    window_s: Annotated[int, typer.Option(min=10, max=86_400, help="Length of a purchase.")] = 300,
     windows: Annotated[int, typer.Option(min=1, max=1000, help="How many purchases.")] = 3,
     is_ending: Annotated[
         bool, typer.Option("--exit", help="End after the last purchase with a verdict.")
     ] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Leave journal, keys and logs in this new directory."),
+    ] = None,
     is_json: JsonOption = False,
 ) -> None:
     """Run a whole simulated farm here.
@@ -87,7 +91,12 @@ def demo(
     from agent.demo.run import run_demo  # noqa: PLC0415 the other verbs start without its load
 
     code = run_demo(
-        miners=miners, window_s=window_s, windows=windows, is_ending=is_ending, is_json=is_json
+        miners=miners,
+        window_s=window_s,
+        windows=windows,
+        is_ending=is_ending,
+        is_json=is_json,
+        keep=keep,
     )
     raise typer.Exit(code)
 

@@ -40,6 +40,8 @@ RECEIPTS_LIMIT_S = 20.0
 AFTER_LAST_S = 3.0
 PLAN_AHEAD = 2
 PAGE_PORT = 8480
+MINER_PORT = 4028
+ADDRESS_OCTETS = range(8, 64)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,12 +73,23 @@ class Demo:
         return answer
 
 
-def run_demo(*, miners: int, window_s: int, windows: int, is_ending: bool, is_json: bool) -> int:
-    """Run the demonstration. Returns the exit code: 0 kept, 1 a promise broken, 3 not started."""
+def run_demo(
+    *,
+    miners: int,
+    window_s: int,
+    windows: int,
+    is_ending: bool,
+    is_json: bool,
+    keep: Path | None = None,
+) -> int:
+    """Run the demonstration. Returns the exit code: 0 kept, 1 a promise broken, 3 not started.
+
+    ``keep`` is a new directory that is left behind with journal, keys and logs.
+    """
     console = Console(stderr=True)
     try:
         with ExitStack() as stack:
-            directory = Path(stack.enter_context(TemporaryDirectory(prefix="kwota-demo-")))
+            directory = _directory(stack, keep)
             stack.enter_context(_interruptible())
             demo = Demo(directory=directory, window_s=window_s, console=console)
             _start(stack, demo, miners=miners, windows=windows)
@@ -94,6 +107,18 @@ def run_demo(*, miners: int, window_s: int, windows: int, is_ending: bool, is_js
     else:
         _tell(console, verdict)
     return EXIT_OK if verdict["over_wh"] == 0 and verdict["verified"] else EXIT_BROKEN
+
+
+def _directory(stack: ExitStack, keep: Path | None) -> Path:
+    if keep is None:
+        return Path(stack.enter_context(TemporaryDirectory(prefix="kwota-demo-")))
+    try:
+        keep.mkdir(mode=0o700)
+    except OSError as error:
+        raise ChildError(
+            f"{keep} cannot be made ({error.strerror}); name a directory that does not exist yet"
+        ) from error
+    return keep.absolute()
 
 
 @contextmanager
@@ -150,6 +175,7 @@ def _start_farm(stack: ExitStack, demo: Demo, *, broker: str, miners: int) -> di
             "farm",
             *("-m", "simulator", "serve", str(_farm_file())),
             *("--miners", str(miners), "--meter-port", "0", "--exit-with-parent"),
+            *("--address-base", _free_address_base()),
             *("--ready-file", str(ready_file), "--broker", broker),
             *("--pool-dir", str(demo.directory / "pool")),
             *("--pool-registry", str(demo.directory / "pool" / "registry.json")),
@@ -314,6 +340,19 @@ def _free_port(preferred: int) -> int:
             found: int = probe.getsockname()[1]
             return found
     raise ChildError("no port is free on 127.0.0.1; end something that listens there")
+
+
+def _free_address_base() -> str:
+    """A block of loopback addresses that no other demonstration uses."""
+    for octet in ADDRESS_OCTETS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((f"127.{octet}.0.1", MINER_PORT))
+            except OSError:
+                continue
+            return f"127.{octet}.0.0"
+    raise ChildError(f"port {MINER_PORT} is taken on every block of loopback addresses; free one")
 
 
 def _now_ms() -> int:
