@@ -162,6 +162,10 @@ class Journal:
         found = await self._ask(lambda store: store.checkpoints_from(size, 1))
         return found[0] if found else None
 
+    async def newest_checkpoint(self, above: int, up_to: int) -> SignedCheckpoint | None:
+        """The largest signed checkpoint with above < size <= up_to. None: there is none."""
+        return await self._ask(lambda store: store.newest_checkpoint(above, up_to))
+
     async def checkpoints_from(self, size: int) -> list[SignedCheckpoint]:
         """The next checkpoints of this size or larger, in order; empty where there are none."""
         return await self._ask(lambda store: store.checkpoints_from(size, _PAGE_ROWS))

@@ -61,7 +61,8 @@ def open_connection(path: Path, max_bytes: int) -> sqlite3.Connection:
         _MIGRATIONS.apply(database)
         if is_new:
             _sync_directory(path.parent)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        # A damaged schema reaches us in many forms, even as a message that is not UTF-8.
         connection.close()
         raise _open_error(path, error) from error
     except BaseException:
@@ -111,11 +112,12 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _open_error(path: Path, error: sqlite3.Error) -> JournalError:
+def _open_error(path: Path, error: Exception) -> JournalError:
     code = getattr(error, "sqlite_errorcode", None)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return JournalError(f"Another process has the journal {path} open: stop it first.")
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+    is_damaged = not isinstance(error, sqlite3.Error)
+    if is_damaged or code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return JournalError(
             f"The journal {path} is damaged ({error}): keep it, and start a new epoch."
         )

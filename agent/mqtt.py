@@ -8,6 +8,7 @@ paho would send its whole queue again after a reconnect, past the broker's Recei
 
 import asyncio
 import ssl
+import struct
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,7 @@ from paho.mqtt.client import (
     MQTTMessage,
 )
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -42,6 +44,16 @@ _MISC_S = 1.0
 _DISCONNECT_S = 2.0
 _READS_MAX = 64
 _MESSAGES_MAX = 256
+# What paho 2.2 raises where a packet is not what its first byte promises.
+_BROKEN_PACKET = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    MQTTException,
+)
 
 
 @asynccontextmanager
@@ -286,7 +298,7 @@ class Connection:
         for _ in range(_READS_MAX):
             try:
                 rc = self._client.loop_read()
-            except Exception as error:  # noqa: BLE001 – paho raises many kinds for broken packets
+            except _BROKEN_PACKET as error:
                 lost = ConnectionLostError(f"{self._session.broker} sends broken packets: {error}.")
                 lost.__cause__ = error
                 self._end(lost)

@@ -242,6 +242,15 @@ class Store:
         )
         return [SignedCheckpoint(size=row[0], note=row[1]) for row in rows]
 
+    def newest_checkpoint(self, above: int, up_to: int) -> SignedCheckpoint | None:
+        """The largest checkpoint above one size and up to another. None: there is none between."""
+        row = self._one(
+            "SELECT size, note FROM checkpoints WHERE size > ? AND size <= ?"
+            " ORDER BY size DESC LIMIT 1",
+            (above, up_to),
+        )
+        return None if row is None else SignedCheckpoint(size=row[0], note=row[1])
+
     def close(self, *, is_clean: bool) -> None:
         try:
             if is_clean:
@@ -278,10 +287,10 @@ class Store:
                 )
             connection.execute("COMMIT")
             self.pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._give_up(error)
 
-    def _give_up(self, error: sqlite3.Error) -> None:
+    def _give_up(self, error: Exception) -> None:
         """Undo, and say whether the store can go on: only a full file is harmless.
 
         After any other error on commit Linux may have dropped the dirty pages, so what a retry
@@ -350,7 +359,7 @@ class Store:
     def _write(self, sql: str, values: Sequence[str | int]) -> None:
         try:
             self._connection.execute(sql, values)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._give_up(error)
 
 

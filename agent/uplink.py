@@ -217,7 +217,12 @@ class Uplink:
             limit = min(limit, self._connection.packet_maximum_bytes - _MQTT_OVERHEAD_BYTES)
         records = await self._journal.read(first, max(limit - _HEADER_MAX_BYTES, 1))
         to = first + len(records)
-        checkpoint = await self._journal.checkpoint_at_or_after(to)
+        # End where a commit ends, so that each message but those of a long commit is complete.
+        checkpoint = await self._journal.newest_checkpoint(first, to)
+        if checkpoint is not None:
+            to = checkpoint.size
+        else:
+            checkpoint = await self._journal.checkpoint_at_or_after(to)
         if checkpoint is None:
             raise JournalError(f"No checkpoint covers record {to - 1}; run `kwota verify`.")
         header = {
@@ -227,7 +232,7 @@ class Uplink:
             "to": to,
             "checkpoint": checkpoint.note,
         }
-        payload = b"\n".join((orjson.dumps(header), *records))
+        payload = b"\n".join((orjson.dumps(header), *records[: to - first]))
         message = Message(topic=self._topic, payload=payload)
         return message, _Sent(to=to, checkpoint_size=checkpoint.size)
 

@@ -59,7 +59,7 @@ def verify_journal(path: Path, keys: Keys, progress: Progress | None = None) -> 
         audit = Audit(device=keys.device, pool=keys.pool, origin=origin)
         try:
             _feed(audit, _stored_records(connection), _stored_notes(connection), size, progress)
-        except (sqlite3.Error, _DamagedRowError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, _DamagedRowError) as error:
             audit.cannot_read(str(error))
         else:
             audit.expect_size(size)
@@ -113,12 +113,12 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA mmap_size = 0")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _read_error(path, error) from error
     return connection
 
 
-def _read_error(path: Path, error: sqlite3.Error) -> VerifyError:
+def _read_error(path: Path, error: Exception) -> VerifyError:
     code = getattr(error, "sqlite_errorcode", None)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return VerifyError(
@@ -137,7 +137,7 @@ def _head(connection: sqlite3.Connection, path: Path) -> tuple[str, int, str]:
     try:
         row = connection.execute("SELECT origin, size, cosigned_note FROM head WHERE id = 1")
         head = row.fetchone() or ("", 0, "")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _read_error(path, error) from error
     if [type(value) for value in head] != [str, int, str]:
         raise VerifyError(f"{path} is damaged: its table head holds something else than it should.")

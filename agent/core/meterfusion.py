@@ -199,7 +199,11 @@ def _fold(fusion: Fusion) -> Fusion:
 
 
 def _still_wh(fusion: Fusion, sample: Sample) -> float:
-    """The least that flowed while the register stood, the present sample included."""
+    """The least that flowed while the register stood, the present sample included.
+
+    A power that turns out lower may have been so since the latching before: what was counted at
+    the higher one is taken back for that long.
+    """
     last = fusion.samples[-1]
     if sample.register_wh != last.register_wh:
         return 0.0
@@ -207,7 +211,9 @@ def _still_wh(fusion: Fusion, sample: Sample) -> float:
     if elapsed_s > SILENCE_S:
         return fusion.still_wh
     least_w = min(sample.power_w, last.power_w) * (1 - fusion.traits.power_error_share)
-    return fusion.still_wh + least_w * elapsed_s / SECONDS_PER_HOUR
+    fallen_w = max(last.power_w - sample.power_w, 0.0)
+    counted_ws = least_w * elapsed_s - fallen_w * (fusion.traits.refresh_s + 0.5)
+    return max(fusion.still_wh + counted_ws / SECONDS_PER_HOUR, 0.0)
 
 
 def _implausible(fusion: Fusion, sample: Sample, still_wh: float) -> str:
@@ -262,14 +268,17 @@ def _bound_w(fusion: Fusion, index: int, *, is_upper: bool) -> float:
     """Highest or lowest power in the stretch that starts at a sample.
 
     The power register is as stale as the energy register, so a stretch takes the extreme of its
-    two ends and of one more neighbour on each side. In a silence nothing is known: rated power
-    above, zero below.
+    two ends and of one more neighbour on each side, and of all further ones up to the first that
+    was surely latched after it. In a silence nothing is known: rated power above, zero below.
     """
     samples, traits = fusion.samples, fusion.traits
     following = samples[min(index + 1, len(samples) - 1)]
     if following.requested_at_s - samples[index].requested_at_s > SILENCE_S:
         return traits.rated_power_w if is_upper else 0.0
-    near_w = [s.power_w for s in samples[max(index - 1, 0) : index + 3]]
+    stop, latched_after_s = index + 3, following.requested_at_s + traits.refresh_s
+    while stop <= len(samples) and samples[stop - 1].requested_at_s < latched_after_s:
+        stop += 1
+    near_w = [s.power_w for s in samples[max(index - 1, 0) : stop]]
     if index == 0 and fusion.previous is not None:
         near_w.append(fusion.previous.power_w)
     if is_upper:

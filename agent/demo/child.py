@@ -99,16 +99,26 @@ def start_python(
     return start(directory, name, [sys.executable, *arguments], environ=environ)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """Where a broker listens, and the newest MQTT it speaks."""
+
+    url: str
+    mqtt_version: str
+
+
 @contextmanager
-def start_broker(directory: Path) -> Iterator[str]:
+def start_broker(directory: Path, *, is_embedded: bool = False) -> Iterator[Broker]:
     """An MQTT broker on loopback: mosquitto where it is installed, else an embedded one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = _mosquitto(directory, port) or _embedded(directory, port)
+    installed = None if is_embedded else _mosquitto(directory, port)
+    command = installed or _embedded(directory, port)
     with start(directory, "broker", command) as broker:
         broker.wait_for(lambda: _listens(port), BROKER_LIMIT_S, "the MQTT broker did not come up")
-        yield f"mqtt://127.0.0.1:{port}"
+        # The embedded one leaves a client of MQTT 5 without an answer.
+        yield Broker(url=f"mqtt://127.0.0.1:{port}", mqtt_version="5" if installed else "3.1.1")
 
 
 def _mosquitto(directory: Path, port: int) -> list[str] | None:

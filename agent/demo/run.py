@@ -41,6 +41,8 @@ AFTER_LAST_S = 3.0
 PLAN_AHEAD = 2
 PAGE_PORT = 8480
 MINER_PORT = 4028
+BASES = range(8, 64)
+MINER_PORT = 4028
 ADDRESS_OCTETS = range(8, 64)
 
 
@@ -140,7 +142,7 @@ def _start(stack: ExitStack, demo: Demo, *, miners: int, windows: int) -> None:
     demo.console.print("Starting a simulated farm …")
     broker = stack.enter_context(start_broker(demo.directory))
     write_key(demo.directory)
-    ready = _start_farm(stack, demo, broker=broker, miners=miners)
+    ready = _start_farm(stack, demo, broker=broker.url, miners=miners)
     demo.control_url = ready["control_url"]
     demo.full_power_w = float(demo.truth("/v1/truth")["power_w"])
     page_port = _free_port(PAGE_PORT)
@@ -148,7 +150,8 @@ def _start(stack: ExitStack, demo: Demo, *, miners: int, windows: int) -> None:
     config = write_config(
         demo.directory,
         ready=ready,
-        broker=broker,
+        broker=broker.url,
+        mqtt_version=broker.mqtt_version,
         policy=_policy(),
         page_port=page_port,
         full_power_w=demo.full_power_w,
@@ -175,6 +178,7 @@ def _start_farm(stack: ExitStack, demo: Demo, *, broker: str, miners: int) -> di
             "farm",
             *("-m", "simulator", "serve", str(_farm_file())),
             *("--miners", str(miners), "--meter-port", "0", "--exit-with-parent"),
+            *("--address-base", _free_base()),
             *("--address-base", _free_address_base()),
             *("--ready-file", str(ready_file), "--broker", broker),
             *("--pool-dir", str(demo.directory / "pool")),
@@ -353,6 +357,18 @@ def _free_address_base() -> str:
                 continue
             return f"127.{octet}.0.0"
     raise ChildError(f"port {MINER_PORT} is taken on every block of loopback addresses; free one")
+
+
+def _free_base() -> str:
+    """A loopback network for the machines in which no other demonstration has its own."""
+    for second in BASES:
+        with socket.socket() as probe:
+            try:
+                probe.bind((f"127.{second}.0.1", MINER_PORT))
+            except OSError:
+                continue
+            return f"127.{second}.0.0"
+    raise ChildError("no loopback network is free for the machines; end another demonstration")
 
 
 def _now_ms() -> int:

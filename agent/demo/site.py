@@ -97,6 +97,7 @@ def write_config(
     policy: Path,
     page_port: int,
     full_power_w: float,
+    mqtt_version: str = "5",
 ) -> Path:
     """The agent's configuration for the simulated farm. Returns its path."""
     meter = ready["meters"][0]
@@ -116,6 +117,7 @@ def write_config(
         'key_file = "log.key"',
         "[mqtt]",
         f'brokers = ["{broker}"]',
+        f'version = "{mqtt_version}"',
         'pool_vkey_file = "pool/pool.vkey"',
         "[status]",
         f'listen = "127.0.0.1:{page_port}"',

@@ -2,9 +2,10 @@ import asyncio
 import datetime as dt
 import gc
 import ipaddress
+import random
 import socket
 import ssl
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from agent.broker import (
     ConnectionLostError,
     Credentials,
     Message,
+    MqttError,
     MqttFileError,
     NoAnswerError,
     NotAuthorisedError,
@@ -179,6 +181,28 @@ async def test_something_that_is_no_broker_is_given_up_on() -> None:
             with pytest.raises((UnreachableBrokerError, ConnectionLostError)):
                 async with asyncio.timeout(5), connect(session(port, connect_s=0.3)):
                     pass
+
+
+async def test_no_broken_packet_gets_past_the_connection() -> None:
+    rng = random.Random(5)
+    escaped: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: escaped.append(context))
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        kind = rng.choice([0x20, 0x30, 0x32, 0x40, 0x90, 0xD0, 0xE0, rng.randrange(256)])
+        body = rng.randbytes(rng.randrange(0, 20))
+        writer.write(bytes.fromhex("2003000000") + bytes([kind, len(body)]) + body)
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        for _ in range(150):
+            with suppress(MqttError):
+                async with asyncio.timeout(3), connect(session(port)) as connection:
+                    assert isinstance(await connection.ended(), MqttError)
+    assert escaped == []
 
 
 async def test_a_broker_that_stops_acknowledging_is_noticed(mosquitto) -> None:

@@ -188,6 +188,31 @@ def test_swapped_records_are_named(path: Path, keys: Keys) -> None:
     assert "Record 2 says that it is record 3" in words(report)
 
 
+async def test_a_signed_log_whose_clock_ran_backwards_is_named(
+    tmp_path: Path, key: LogKey, keys: Keys
+) -> None:
+    boottime_ns = [10_000_000_000]
+    clock = SiteClock(boottime_ns=lambda: boottime_ns[0])
+    options = JournalSettings(path=tmp_path / "j.sqlite", max_bytes=10_000_000, version="0")
+    async with open_journal(options, key, clock) as journal:
+        await journal.append([meter(1)])
+        boottime_ns[0] -= 1
+        await journal.append([meter(2)])
+    report = verify(tmp_path / "j.sqlite", keys)
+    assert [defect.words for defect in report.defects] == [
+        "Record 2 is older than the one before it."
+    ]
+
+
+async def test_a_start_that_was_not_counted_is_named(path: Path, key: LogKey, keys: Keys) -> None:
+    change(path, ("UPDATE head SET boot = 4", ()))
+    options = JournalSettings(path=path, max_bytes=10_000_000, version="0.1.0")
+    async with open_journal(options, key, SiteClock()):
+        pass
+    report = verify(path, keys)
+    assert [defect.words for defect in report.defects] == ["Record 13 starts boot 5 after 2."]
+
+
 def test_another_key_verifies_nothing(path: Path, tmp_path: Path) -> None:
     stranger = create_log_key(tmp_path / "stranger.key", ORIGIN)
     report = verify(path, Keys(device=stranger.verifier))

@@ -1,0 +1,63 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.records import (
+    NewRecord,
+    RecordError,
+    encode_record,
+    parse_record,
+    prepare,
+)
+from agent.siteclock import Stamp
+
+ORIGIN = "pool.example/edge/farm-1-edge-1/1"
+STAMP = Stamp(boottime_ns=5, time_us=1_795_000_000_000_000, quality="S", max_error_us=9)
+
+
+async def test_unknown_kinds_states_and_endless_nesting_are_refused() -> None:
+    nested: dict[str, object] = {}
+    for _ in range(20):
+        nested = {"a": nested}
+    for record in (
+        NewRecord(kind="rumour", source="s", data={}),
+        NewRecord(kind="meter", source="s", data={}, state="X"),
+        NewRecord(kind="meter", source="s", data=nested),
+    ):
+        with pytest.raises(RecordError):
+            prepare(record, STAMP)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=5), st.text(max_size=20))
+def test_whatever_is_encoded_is_one_line_and_read_back_the_same(
+    data: dict[str, object], source: str
+) -> None:
+    try:
+        prepared = prepare(NewRecord(kind="sweep", source=source, data=data), STAMP)
+    except RecordError:
+        return  # nested too deep, or text that UTF-8 cannot hold
+    line = encode_record(prepared, index=2**62, boot=2**62)
+    assert b"\n" not in line
+    record = parse_record(line)
+    assert (record.data, record.source, record.index) == (data, source, 2**62)
+
+
+def test_the_longest_record_still_fits_into_one_tile_entry() -> None:
+    stamp = Stamp(boottime_ns=2**62, time_us=2**62, quality="S", max_error_us=2**62)
+    longest = 0
+    for length in range(65_200, 65_400):
+        record = NewRecord(kind="decision", source='"' * 10, data={"a": "x" * length})
+        try:
+            prepared = prepare(record, stamp)
+        except RecordError:
+            break
+        longest = len(encode_record(prepared, index=2**62, boot=2**62))
+    assert 65_400 < longest <= 65_535
