@@ -24,7 +24,7 @@ from agent.control import Control, ControlError, open_control
 from agent.core.cards import CARDS
 from agent.journal import open_journal
 from agent.keeper import Keeper
-from agent.keys import KeyFileError, LogKey, load_log_key
+from agent.keys import KeyFileError, load_log_key, load_vkey
 from agent.policy import load_policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
@@ -131,7 +131,7 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
 
 async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
     """Open everything that can fail to open. Raises one of the errors with a clear sentence."""
-    base, key = await _open_base(stack, settings)
+    base = await _open_base(stack, settings)
     meters, miners = meter_posts(settings), miner_posts(settings)
     stack.push_async_callback(_close_devices, (*meters, *miners))
     poller = Poller(
@@ -146,7 +146,7 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
         cards=CARDS,
         tell=lambda actuation: base.recorder.keep([actuation_record(actuation)]),
     )
-    publisher = open_publisher(base, key)
+    publisher = open_publisher(base)
     base.recorder.keep([first_record(base)])
     keeper = await open_keeper(base, poller, actuator, publisher)
     await _open_doors(stack, base, keeper)
@@ -162,28 +162,26 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
     )
 
 
-async def _open_base(stack: AsyncExitStack, settings: Settings) -> tuple[Base, LogKey]:
-    """Clock, policy, key and journal: without them there is no daemon."""
+async def _open_base(stack: AsyncExitStack, settings: Settings) -> Base:
+    """Clock, policy, keys and journal: without them there is no daemon."""
     clock = SiteClock()
     policy = load_policy(settings.policy.file)
-    site = settings.site
-    origin = f"{settings.journal.origin_domain}/edge/{site.farm}-{site.agent}/1"
-    key = load_log_key(settings.journal.key_file, origin)
+    key = load_log_key(settings.journal.key_file, settings.origin)
     version = package_version("kwota")
     journal_settings = JournalSettings(
         path=settings.journal.path, max_bytes=settings.journal.max_bytes, version=version
     )
     journal = await stack.enter_async_context(open_journal(journal_settings, key, clock))
-    base = Base(
+    return Base(
         settings=settings,
         policy=policy,
         version=version,
-        origin=origin,
+        key=key,
+        pool_key=None if settings.mqtt is None else load_vkey(settings.mqtt.pool_vkey_file),
         clock=clock,
         journal=journal,
         recorder=Recorder(journal),
     )
-    return base, key
 
 
 async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None:

@@ -8,13 +8,15 @@ from zoneinfo import ZoneInfo
 from agent.actuator import Actuator
 from agent.alarms import Condition
 from agent.broker import Credentials, parse_broker
+from agent.bundle import export_bundle
 from agent.core.cards import CARDS
 from agent.core.limits import Limit
 from agent.core.meterfusion import MeterTraits
+from agent.core.note import VerifierKey
 from agent.core.site import Parameters, SiteState
 from agent.journal import Journal
 from agent.keeper import Keeper
-from agent.keys import LogKey, load_vkey
+from agent.keys import LogKey
 from agent.policy import Policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
@@ -43,7 +45,8 @@ class Base:
     settings: Settings
     policy: Policy
     version: str
-    origin: str
+    key: LogKey
+    pool_key: VerifierKey | None
     clock: SiteClock
     journal: Journal
     recorder: Recorder
@@ -96,10 +99,10 @@ def miner_posts(settings: Settings) -> list[MinerPost]:
     ]
 
 
-def open_publisher(base: Base, key: LogKey) -> Publisher | None:
-    """Delivery to the pool; None where no broker is configured. Raises KeyFileError."""
+def open_publisher(base: Base) -> Publisher | None:
+    """Delivery to the pool; None where no broker is configured."""
     settings, mqtt = base.settings, base.settings.mqtt
-    if mqtt is None:
+    if mqtt is None or base.pool_key is None:
         return None
     publisher_settings = PublisherSettings(
         farm=settings.site.farm,
@@ -118,8 +121,8 @@ def open_publisher(base: Base, key: LogKey) -> Publisher | None:
         journal=base.journal,
         clock=base.clock,
         settings=publisher_settings,
-        origin=key.origin,
-        pool=load_vkey(mqtt.pool_vkey_file),
+        origin=base.key.origin,
+        pool=base.pool_key,
     )
 
 
@@ -152,6 +155,9 @@ async def open_keeper(
         delivery=lambda: _delivery(base, publisher),
         faults=lambda: _delivery_conditions(publisher),
         cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),
+        export=lambda directory: export_bundle(
+            journal, directory, device=base.key.verifier, pool=base.pool_key
+        ),
         purchase_index=recovered.purchase_index,
         closed=recovered.closed,
     )
@@ -220,7 +226,7 @@ def first_record(base: Base) -> NewRecord:
 def _delivery(base: Base, publisher: Publisher | None) -> DeliveryView:
     delivery = None if publisher is None else publisher.delivery
     return DeliveryView(
-        origin=base.origin,
+        origin=base.key.origin,
         journal_size=base.journal.size,
         cosigned_size=base.journal.cosigned_size,
         unsent=base.journal.size - base.journal.cosigned_size,

@@ -62,7 +62,9 @@ app.command()(site.meters)
 app.add_typer(transactions.app, name="transactions")
 app.command()(devices.poll)
 app.command()(evidence.verify)
+app.command("enroll")(evidence.enroll_key)
 app.add_typer(evidence.journal, name="journal")
+app.add_typer(evidence.evidence, name="evidence")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

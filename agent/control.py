@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 READ_S = 10.0
 ANSWER_S = 30.0
+EXPORT_S = 600.0
 KEEPALIVE_S = 15.0
 SHUTDOWN_S = 2.0
 PROBE_S = 1.0
@@ -73,6 +74,9 @@ class ControlTarget(Protocol):
 
     async def journal_tail(self, count: int, kind: str | None) -> Sequence[bytes]:
         """The newest records, oldest of them first, as the exact lines of the journal."""
+
+    async def export_evidence(self, directory: Path) -> int:
+        """Write everything up to now into a new directory; how many records there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +121,13 @@ def add_control_routes(app: web.Application, control: Control) -> None:
     async def journal(request: web.Request) -> web.Response:
         return await _journal(request, control.target)
 
+    async def evidence(request: web.Request) -> web.Response:
+        return await _evidence(request, control.target)
+
     app.router.add_post("/control/v1/transactions", transactions)
     app.router.add_get("/control/v1/why/{miner}", why)
     app.router.add_get("/control/v1/journal", journal)
+    app.router.add_post("/control/v1/evidence", evidence)
 
 
 async def _transactions(request: web.Request, control: Control) -> web.Response:
@@ -191,6 +199,28 @@ async def _journal(request: web.Request, target: ControlTarget) -> web.Response:
         return _error(503, str(error))
     body = b"".join(record + b"\n" for record in records)
     return web.Response(body=body, content_type="application/x-ndjson")
+
+
+async def _evidence(request: web.Request, target: ControlTarget) -> web.Response:
+    try:
+        async with asyncio.timeout(READ_S):
+            wanted = orjson.loads(await request.read())
+        directory = Path(wanted["directory"])
+    except TimeoutError:
+        return _error(408, "the request did not arrive in time; send it again")
+    except (ValueError, KeyError, TypeError):
+        return _error(400, 'the request names no directory; send {"directory": "/path"}')
+    if not directory.is_absolute():
+        return _error(400, f"{directory} is not an absolute path; the daemon runs elsewhere")
+    try:
+        async with asyncio.timeout(EXPORT_S):
+            records = await target.export_evidence(directory)
+    except TimeoutError:
+        return _error(503, "the export took too long; remove what is there and try again")
+    except NotNowError as error:
+        return _error(503, str(error))
+    body = orjson.dumps({"directory": str(directory), "records": records})
+    return web.Response(body=body, content_type="application/json")
 
 
 def _error(status: int, sentence: str) -> web.Response:

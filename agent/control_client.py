@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 TAIL_MAX = 1000  # records in one answer
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+EXPORT_S = 620.0
 ANSWER_S = 45.0  # longer than the daemon allows itself, so that its own sentence arrives
 
 
@@ -29,8 +30,8 @@ class RefusedError(Exception):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_S)
+    def __init__(self, path: Path, limit_s: float) -> None:
+        super().__init__("localhost", timeout=limit_s)
         self._path = path
 
     def connect(self) -> None:
@@ -51,6 +52,18 @@ def ask_why(path: Path, miner_id: str) -> bytes:
     return _exchange(path, "GET", f"/control/v1/why/{quote(miner_id, safe='')}", None, {})
 
 
+def export_evidence(path: Path, directory: Path) -> int:
+    """Have the daemon write its evidence into a new directory; how many records there are.
+
+    Raises NoDaemonError or RefusedError.
+    """
+    content = json.dumps({"directory": str(directory.absolute())}).encode()
+    headers = {"Content-Type": "application/json"}
+    body = _exchange(path, "POST", "/control/v1/evidence", content, headers, limit_s=EXPORT_S)
+    records: int = json.loads(body)["records"]
+    return records
+
+
 def send_purchases(path: Path, content: bytes, content_type: str) -> list[dict[str, Any]]:
     """Hand in purchases; one result per item. Raises NoDaemonError or RefusedError."""
     headers = {"Content-Type": content_type}
@@ -60,9 +73,15 @@ def send_purchases(path: Path, content: bytes, content_type: str) -> list[dict[s
 
 
 def _exchange(
-    path: Path, method: str, target: str, content: bytes | None, headers: dict[str, str]
+    path: Path,
+    method: str,
+    target: str,
+    content: bytes | None,
+    headers: dict[str, str],
+    *,
+    limit_s: float = ANSWER_S,
 ) -> bytes:
-    connection = _UnixConnection(path)
+    connection = _UnixConnection(path, limit_s)
     try:
         connection.request(method, target, body=content, headers=headers)
         response = connection.getresponse()

@@ -8,8 +8,9 @@ and are answered when they are durable.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from agent.alarms import AlarmBoard, Condition, conditions
 from agent.control import NotNowError, Why
@@ -73,6 +74,7 @@ class Keeper:
         delivery: Callable[[], DeliveryView],
         faults: Callable[[], Sequence[Condition]],
         cap_wh: Callable[[int], int],
+        export: Callable[[Path], Awaitable[int]],
         purchase_index: dict[str, int],
         closed: frozenset[str],
     ) -> None:
@@ -88,6 +90,7 @@ class Keeper:
         self._delivery = delivery
         self._faults = faults
         self._cap_wh = cap_wh
+        self._export = export
         self._purchase_index = dict(purchase_index)
         self._closed = set(closed)
         self._alarms = AlarmBoard()
@@ -197,6 +200,16 @@ class Keeper:
     async def journal_tail(self, count: int, kind: str | None) -> Sequence[bytes]:
         """The newest records."""
         return await self._journal.tail(count, kind)
+
+    async def export_evidence(self, directory: Path) -> int:
+        """Write everything up to now into a new directory."""
+        try:
+            return await self._export(directory)
+        except OSError as error:
+            raise NotNowError(
+                f"{directory} cannot be written ({error.strerror}); "
+                "name a new directory where the daemon may write"
+            ) from error
 
     def finish(self) -> None:
         """Hand over where the books stand, at an orderly stop."""

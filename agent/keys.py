@@ -48,10 +48,10 @@ class Enrolment:
     fingerprint: str
 
 
-def enroll(directory: Path, origin: str) -> Enrolment:
-    """Make ``log.key`` and ``log.vkey`` in a directory. Raises KeyFileError where one exists."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key_file, vkey_file = directory / "log.key", directory / "log.vkey"
+def enroll(key_file: Path, origin: str) -> Enrolment:
+    """Make a key and, beside it, its public ``.vkey``. Raises KeyFileError where one exists."""
+    key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    vkey_file = key_file.with_suffix(".vkey")
     key = create_log_key(key_file, origin)
     _write_new(vkey_file, (key.verifier.text + "\n").encode(), mode=0o644)
     return Enrolment(

@@ -141,6 +141,11 @@ class Settings:
     meters: tuple[MeterSettings, ...]
     miners: tuple[MinerSettings, ...]
 
+    @property
+    def origin(self) -> str:
+        """The name of the log and of its key: docs/wire.md."""
+        return f"{self.journal.origin_domain}/edge/{self.site.farm}-{self.site.agent}/1"
+
 
 _TABLES: Mapping[str, type] = {
     "site": SiteSettings,

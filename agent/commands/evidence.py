@@ -1,4 +1,4 @@
-"""Verbs about the journal: journal tail, verify."""
+"""Verbs about the journal: journal tail, verify, evidence export, enroll."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,18 +22,22 @@ from agent.commands.console import (
     asked,
     print_json,
     print_raw,
+    refused,
     say,
     show,
     socket_of,
     table_of,
 )
 from agent.commands.words import ABSENT
-from agent.control_client import TAIL_MAX
+from agent.control_client import TAIL_MAX, NoDaemonError, RefusedError, export_evidence
 from agent.core.note import VerifierKey
-from agent.keys import KeyFileError, load_vkey
+from agent.keys import KeyFileError, enroll, load_vkey
+from agent.settings import load_settings
+from agent.settings_faults import SettingsError
 from agent.verify import Keys, VerifyError
 from agent.verify import verify as verify_log
 
+evidence = typer.Typer(no_args_is_help=True, help="Hand over what an auditor verifies.")
 journal = typer.Typer(no_args_is_help=True, help="Look into the signed log of the daemon.")
 
 
@@ -63,6 +67,53 @@ def tail(
         return
     rows = [_row(orjson.loads(line)) for line in lines.splitlines()]
     show(table_of(["index", "at (UTC)", "kind", "source", "state", "data"], rows))
+
+
+@evidence.command()
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to be made.")],
+    *,
+    is_json: JsonOption = False,
+    config: ConfigOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """Have the daemon write its whole log, checkpoints and public keys into a new directory.
+
+    The daemon writes it, so it must be a place where the daemon may write.
+
+    Exit 0: written; 3: no daemon answers; 4: it cannot write there.
+    """
+    try:
+        records = export_evidence(socket_of(socket, config), directory)
+    except (NoDaemonError, RefusedError) as error:
+        raise refused(error) from error
+    if is_json:
+        print_json({"directory": str(directory.absolute()), "records": records})
+    say(f"{records} records are in {directory}; prove them with `kwota verify {directory}`")
+
+
+def enroll_key(
+    *,
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The site's file.")],
+    is_json: JsonOption = False,
+) -> None:
+    """Make the key that signs this agent's log, and show what the pool must know of it.
+
+    The private key stays in the file that the configuration names; a key that is there is kept.
+
+    Exit 0: made; 2: the file has faults, or there is a key already.
+    """
+    try:
+        settings = load_settings(config)
+        made = enroll(settings.journal.key_file, settings.origin)
+    except (SettingsError, KeyFileError) as error:
+        raise CommandError(str(error), Code.WRONG_INPUT) from error
+    if is_json:
+        print_json({"origin": made.origin, "vkey": made.vkey, "fingerprint": made.fingerprint})
+        return
+    say("Give the pool this key, and read it the fingerprint by another channel:")
+    print_raw(f"{made.vkey}\n".encode())
+    say(f"fingerprint {made.fingerprint}")
 
 
 def _row(record: dict[str, Any]) -> list[str]:

@@ -19,7 +19,13 @@ from typing import Any
 
 from rich.console import Console
 
-from agent.control_client import NoDaemonError, RefusedError, ask, send_purchases
+from agent.control_client import (
+    NoDaemonError,
+    RefusedError,
+    ask,
+    export_evidence,
+    send_purchases,
+)
 from agent.demo.child import Child, ChildError, start_broker, start_python
 from agent.demo.site import (
     LEAD_IN_S,
@@ -263,6 +269,7 @@ def _judge(demo: Demo) -> dict[str, Any]:
         for window in demo.windows
     ]
     status, truth = demo.status(), demo.truth("/v1/truth")
+    export_evidence(demo.socket, demo.directory / "evidence")
     demo.agent.stop()
     records, verified, findings = _verified(demo)
     purchased_wh = sum(window.energy_wh for window in demo.windows)

@@ -83,7 +83,7 @@ def _iso(at_ms: int) -> str:
 
 def write_key(directory: Path) -> None:
     """A fresh key of the agent, made known to the pool."""
-    enrolment = enroll(directory, ORIGIN)
+    enrolment = enroll(directory / "log.key", ORIGIN)
     registry = directory / "pool" / "registry.json"
     registry.parent.mkdir(exist_ok=True)
     registry.write_text(json.dumps({f"{FARM}/{AGENT}": enrolment.vkey}))

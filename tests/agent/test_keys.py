@@ -13,7 +13,7 @@ ORIGIN = "pool.example/edge/farm-1-edge-1/1"
 
 
 def test_a_key_is_made_once_and_read_back(tmp_path: Path) -> None:
-    enrolment = enroll(tmp_path / "new", ORIGIN)
+    enrolment = enroll(tmp_path / "new" / "log.key", ORIGIN)
     key = load_log_key(enrolment.key_file, ORIGIN)
     assert key.origin == ORIGIN
     assert key.verifier == parse_vkey(enrolment.vkey) == load_vkey(enrolment.vkey_file)
@@ -22,7 +22,7 @@ def test_a_key_is_made_once_and_read_back(tmp_path: Path) -> None:
     assert [len(group) for group in enrolment.fingerprint.split()] == [4] * 16
     assert enrolment.key_file.stat().st_mode & 0o777 == 0o600
     with pytest.raises(KeyFileError, match="not replaced"):
-        enroll(tmp_path / "new", ORIGIN)
+        enroll(tmp_path / "new" / "log.key", ORIGIN)
     assert load_log_key(enrolment.key_file, ORIGIN).verifier == key.verifier
 
 

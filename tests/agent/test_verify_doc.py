@@ -35,7 +35,7 @@ async def bundle(tmp_path: Path) -> Path:
         algorithm=COSIGNATURE_V1,
         public_key=private.public_key().public_bytes_raw(),
     )
-    enrolment = enroll(tmp_path / "keys", ORIGIN)
+    enrolment = enroll(tmp_path / "keys" / "log.key", ORIGIN)
     key = load_log_key(enrolment.key_file, ORIGIN)
     options = JournalSettings(path=tmp_path / "j.sqlite", max_bytes=10_000_000, version="0")
     async with open_journal(options, key, SiteClock()) as journal:

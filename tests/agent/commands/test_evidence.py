@@ -18,7 +18,7 @@ ORIGIN = "pool.example/edge/farm-edge/1"
 @pytest.fixture
 async def journal(tmp_path: Path) -> Path:
     """A stopped journal with three readings, and its key beside it."""
-    enrolment = enroll(tmp_path / "keys", ORIGIN)
+    enrolment = enroll(tmp_path / "keys" / "log.key", ORIGIN)
     path = tmp_path / "journal.sqlite"
     settings = JournalSettings(path=path, max_bytes=50_000_000, version="0")
     key = load_log_key(enrolment.key_file, ORIGIN)
