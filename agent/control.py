@@ -54,6 +54,10 @@ class NotNowError(Exception):
     """What a target raises when it cannot do as asked now: one sentence for the operator."""
 
 
+class DirectoryError(Exception):
+    """What a target raises for a directory that it cannot write to: one sentence."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why:
     """Why a machine runs as it does: a sentence, and the decision's reason where one ruled."""
@@ -64,7 +68,7 @@ class Why:
 
 
 class ControlTarget(Protocol):
-    """What the daemon does with what comes in. Each raises only NotNowError."""
+    """What the daemon does with what comes in. Each raises only the errors above."""
 
     async def add_transactions(self, candidates: Sequence[Transaction]) -> Sequence[Admission]:
         """One admission for each candidate, in their order, after they are durably recorded."""
@@ -217,8 +221,8 @@ async def _evidence(request: web.Request, target: ControlTarget) -> web.Response
             records = await target.export_evidence(directory)
     except TimeoutError:
         return _error(503, "the export took too long; remove what is there and try again")
-    except NotNowError as error:
-        return _error(503, str(error))
+    except DirectoryError as error:
+        return _error(409, str(error))
     body = orjson.dumps({"directory": str(directory), "records": records})
     return web.Response(body=body, content_type="application/json")
 

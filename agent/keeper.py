@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.alarms import AlarmBoard, Condition, conditions
-from agent.control import NotNowError, Why
+from agent.control import DirectoryError, NotNowError, Why
 from agent.core.decisions import Command
 from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
@@ -206,7 +206,7 @@ class Keeper:
         try:
             return await self._export(directory)
         except OSError as error:
-            raise NotNowError(
+            raise DirectoryError(
                 f"{directory} cannot be written ({error.strerror}); "
                 "name a new directory where the daemon may write"
             ) from error
