@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.core.fleet import Machine
-from agent.core.ledger import Account
+from agent.core.ledger import FOREVER_MS, Account, Ledger
 from agent.core.meterfusion import SECONDS_PER_HOUR
+
+OPEN_ENDED_HORIZON_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,23 @@ def left_wh(
     start_error_wh = max((account.start_error_wh for account in accounts), default=0)
     guard_wh = purchased_wh * error_share / (1 + error_share)
     return unused_wh - (upper_wh - booked_wh) - start_error_wh - guard_wh
+
+
+def pots(ledger: Ledger, at_ms: int) -> tuple[Account, ...]:
+    """What is open and counts: an open-ended purchase that is used up is over."""
+    return tuple(
+        account
+        for account in ledger.open_accounts(at_ms)
+        if account.unused_wh > 0 or account.transaction.end_ms is not None
+    )
+
+
+def time_left_s(accounts: Sequence[Account], now_ms: int, stop_s: float) -> float:
+    """Until the last deadline; what is open-ended looks a stop and some time ahead."""
+    ahead_s = max(OPEN_ENDED_HORIZON_S, 2 * stop_s)
+    deadlines_ms = [a.transaction.deadline_ms for a in accounts]
+    lefts_s = [ahead_s if at == FOREVER_MS else (at - now_ms) / 1000.0 for at in deadlines_ms]
+    return max(lefts_s, default=0.0)
 
 
 def stop_flow_wh(exposure: Exposure, time_left_s: float) -> float:

@@ -66,7 +66,8 @@ def shrink(machines: Mapping[str, Machine], excess_w: float, room: Room) -> dict
     while excess_w > 0 and heap:
         step = heapq.heappop(heap)
         machine = machines[step.miner_id]
-        if step.origin != (chosen.get(step.miner_id) or standing(machine)):
+        # A profile below the idle draw would make a board's end look like a rise.
+        if step.delta_w > 0 or step.origin != (chosen.get(step.miner_id) or standing(machine)):
             continue
         chosen[step.miner_id] = step.setpoint
         excess_w += step.delta_w

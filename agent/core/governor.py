@@ -18,7 +18,6 @@ from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, obser
 from agent.core.snapshot import Snapshot
 
 LONG_STOP_MS = 300_000  # a stop longer than this is worth a sleep and the wake after it
-OPEN_ENDED_HORIZON_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         limit=verdict.limit.kind,
         source=verdict.limit.source,
         words=verdict.limit.words,
-        numbers=verdict.numbers,
+        numbers={"power_upper_w": int(picture.exposure.power_hi_w) + 1, **verdict.numbers},
     )
     chosen = _choose(state, picture, verdict, parameters)
     commands = tuple(
@@ -98,7 +97,7 @@ def _judge(state: SiteState, picture: Picture, parameters: Parameters) -> _Verdi
     since_s = state.meter_fresh_at_s if state.meter_fresh_at_s is not None else state.started_at_s
     assert since_s is not None
     blind_s = now_s - since_s
-    accounts = state.ledger.open_accounts(now_ms)
+    accounts = braking.pots(state.ledger, now_ms)
     if picture.measured_w is None and blind_s > parameters.blind_floor_after_s:
         words = f"{picture.meter_words}; after {blind_s:.0f} s everything goes to its floor"
         return _floor(Mode.BLIND, "meter", parameters.meter_id, words)
@@ -127,7 +126,7 @@ def _without_purchase(state: SiteState, picture: Picture, parameters: Parameters
         limit = _limit("no_purchase", "policy", parameters.missing_floor_w, words)
         return _Verdict(
             mode=Mode.NO_PURCHASE,
-            limit=limit,
+            limit=ruling((limit, *parameters.limits), picture.snapshot.now_ms),
             numbers={},
             time_left_s=SECONDS_PER_HOUR,
             slack_wh=0.0,
@@ -142,8 +141,7 @@ def _with_purchase(
     """The braking curve, then the pace; every deadline is a pot of its own."""
     assert picture.interval is not None
     assert state.ledger.booked_wh is not None
-    now_ms = picture.snapshot.now_ms
-    exposure = picture.exposure
+    now_ms, exposure = picture.snapshot.now_ms, picture.exposure
     left = braking.left_wh(
         accounts,
         upper_wh=picture.interval.upper_wh,
@@ -151,7 +149,7 @@ def _with_purchase(
         error_share=parameters.meter_error_share,
     )
     purchased_wh = sum(a.transaction.energy_wh for a in accounts)
-    time_left_s = _time_left_s(accounts[-1], now_ms)
+    time_left_s = braking.time_left_s(accounts, now_ms, exposure.stop_s)
     stop_wh = braking.stop_flow_wh(exposure, time_left_s)
     reserve = braking.reserve_wh(exposure, purchased_wh, parameters.reserve_share)
     source = _names(accounts)
@@ -169,8 +167,8 @@ def _with_purchase(
             "everything goes to its floor"
         )
         return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
-    if _ends_without_successor(state, accounts, now_ms, exposure.stop_s):
-        words = "the window ends and no purchase follows: everything goes to its floor in time"
+    if _stops_before_edge(state, picture, parameters, accounts):
+        words = "the window ends, no purchase follows that could take a stop: all goes to its floor"
         return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
     power_w = _pace_w(state, picture, parameters, accounts, reserve)
     mode = Mode.FOLLOWING if picture.measured_w is not None else Mode.BLIND
@@ -206,13 +204,11 @@ def _pace_w(
     accounts: tuple[Account, ...],
     reserve: float,
 ) -> float:
-    """The power that wastes no deadline: the steepest of the pots, earliest deadline first."""
+    """The power that wastes no deadline: the steepest of the pots; what is open-ended on top."""
     assert picture.interval is not None
     assert state.ledger.booked_wh is not None
-    steepest_w = 0.0
+    steepest_w, earlier_wh = 0.0, 0.0
     for index, account in enumerate(accounts):
-        if account.transaction.deadline_ms == FOREVER_MS:
-            return parameters.rated_power_w
         is_last_of_deadline = (
             index + 1 == len(accounts)
             or accounts[index + 1].transaction.deadline_ms != account.transaction.deadline_ms
@@ -224,24 +220,34 @@ def _pace_w(
                 booked_wh=state.ledger.booked_wh,
                 error_share=parameters.meter_error_share,
             )
-            seconds = _time_left_s(account, picture.snapshot.now_ms)
+            seconds = braking.time_left_s(
+                (account,), picture.snapshot.now_ms, picture.exposure.stop_s
+            )
+            if account.transaction.deadline_ms == FOREVER_MS:
+                extra_w = braking.pace_w(pot_wh - earlier_wh, reserve, seconds)
+                return min(steepest_w + extra_w, parameters.rated_power_w)
             steepest_w = max(steepest_w, braking.pace_w(pot_wh, reserve, seconds))
+            earlier_wh = pot_wh
     return steepest_w
 
 
-def _time_left_s(account: Account, now_ms: int) -> float:
-    if account.transaction.deadline_ms == FOREVER_MS:
-        return OPEN_ENDED_HORIZON_S
-    return (account.transaction.deadline_ms - now_ms) / 1000.0
-
-
-def _ends_without_successor(
-    state: SiteState, accounts: tuple[Account, ...], now_ms: int, stop_s: float
+def _stops_before_edge(
+    state: SiteState, picture: Picture, parameters: Parameters, accounts: tuple[Account, ...]
 ) -> bool:
-    last_ms = max(a.transaction.deadline_ms for a in accounts)
-    if (last_ms - now_ms) / 1000.0 > stop_s or last_ms == FOREVER_MS:
-        return False
-    return not state.ledger.open_accounts(last_ms)
+    """Whether a deadline is near beyond which nothing could take a stop that is given only there.
+
+    What an ending window leaves unused does not carry over: the purchases behind it stand alone.
+    """
+    exposure = picture.exposure
+    for deadline_ms in {account.transaction.deadline_ms for account in accounts}:
+        if deadline_ms - picture.snapshot.now_ms <= exposure.stop_s * 1000:
+            following = braking.pots(state.ledger, deadline_ms)
+            share = parameters.meter_error_share
+            left = braking.left_wh(following, upper_wh=0.0, booked_wh=0, error_share=share)
+            seconds = braking.time_left_s(following, deadline_ms, exposure.stop_s)
+            if left <= braking.stop_flow_wh(exposure, seconds):
+                return True
+    return False
 
 
 def _limit(kind: str, source: str, power_w: float, words: str) -> Limit:
@@ -285,7 +291,7 @@ def _choose(
     if excess_w > 0:
         return chosen | dispatch.shrink(picture.machines, excess_w, room)
     may_rise = (
-        verdict.mode in (Mode.FOLLOWING, Mode.NO_PURCHASE)
+        picture.measured_w is not None
         and state.is_armed
         and now_s - state.changed_at_s >= parameters.rise_interval_s
         and verdict.time_left_s > 2 * parameters.rise_interval_s
@@ -296,7 +302,7 @@ def _choose(
 def _all_to_floor(state: SiteState, picture: Picture, now_ms: int) -> dict[str, Setpoint]:
     """Everything that can be told goes down; who was told already and is on the way is left."""
     next_ms = state.ledger.next_start_ms(now_ms)
-    has_purchase = bool(state.ledger.open_accounts(now_ms))
+    has_purchase = bool(braking.pots(state.ledger, now_ms))
     is_long = not has_purchase and (next_ms is None or next_ms - now_ms > LONG_STOP_MS)
     chosen: dict[str, Setpoint] = {}
     for machine in picture.machines.values():

@@ -62,14 +62,15 @@ class Fusion:
     """What is known of one meter.
 
     ``upper_wh`` bounds the energy at the earliest latching of ``samples[0]``, ``lower_wh`` that at
-    its request; ``previous`` is the sample before it. ``still_wh`` is the least that flowed since
-    the register last moved, ``tail_wh`` the most that flowed since the last sample's earliest
-    latching. ``suspect`` says why the latest reading was not believed; empty while all is well.
+    its request; ``earlier`` are the samples before it that may still show the power of that time.
+    ``still_wh`` is the least that flowed since the register last moved, ``tail_wh`` the most that
+    flowed since the last sample's earliest latching. ``suspect`` says why the latest reading was
+    not believed; empty while all is well.
     """
 
     traits: MeterTraits
     samples: tuple[Sample, ...] = ()
-    previous: Sample | None = None
+    earlier: tuple[Sample, ...] = ()
     upper_wh: float = 0.0
     lower_wh: float = 0.0
     still_wh: float = 0.0
@@ -187,12 +188,16 @@ def _fold(fusion: Fusion) -> Fusion:
     if len(fusion.samples) < REMEMBERED_SAMPLES:
         return fusion
     successor = fusion.samples[1]
-    latched = interval_at(fusion, successor.requested_at_s - fusion.traits.refresh_s)
+    latched_s = successor.requested_at_s - fusion.traits.refresh_s
+    latched = interval_at(fusion, latched_s)
     requested = interval_at(fusion, successor.requested_at_s)
+    earlier = (*fusion.earlier, fusion.samples[0])
+    while len(earlier) > 1 and earlier[1].replied_at_s <= latched_s:
+        earlier = earlier[1:]
     return replace(
         fusion,
         samples=fusion.samples[1:],
-        previous=fusion.samples[0],
+        earlier=earlier,
         upper_wh=latched.upper_wh,
         lower_wh=requested.lower_wh,
     )
@@ -279,8 +284,8 @@ def _bound_w(fusion: Fusion, index: int, *, is_upper: bool) -> float:
     while stop <= len(samples) and samples[stop - 1].requested_at_s < latched_after_s:
         stop += 1
     near_w = [s.power_w for s in samples[max(index - 1, 0) : stop]]
-    if index == 0 and fusion.previous is not None:
-        near_w.append(fusion.previous.power_w)
+    if index == 0:
+        near_w += [s.power_w for s in fusion.earlier]
     if is_upper:
         return max(near_w) * (1 + traits.power_error_share)
     return min(near_w) * (1 - traits.power_error_share)

@@ -1,0 +1,284 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from agent.core.cards import CARDS, LUXOS
+from agent.core.decisions import Setpoint, Stage
+from agent.core.fleet import (
+    READING_STALE_S,
+    RETRY_FIRST_S,
+    RETRY_LAST_S,
+    Machine,
+    Memory,
+    assess,
+    matches,
+    obeys,
+    read_back,
+    recall,
+)
+from agent.core.snapshot import MinerView, PendingCommand
+from drivers.readings import Activity
+
+NOW_S = 100.0
+FULL_W, IDLE_W = 2794.0, 80.0
+
+
+def told(boards: int, *, is_awake: bool = True, profile: str | None = "default") -> Setpoint:
+    return Setpoint(is_awake=is_awake, profile=profile, boards_on=frozenset(range(boards)))
+
+
+def pending(setpoint: Setpoint, stage: Stage, sent_at_s: float = NOW_S - 1) -> PendingCommand:
+    return PendingCommand(setpoint=setpoint, sent_at_s=sent_at_s, stage=stage, detail="")
+
+
+def judged(view: MinerView, memory: Memory | None = None, now_s: float = NOW_S) -> Machine:
+    return assess(view, memory or Memory(), LUXOS, now_s)
+
+
+@pytest.fixture
+def view(toy: SimpleNamespace) -> MinerView:
+    """A machine at work with all three boards on its default profile."""
+    machine = toy.Machine(miner_id="m", profiles=toy.ladder(FULL_W, 1e14), tolerance=0.0)
+    machine.power_w = machine.target_w()
+    return toy.view(machine, NOW_S)
+
+
+@pytest.fixture
+def lowered(toy: SimpleNamespace) -> MinerView:
+    """The same machine with one board off."""
+    machine = toy.Machine(
+        miner_id="m",
+        profiles=toy.ladder(FULL_W, 1e14),
+        tolerance=0.0,
+        boards_on=frozenset({0, 1}),
+    )
+    machine.power_w = machine.target_w()
+    return toy.view(machine, NOW_S)
+
+
+def test_every_card_is_worst_case_in_order() -> None:
+    for family, card in CARDS.items():
+        assert card.family == family
+        assert 0 < card.board_off_s <= card.sleep_s <= card.wake_s
+        assert 0 < card.standby_w <= card.idle_w
+
+
+@pytest.mark.parametrize(
+    ("setpoint", "power_w", "hashrate_hs"),
+    [
+        (told(3), FULL_W, 1e14),
+        (told(2), IDLE_W + (FULL_W - IDLE_W) * 2 / 3, 2e14 / 3),
+        (told(0), IDLE_W, 0.0),
+        (told(3, is_awake=False), 30.0, 0.0),
+        (told(3, profile="step-2"), FULL_W * 0.91, 0.93e14),
+        (told(3, profile="unheard of"), FULL_W * 1.09, 0.0),  # the most it may be, hashes unproven
+    ],
+)
+def test_the_model_knows_watts_and_hashes_of_each_setpoint(
+    view: MinerView, setpoint: Setpoint, power_w: float, hashrate_hs: float
+) -> None:
+    machine = judged(view)
+    assert machine.power_w(setpoint) == pytest.approx(power_w)
+    assert machine.hashrate_hs(setpoint) == pytest.approx(hashrate_hs)
+
+
+def test_a_machine_without_profiles_or_boards_is_modelled_at_its_idle_draw(view: MinerView) -> None:
+    machine = replace(judged(replace(view, profiles=())), boards=frozenset())
+    assert machine.power_w(told(3)) == IDLE_W
+    assert machine.hashrate_hs(told(3)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "is_commandable"),
+    [
+        ({}, True),
+        ({"fault": "no route"}, False),
+        ({"identity": None}, False),
+        ({"reading": None}, False),
+    ],
+)
+def test_only_a_known_machine_that_answers_may_be_told(
+    view: MinerView, change: dict[str, None], is_commandable: bool
+) -> None:
+    machine = judged(replace(view, **change))
+    assert machine.is_commandable is machine.is_controllable is is_commandable
+
+
+def test_one_sign_of_identity_is_not_enough_to_write(view: MinerView) -> None:
+    assert view.identity is not None
+    doubtful = replace(view, identity=replace(view.identity, signs=("version",)))
+    assert not judged(doubtful).is_commandable
+
+
+def test_a_reading_grown_old_takes_the_machine_from_our_hands_and_counts_its_nameplate(
+    lowered: MinerView,
+) -> None:
+    fresh = judged(lowered, now_s=NOW_S - 0.4 + READING_STALE_S)
+    stale = judged(lowered, now_s=NOW_S - 0.3 + READING_STALE_S)
+    assert (fresh.is_commandable, stale.is_commandable) == (True, False)
+    assert fresh.upper_w < stale.upper_w == FULL_W
+
+
+def test_an_unread_machine_counts_at_its_nameplate_or_the_most_it_offers(view: MinerView) -> None:
+    unread = replace(view, reading=None)
+    assert judged(unread).upper_w == FULL_W
+    no_default = tuple(p for p in view.profiles if p.step != 0)
+    assert judged(replace(unread, profiles=no_default)).upper_w == pytest.approx(FULL_W * 1.09)
+    assert judged(replace(unread, profiles=())).upper_w == 0.0
+    assert (judged(unread).at, judged(unread).at_w) == (None, 0.0)
+
+
+def test_until_confirmed_the_higher_of_old_and_new_counts(
+    view: MinerView, lowered: MinerView
+) -> None:
+    going_down = replace(view, pending=pending(told(0), Stage.SENT))
+    assert judged(going_down, Memory(desired=told(0))).upper_w == FULL_W
+    going_up = replace(lowered, pending=pending(told(3), Stage.APPLIED))
+    assert judged(going_up, Memory(desired=told(3))).upper_w == FULL_W
+    assert judged(lowered, Memory(desired=told(3))).upper_w == FULL_W
+    assert lowered.reading is not None
+    hungry = replace(lowered, reading=replace(lowered.reading, power_w=2900.0))
+    assert judged(hungry).upper_w == 2900.0
+
+
+def test_what_a_rise_under_way_may_still_add_is_known(lowered: MinerView) -> None:
+    assert lowered.reading is not None
+    rising = replace(lowered, pending=pending(told(3), Stage.ACCEPTED))
+    missing_w = (FULL_W - IDLE_W) / 3
+    assert judged(rising, Memory(desired=told(3))).rising_w == pytest.approx(missing_w)
+    silent = replace(rising, reading=replace(lowered.reading, power_w=None))
+    assert judged(silent, Memory(desired=told(3))).rising_w == pytest.approx(missing_w)
+    barely = replace(rising, reading=replace(lowered.reading, power_w=500.0))
+    assert judged(barely, Memory(desired=told(3))).rising_w == pytest.approx(FULL_W - 500)
+    unread = replace(rising, reading=None)
+    assert judged(unread, Memory(desired=told(3))).rising_w == IDLE_W  # no board is known of it
+    assert judged(rising, Memory(desired=told(1))).rising_w == 0.0
+    assert judged(rising).rising_w == 0.0
+    assert judged(lowered, Memory(desired=told(3))).rising_w == 0.0
+
+
+def test_a_ramp_counts_as_a_rise_without_any_command(view: MinerView) -> None:
+    assert view.reading is not None
+    boards = tuple(replace(b, is_ramping=b.board == 2) for b in view.reading.boards)
+    ramping = replace(view, reading=replace(view.reading, boards=boards, power_w=1000.0))
+    machine = judged(ramping, Memory(desired=told(3)))
+    assert machine.rising_w == pytest.approx(FULL_W - 1000)
+    assert not machine.is_in_transit
+
+
+@pytest.mark.parametrize("stage", [Stage.SENT, Stage.ACCEPTED, Stage.APPLIED])
+def test_a_command_under_way_is_waited_for(view: MinerView, stage: Stage) -> None:
+    machine = judged(replace(view, pending=pending(told(2), stage)))
+    assert machine.is_in_transit
+    assert machine.is_controllable
+
+
+def test_a_command_that_has_not_left_yet_counts_as_under_way(view: MinerView) -> None:
+    memory = Memory(desired=told(2), commanded_at_s=NOW_S - 2.9)
+    assert judged(view, memory).is_in_transit
+    assert not judged(view, memory, now_s=NOW_S + 0.2).is_in_transit
+
+
+@pytest.mark.parametrize("stage", [Stage.REFUSED, Stage.UNKNOWN, Stage.INEFFECTIVE])
+def test_a_machine_that_did_not_obey_is_not_counted_on(view: MinerView, stage: Stage) -> None:
+    machine = judged(replace(view, pending=pending(told(2), stage)))
+    assert machine.is_commandable
+    assert not machine.is_controllable
+    assert not machine.is_in_transit
+
+
+def test_defiance_lengthens_the_pause_before_the_next_try_up_to_a_limit(view: MinerView) -> None:
+    memory = Memory(desired=told(2))
+    pauses_s = []
+    for attempt in range(8):
+        failed = replace(view, pending=pending(told(2), Stage.UNKNOWN, sent_at_s=float(attempt)))
+        memory = recall(failed, memory, judged(failed, memory), NOW_S)
+        assert recall(failed, memory, judged(failed, memory), NOW_S + 5) == memory  # counted once
+        pauses_s.append(memory.retry_at_s - NOW_S)
+    assert pauses_s[:3] == [RETRY_FIRST_S, RETRY_FIRST_S * 2, RETRY_FIRST_S * 4]
+    assert max(pauses_s) == pauses_s[-1] == RETRY_LAST_S
+    assert memory.defiance == 8
+    assert memory.desired == told(2)
+
+
+def test_a_machine_that_did_as_told_after_all_is_counted_on_again_when_its_pause_is_over(
+    view: MinerView,
+) -> None:
+    memory = Memory(desired=told(3), defiance=2, failed_at_s=50.0, retry_at_s=NOW_S + 10)
+    assert not judged(view, memory).is_controllable
+    assert judged(view, memory, now_s=NOW_S + 10).is_controllable
+    stubborn = replace(memory, desired=told(1))
+    assert not judged(view, stubborn, now_s=NOW_S + 10).is_controllable
+
+
+def test_defiance_is_forgiven_by_a_later_command_that_was_carried_out(view: MinerView) -> None:
+    memory = Memory(desired=told(3), defiance=2, failed_at_s=50.0, commanded_at_s=60.0)
+    assert recall(view, memory, judged(view, memory), NOW_S).defiance == 0
+    untried = replace(memory, commanded_at_s=40.0)
+    assert recall(view, untried, judged(view, untried), NOW_S).defiance == 2
+
+
+def test_while_a_command_is_under_way_nothing_is_concluded(lowered: MinerView) -> None:
+    moving = replace(lowered, pending=pending(told(3), Stage.SENT))
+    memory = Memory(desired=told(3), defiance=1)
+    assert recall(moving, memory, judged(moving, memory), NOW_S) is memory
+
+
+def test_a_machine_that_stands_lower_by_its_own_doing_keeps_that_as_its_set_point(
+    view: MinerView, lowered: MinerView
+) -> None:
+    memory = Memory(desired=told(3))
+    assert recall(lowered, memory, judged(lowered, memory), NOW_S).desired == told(2)
+    risen = Memory(desired=told(2))
+    assert recall(view, risen, judged(view, risen), NOW_S).desired == told(2)
+    assert recall(view, Memory(), judged(view), NOW_S).desired == told(3)
+    unread = replace(view, reading=None)
+    assert recall(unread, memory, judged(unread, memory), NOW_S) == memory
+
+
+@pytest.mark.parametrize(
+    ("at", "desired", "is_match"),
+    [
+        (told(3), told(3), True),
+        (told(3), told(2), False),
+        (told(3), told(3, profile=None), True),
+        (told(3), told(3, profile="step-1"), False),
+        (told(3, is_awake=False), told(0, is_awake=False, profile="x"), True),
+        (told(3), told(3, is_awake=False), False),
+        (told(3, is_awake=False), told(3), False),
+        (None, told(3), False),
+        (told(3), None, False),
+    ],
+)
+def test_boards_and_profile_count_only_for_machines_that_are_awake(
+    at: Setpoint | None, desired: Setpoint | None, is_match: bool
+) -> None:
+    assert matches(at, desired) is is_match
+
+
+def test_to_obey_is_to_draw_no_more_than_told(view: MinerView) -> None:
+    machine = judged(view)
+    assert obeys(machine)
+    assert obeys(replace(machine, desired=told(3)))
+    assert not obeys(replace(machine, desired=told(2)))
+    assert not obeys(replace(machine, desired=told(0, is_awake=False)))
+    assert obeys(replace(machine, at=told(1), desired=told(2)))
+    assert obeys(replace(machine, at=None, desired=told(2)))
+
+
+@pytest.mark.parametrize(
+    ("activity", "is_awake"),
+    [
+        (Activity.HASHING, True),
+        (Activity.RAMPING, True),
+        (Activity.FAULT, True),
+        (Activity.SLEEPING, False),
+        (Activity.STOPPED, False),
+    ],
+)
+def test_the_read_back_shows_who_is_awake_and_which_boards_are_on(
+    lowered: MinerView, activity: Activity, is_awake: bool
+) -> None:
+    assert lowered.reading is not None
+    assert read_back(replace(lowered.reading, activity=activity)) == told(2, is_awake=is_awake)
