@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import socket
 import stat
 import struct
@@ -26,6 +25,7 @@ from agent.control_client import TAIL_MAX
 from agent.core.decisions import Because
 from agent.core.ledger import Admission, Transaction
 from agent.purchases import TEXT_BYTES_MAX, Batch, PurchaseFormat, PurchaseReader, PurchasesError
+from agent.records import KINDS
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ PROBE_S = 1.0
 BACKLOG = 16
 SOCKET_UMASK = 0o117  # what bind() makes is 0660
 
-_KIND = re.compile(r"[a-z]{1,16}")
 _FORMATS = {
     "application/json": PurchaseFormat.JSON,
     "application/toml": PurchaseFormat.TOML,
@@ -192,8 +191,8 @@ async def _journal(request: web.Request, target: ControlTarget) -> web.Response:
     is_count = tail.isascii() and tail.isdigit() and len(tail) <= 6
     if not is_count or not 1 <= int(tail) <= TAIL_MAX:
         return _error(400, f"tail is not a number from 1 to {TAIL_MAX}; correct it")
-    if kind is not None and _KIND.fullmatch(kind) is None:
-        return _error(400, "kind is not a kind of record; `meter` and `decision` are such")
+    if kind is not None and kind not in KINDS:
+        return _error(400, f"there is no such kind of record; there are {', '.join(sorted(KINDS))}")
     try:
         async with asyncio.timeout(ANSWER_S):
             records = await target.journal_tail(int(tail), kind)

@@ -138,6 +138,16 @@ class Keeper:
         self._raise_alarms(outcome)
         self._decisions.append(decision_row(outcome.decision, outcome.picture.measured_w))
         self._ticked_at_s = self._clock.now_s()
+        self._show(outcome)
+
+    def _show_books(self) -> None:
+        """Whoever hands in a purchase and asks for the list at once finds it there."""
+        if self._outcome is not None:
+            state = replace(self._outcome.state, ledger=self.state.ledger)
+            self._show(replace(self._outcome, state=state))
+
+    def _show(self, outcome: Outcome) -> None:
+        """Make the image that the page, the API and the commands are given."""
         self._view = portray(
             outcome,
             self._frame,
@@ -183,6 +193,7 @@ class Keeper:
                 "what is in the books before sending them again"
             ) from None
         self._keep_state()
+        self._show_books()
         return admissions
 
     def why(self, miner_id: str) -> Why | None:

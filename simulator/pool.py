@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -22,7 +21,6 @@ _log = logging.getLogger(__name__)
 _EVIDENCE = "kwota/v1/+/+/evidence"
 _TOPIC_LEVELS = 5
 _KEEPALIVE_S = 30
-_RECEIVE_MAXIMUM = 20
 
 
 class BrokerError(ValueError):
@@ -45,7 +43,8 @@ class Pool:
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id="kwota-reference-pool",
-            protocol=MQTTProtocolVersion.MQTTv5,
+            # Every broker speaks 3.1.1, and the pool needs nothing that is newer.
+            protocol=MQTTProtocolVersion.MQTTv311,
         )
         self._client.reconnect_delay_set(min_delay=1, max_delay=10)
         self._client.on_connect = self._connected
@@ -59,11 +58,7 @@ class Pool:
 
     def start(self) -> None:
         """Connect and keep trying."""
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
-        properties.ReceiveMaximum = _RECEIVE_MAXIMUM
-        self._client.connect_async(
-            self._host, self._port, keepalive=_KEEPALIVE_S, properties=properties
-        )
+        self._client.connect_async(self._host, self._port, keepalive=_KEEPALIVE_S)
         self._client.loop_start()
 
     def stop(self) -> None:

@@ -149,10 +149,16 @@ def obeys(machine: Machine) -> bool:
 
 
 def read_back(reading: MinerReading) -> Setpoint:
-    """The setpoint that a machine's own configuration shows."""
-    is_awake = reading.activity not in (Activity.SLEEPING, Activity.STOPPED)
+    """The setpoint that a machine's own configuration shows.
+
+    A machine that hashes on no board because every board is switched off is awake: switching one
+    on is enough. One that stopped with its boards on needs to be woken.
+    """
     boards_on = frozenset(b.board for b in reading.boards if b.is_enabled)
-    return Setpoint(is_awake=is_awake, profile=reading.profile, boards_on=boards_on)
+    has_boards_left = bool(boards_on) or not reading.boards
+    is_stopped = reading.activity is Activity.STOPPED and has_boards_left
+    is_asleep = reading.activity is Activity.SLEEPING or is_stopped
+    return Setpoint(is_awake=not is_asleep, profile=reading.profile, boards_on=boards_on)
 
 
 def matches(at: Setpoint | None, desired: Setpoint | None) -> bool:

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +38,8 @@ from agent.demo.site import (
 )
 
 REPO = Path(__file__).resolve().parents[2]
-MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+PROGRAMS = (os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")
+MOSQUITTO = shutil.which("mosquitto", path=":".join(PROGRAMS))
 START_LIMIT_S = 60.0
 LUXOS_PORT = 4028
 
@@ -76,7 +78,7 @@ class Site:
     judged: list[Window] = field(default_factory=list)
     agent: Child | None = None
     starts: int = 0
-    _broker: ExitStack | None = None
+    _broker: Child | None = None
 
     @property
     def broker(self) -> str:
@@ -101,14 +103,14 @@ class Site:
         fixed = ("persistence false", "max_queued_messages 0")
         listener = f"listener {self.broker_port} 127.0.0.1"
         config.write_text("\n".join([listener, *fixed, *said, ""]))
-        self._broker = self.stack.enter_context(ExitStack())
         command = [str(MOSQUITTO), "-c", str(config)]
-        broker = self._broker.enter_context(start(self.directory, "broker", command))
-        broker.wait_for(self._broker_listens, 10.0, "the broker did not come up")
+        self._broker = self.stack.enter_context(start(self.directory, "broker", command))
+        self._broker.wait_for(self._broker_listens, 10.0, "the broker did not come up")
 
-    def stop_broker(self) -> None:
+    def kill_broker(self) -> None:
         assert self._broker is not None
-        self._broker.close()
+        self._broker.process.kill()
+        self._broker.process.wait()
 
     def _broker_listens(self) -> bool:
         with socket.socket() as probe:
@@ -140,7 +142,7 @@ class Site:
             page_port=self.page_port,
             full_power_w=self.full_power_w,
         )
-        (self.directory / "purchases.json").write_bytes(purchases_json(self.windows or [_long()]))
+        (self.directory / "purchases.json").write_bytes(purchases_json([_long()]))
 
     def buy(self, *, count: int, window_s: int, lead_in_s: int = 12) -> None:
         """Purchases from now on, without a hole: lead-in, ``count`` judged ones, lead-out."""
@@ -281,11 +283,63 @@ def _long() -> Window:
     )
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
+@contextmanager
+def new_site() -> Iterator[Site]:
     """One site; a short path, since a unix socket's name has to be short."""
     if MOSQUITTO is None:
         pytest.skip("mosquitto is not installed: no site can be built")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="kwota-sys-")))
         yield Site(directory=directory, stack=stack)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A site of this test's own."""
+    with new_site() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_site() -> Iterator[Site]:
+    """A site of all tests of one file, none of which may hurt it."""
+    with new_site() as made:
+        yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def demo_directory(request, tmp_path_factory) -> Iterator[Path]:
+    """Where the one long demonstration writes what it says.
+
+    It takes longer than any other test of this folder, so it begins with the first of them and
+    runs beside the others, whichever process they run in. ``make check`` begins it even before
+    and says where, in ``KWOTA_DEMO``.
+    """
+    begun = os.environ.get("KWOTA_DEMO")
+    if begun:
+        yield Path(begun)
+        return
+    base, is_alone = tmp_path_factory.getbasetemp(), "PYTEST_XDIST_WORKER" not in os.environ
+    directory = (base if is_alone else base.parent) / "demo"
+    process = None
+    if any(item.path.name == "test_demo.py" for item in request.session.items):
+        with suppress(FileExistsError):
+            directory.mkdir()
+            process = start_demo(directory)
+    yield directory
+    # Where there are other processes, one of them may still wait for it.
+    if is_alone and process is not None and process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def start_demo(directory: Path) -> "subprocess.Popen[bytes]":
+    """``kwota demo`` in a group of its own; its exit code is in ``code`` once it has ended."""
+    process = subprocess.Popen(
+        [str(REPO / "tests" / "system" / "demo.sh"), str(directory), sys.executable],
+        cwd=REPO,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _PROCESSES.append(process)
+    return process

@@ -282,3 +282,11 @@ def test_the_read_back_shows_who_is_awake_and_which_boards_are_on(
 ) -> None:
     assert lowered.reading is not None
     assert read_back(replace(lowered.reading, activity=activity)) == told(2, is_awake=is_awake)
+
+
+def test_a_machine_without_a_board_left_on_is_awake_and_needs_only_a_board(view: MinerView) -> None:
+    assert view.reading is not None
+    boards = tuple(replace(board, is_enabled=False) for board in view.reading.boards)
+    emptied = replace(view.reading, activity=Activity.STOPPED, boards=boards)
+    assert read_back(emptied) == told(0, is_awake=True)
+    assert not read_back(replace(emptied, boards=())).is_awake

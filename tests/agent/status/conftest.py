@@ -102,8 +102,8 @@ def decision_row(n: int) -> DecisionRow:
     )
 
 
-def status_view() -> StatusView:
-    alarms = [
+def alarm_views() -> list[AlarmView]:
+    return [
         AlarmView(
             code="miner_unreachable",
             severity="warning",
@@ -123,6 +123,9 @@ def status_view() -> StatusView:
             count=1,
         ),
     ]
+
+
+def status_view() -> StatusView:
     return StatusView(
         farm="ekibastuz-1",
         agent="edge-1",
@@ -167,12 +170,12 @@ def status_view() -> StatusView:
             broker="connected",
             words="The pool has cosigned all but the last 23 records.",
         ),
-        alarms=alarms,
+        alarms=alarm_views(),
     )
 
 
-def site_view(miners: int = 60) -> SiteView:
-    transactions = [
+def transaction_rows() -> list[TransactionRow]:
+    return [
         TransactionRow(
             transaction_id=f"tx-2026-1121-{name}",
             meter_point="mp-1",
@@ -192,7 +195,10 @@ def site_view(miners: int = 60) -> SiteView:
             ("13a", -1, 1_000_000, 997_412, "16.10", "closed"),
         )
     ]
-    meters = [
+
+
+def meter_rows() -> list[MeterRow]:
+    return [
         MeterRow(
             meter_id="site",
             address="10.1.0.10:502/1",
@@ -216,11 +222,14 @@ def site_view(miners: int = 60) -> SiteView:
             age_s=None,
         ),
     ]
+
+
+def site_view(miners: int = 60) -> SiteView:
     return SiteView(
         status=status_view(),
         miners=[miner_row(n) for n in range(miners)],
-        meters=meters,
-        transactions=transactions,
+        meters=meter_rows(),
+        transactions=transaction_rows(),
         decisions=[decision_row(n) for n in range(60)],
     )
 
