@@ -341,5 +341,4 @@ def start_demo(directory: Path) -> "subprocess.Popen[bytes]":
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    _PROCESSES.append(process)
     return process
