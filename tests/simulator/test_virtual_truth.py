@@ -18,6 +18,7 @@ def flow(until_s: float, energy_wh: float, stubborn_wh: float | None = None) -> 
         energy_wh=energy_wh,
         machines_wh=energy_wh,
         hashes=0.0,
+        floor_wh=1.0,
         stubborn_wh=stubborn_wh,
     )
 
@@ -50,12 +51,22 @@ def test_energy_while_nothing_is_bought_belongs_to_nobody() -> None:
 def test_taken_and_over_add_up_to_what_flowed(flows: list[float], first: float) -> None:
     truth = Truth()
     truth.buy(bought("a", 0, 1000, first))
-    truth.buy(bought("b", 0, float("inf"), 100))
+    truth.buy(bought("b", 0, 1000, 100))
     for number, energy_wh in enumerate(flows, start=1):
         truth.flow(flow(float(number), energy_wh))
     taken_wh = sum(one.taken_wh + one.over_wh for one in truth.bought)
     assert taken_wh == pytest.approx(sum(flows))
     assert all(one.taken_wh <= one.energy_wh for one in truth.bought)
+
+
+def test_an_open_ended_purchase_that_is_used_up_blames_only_what_can_be_switched() -> None:
+    truth = Truth()
+    truth.buy(bought("open", 0, float("inf"), 10))
+    truth.flow(flow(50, 10))
+    truth.flow(flow(60, 1))
+    assert truth.over_wh == 0.0
+    truth.flow(flow(70, 4))
+    assert truth.over_wh == pytest.approx(3)
 
 
 def test_what_no_command_could_have_stopped_is_not_coverable() -> None:

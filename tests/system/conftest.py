@@ -335,10 +335,9 @@ def demo_directory(request, tmp_path_factory) -> Iterator[Path]:
 
 def start_demo(directory: Path) -> "subprocess.Popen[bytes]":
     """``kwota demo`` in a group of its own; its exit code is in ``code`` once it has ended."""
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [str(REPO / "tests" / "system" / "demo.sh"), str(directory), sys.executable],
         cwd=REPO,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    return process
