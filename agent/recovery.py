@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from agent.core.ledger import Account, Ledger, Transaction, book
-from agent.core.meterfusion import Fusion, MeterTraits, Sample
+from agent.core.meterfusion import Fusion, MeterTraits, resumed
 from agent.journal import Journal
 from agent.records import JournalError
 
@@ -71,25 +71,11 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
 
 
 def seeded(traits: MeterTraits, ledger: Ledger, *, now_s: float, now_ms: int) -> Fusion:
-    """Fusion that starts at the journal's last register value.
-
-    Between that value and the first reading nothing is known, so the upper bound grows by what the
-    site can draw; a first reading below it is a fault of the meter and is not believed.
-    """
+    """Fusion that starts at the journal's last register value, if it has one."""
     if ledger.booked_wh is None:
         return Fusion(traits=traits)
     at_s = now_s - max(now_ms - ledger.booked_at_ms, 0) / 1000.0
-    sample = Sample(
-        requested_at_s=at_s, replied_at_s=at_s, register_wh=ledger.booked_wh, power_w=0.0
-    )
-    return Fusion(
-        traits=traits,
-        samples=(sample,),
-        upper_wh=float(ledger.booked_wh + traits.step_wh),
-        lower_wh=float(ledger.booked_wh),
-        tail_until_s=at_s - traits.refresh_s,
-        last_seen_s=at_s,
-    )
+    return resumed(traits, register_wh=ledger.booked_wh, at_s=at_s)
 
 
 async def _purchases(

@@ -12,9 +12,9 @@ power that ends the energy with its window is ``(left - reserve) / time left``.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Machine
 from agent.core.ledger import FOREVER_MS, Account, Ledger
-from agent.core.meterfusion import SECONDS_PER_HOUR
 
 OPEN_ENDED_HORIZON_S = 60.0
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from agent.core import braking, dispatch
 from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
+from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Machine, Memory, matches, obeys, recall
 from agent.core.ledger import FOREVER_MS, Account, Entry
 from agent.core.limits import Limit, ruling
-from agent.core.meterfusion import SECONDS_PER_HOUR
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
 

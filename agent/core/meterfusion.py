@@ -25,9 +25,9 @@ register with power by clamping, with the register as the only authority.
 
 from dataclasses import dataclass, replace
 
+from agent.core.envelope import SECONDS_PER_HOUR, Envelope, envelope
 from drivers.readings import MeterReading
 
-SECONDS_PER_HOUR = 3600.0
 REMEMBERED_SAMPLES = 12
 SILENCE_S = 3.0
 
@@ -71,6 +71,7 @@ class Fusion:
     traits: MeterTraits
     samples: tuple[Sample, ...] = ()
     earlier: tuple[Sample, ...] = ()
+    envelope: Envelope | None = None
     upper_wh: float = 0.0
     lower_wh: float = 0.0
     still_wh: float = 0.0
@@ -92,6 +93,16 @@ class Interval:
     def middle_wh(self) -> float:
         """The best single estimate."""
         return (self.lower_wh + self.upper_wh) / 2
+
+
+def resumed(traits: MeterTraits, *, register_wh: int, at_s: float) -> Fusion:
+    """Fusion that starts at a register value known from before a restart.
+
+    Between that value and the first reading nothing is known, so the upper bound grows by what the
+    site can draw; a first reading below it is a fault of the meter and is not believed.
+    """
+    known = Sample(requested_at_s=at_s, replied_at_s=at_s, register_wh=register_wh, power_w=0.0)
+    return _accept(_start(Fusion(traits=traits, last_seen_s=at_s), known), known)
 
 
 def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
@@ -146,19 +157,18 @@ def interval_at(fusion: Fusion, at_s: float) -> Interval:
     Further back than the oldest sample the bounds are still true, merely wide. Beyond the last
     sample's earliest latching the lower bound stays where it was: power may have fallen since.
     """
-    traits = fusion.traits
+    refresh_s, step_wh = fusion.traits.refresh_s, fusion.traits.step_wh
+    power = fusion.envelope
+    assert power is not None
     oldest, last = fusion.samples[0], fusion.samples[-1]
-    known_s = min(at_s, last.requested_at_s - traits.refresh_s)
-    lowers = [_carry(fusion, fusion.lower_wh, oldest.requested_at_s, known_s, is_upper=False)]
-    latched_s = oldest.requested_at_s - traits.refresh_s
-    uppers = [_carry(fusion, fusion.upper_wh, latched_s, at_s, is_upper=True)]
+    known_s = min(at_s, last.requested_at_s - refresh_s)
+    lower_wh = power.lowered(fusion.lower_wh, oldest.requested_at_s, known_s)
+    upper_wh = power.raised(fusion.upper_wh, oldest.requested_at_s - refresh_s, at_s)
     for sample in fusion.samples:
-        bottom_wh, top_wh = float(sample.register_wh), float(sample.register_wh + traits.step_wh)
-        latched_s = sample.requested_at_s - traits.refresh_s
-        lowers.append(_carry(fusion, bottom_wh, sample.replied_at_s, known_s, is_upper=False))
-        uppers.append(_carry(fusion, top_wh, latched_s, at_s, is_upper=True))
-    lower_wh = max(lowers)
-    return Interval(lower_wh=lower_wh, upper_wh=max(min(uppers), lower_wh))
+        bottom_wh, latched_s = sample.register_wh, sample.requested_at_s - refresh_s
+        lower_wh = max(lower_wh, power.lowered(bottom_wh, sample.replied_at_s, known_s))
+        upper_wh = min(upper_wh, power.raised(bottom_wh + step_wh, latched_s, at_s))
+    return Interval(lower_wh=lower_wh, upper_wh=max(upper_wh, lower_wh))
 
 
 def _start(fusion: Fusion, sample: Sample) -> Fusion:
@@ -173,9 +183,11 @@ def _start(fusion: Fusion, sample: Sample) -> Fusion:
 
 
 def _accept(fusion: Fusion, sample: Sample) -> Fusion:
+    samples = (*fusion.samples, sample)
     return replace(
         fusion,
-        samples=(*fusion.samples, sample),
+        samples=samples,
+        envelope=_envelope(fusion.traits, fusion.earlier, samples),
         tail_wh=0.0,
         tail_until_s=sample.requested_at_s - fusion.traits.refresh_s,
         suspect="",
@@ -244,48 +256,30 @@ def _implausible(fusion: Fusion, sample: Sample, still_wh: float) -> str:
     return ""
 
 
-def _carry(
-    fusion: Fusion, energy_wh: float, from_s: float, to_s: float, *, is_upper: bool
-) -> float:
-    """Take a bound from one instant to another: forwards it grows, backwards it shrinks."""
-    if to_s >= from_s:
-        return energy_wh + _flow_wh(fusion, from_s, to_s, is_upper=is_upper)
-    return energy_wh - _flow_wh(fusion, to_s, from_s, is_upper=not is_upper)
-
-
-def _flow_wh(fusion: Fusion, from_s: float, to_s: float, *, is_upper: bool) -> float:
-    """Integral of the power bound between two instants in order.
-
-    The first stretch reaches back to before the oldest sample and the last one beyond the newest:
-    nothing better is known there, and ``tail_wh`` covers what comes after the last latching.
-    """
-    edges = [sample.requested_at_s for sample in fusion.samples]
-    total_ws = 0.0
-    for index, edge_s in enumerate(edges):
-        start_s = from_s if index == 0 else max(edge_s, from_s)
-        end_s = to_s if index == len(edges) - 1 else min(edges[index + 1], to_s)
-        if end_s > start_s:
-            total_ws += _bound_w(fusion, index, is_upper=is_upper) * (end_s - start_s)
-    return total_ws / SECONDS_PER_HOUR
-
-
-def _bound_w(fusion: Fusion, index: int, *, is_upper: bool) -> float:
-    """Highest or lowest power in the stretch that starts at a sample.
+def _envelope(
+    traits: MeterTraits, earlier: tuple[Sample, ...], samples: tuple[Sample, ...]
+) -> Envelope:
+    """Highest and lowest power in the stretches that start at each sample.
 
     The power register is as stale as the energy register, so a stretch takes the extreme of its
     two ends and of one more neighbour on each side, and of all further ones up to the first that
     was surely latched after it. In a silence nothing is known: rated power above, zero below.
     """
-    samples, traits = fusion.samples, fusion.traits
-    following = samples[min(index + 1, len(samples) - 1)]
-    if following.requested_at_s - samples[index].requested_at_s > SILENCE_S:
-        return traits.rated_power_w if is_upper else 0.0
-    stop, latched_after_s = index + 3, following.requested_at_s + traits.refresh_s
-    while stop <= len(samples) and samples[stop - 1].requested_at_s < latched_after_s:
-        stop += 1
-    near_w = [s.power_w for s in samples[max(index - 1, 0) : stop]]
-    if index == 0:
-        near_w += [s.power_w for s in fusion.earlier]
-    if is_upper:
-        return max(near_w) * (1 + traits.power_error_share)
-    return min(near_w) * (1 - traits.power_error_share)
+    edges_s = [sample.requested_at_s for sample in samples]
+    powers_w = [sample.power_w for sample in samples]
+    upper_w, lower_w = [], []
+    for index, edge_s in enumerate(edges_s):
+        end_s = edges_s[min(index + 1, len(edges_s) - 1)]
+        if end_s - edge_s > SILENCE_S:
+            upper_w.append(traits.rated_power_w)
+            lower_w.append(0.0)
+            continue
+        stop = index + 3
+        while stop <= len(edges_s) and edges_s[stop - 1] < end_s + traits.refresh_s:
+            stop += 1
+        near_w = powers_w[max(index - 1, 0) : stop]
+        if index == 0:
+            near_w += [sample.power_w for sample in earlier]
+        upper_w.append(max(near_w) * (1 + traits.power_error_share))
+        lower_w.append(min(near_w) * (1 - traits.power_error_share))
+    return envelope(edges_s, upper_w, lower_w)

@@ -5,6 +5,7 @@ runs on a controller. Nothing here decides anything; it starts, shows, judges an
 """
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -354,8 +355,12 @@ def _free_port(preferred: int) -> int:
 
 
 def _free_address_base() -> str:
-    """A block of loopback addresses that no other demonstration uses."""
-    for octet in ADDRESS_OCTETS:
+    """A block of loopback addresses that no other demonstration uses.
+
+    Two that start together begin to look at different ones.
+    """
+    first = os.getpid() % len(ADDRESS_OCTETS)
+    for octet in (*ADDRESS_OCTETS[first:], *ADDRESS_OCTETS[:first]):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
