@@ -317,7 +317,7 @@ def places(data: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(
     edits=st.lists(st.tuples(st.sampled_from(places(example())), values), min_size=1, max_size=4),
     extra=st.dictionaries(st.text(max_size=8), values, max_size=2),

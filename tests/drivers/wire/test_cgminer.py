@@ -238,3 +238,11 @@ def test_a_command_is_one_line_of_json() -> None:
         "command": "curtail",
         "parameter": 'a"b,sleep',
     }
+
+
+def test_a_verdict_at_the_top_level_is_a_verdict() -> None:
+    """The second answer shape of cgminer's descendants: STATUS as a letter beside the rest."""
+    given_answer = decode_answer(b'{"STATUS":"E","When":1,"Code":14,"Msg":"invalid cmd"}')
+    assert given_answer.status is not None
+    assert (given_answer.status.letter, given_answer.status.code) == ("E", 14)
+    assert given_answer.status.message == "invalid cmd"

@@ -272,3 +272,24 @@ def test_a_session_without_a_usable_id_is_a_bad_reply(session_id: str) -> None:
 )
 def test_a_lost_session_is_told_from_other_refusals(status: Status, is_lost: bool) -> None:
     assert luxos.is_session_lost(status) is is_lost
+
+
+def test_written_answers_give_pools_fans_uptime_and_session() -> None:
+    (pool, *_) = luxos.pools_of(answer("pools"))
+    assert pool.slot == 0
+    assert pool.url.startswith("stratum+tcp://")
+    speeds = luxos.fan_speeds_of(answer("fans"))
+    assert speeds
+    assert all(rpm > 0 for rpm in speeds)
+    assert luxos.uptime_of(answer("summary")) > 0
+    assert luxos.session_id_of(answer("logon"))
+
+
+def test_written_answers_give_profiles_from_weak_to_strong_and_estimated_watts() -> None:
+    profiles = luxos.profiles_of(answer("profiles"))
+    assert [profile.step for profile in profiles] == sorted(profile.step for profile in profiles)
+    default = next(profile for profile in profiles if profile.name == "default")
+    assert (default.step, default.power_w, default.is_tuned) == (0, 3500.0, True)
+    assert default.hashrate_hs == pytest.approx(200e12)
+    estimated = luxos.power_of(answer("power", "POWER", PSU=False))
+    assert estimated == (3487.0, PowerProvenance.FIRMWARE_ESTIMATE)
