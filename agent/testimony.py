@@ -13,7 +13,7 @@ from agent.core.decisions import Because, Command, Decision, Setpoint
 from agent.core.ledger import ORDER, Account, Admission, Entry, Ledger, Transaction
 from agent.core.snapshot import MinerView
 from agent.records import NewRecord
-from drivers.readings import MeterReading, PoolReading
+from drivers.readings import MeterReading
 
 AGENT = "agent"
 ROWS_PER_RECORD = 400
@@ -69,25 +69,6 @@ def sweep_records(miners: Sequence[MinerView], now_s: float) -> Iterator[NewReco
                 "fault": [view.fault for view in rows],
             },
         )
-
-
-def pools_record(miner_id: str, pools: Sequence[PoolReading]) -> NewRecord:
-    """``sweep``: where a machine mines, every slot of it."""
-    data = {
-        "pools": [
-            {
-                "slot": pool.slot,
-                "url": pool.url,
-                "user": pool.user,
-                "is_active": pool.is_active,
-                "is_alive": pool.is_alive,
-                "accepted": pool.accepted,
-                "rejected": pool.rejected,
-            }
-            for pool in pools
-        ]
-    }
-    return NewRecord(kind="sweep", source=miner_id, data=data)
 
 
 def purchase_record(transaction: Transaction) -> NewRecord:
