@@ -9,11 +9,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from simulator.campaign_command import campaign_command
 from simulator.farm_file import FarmFile, FarmFileError, load_farm_file
 from simulator.network import PortError
 from simulator.pool import BrokerError, Pool
 from simulator.serve import PoolOptions, ServeOptions, serve
 from simulator.signed_note import NoteError
+from simulator.virtual.command import virtual_command
 from simulator.witness import open_witness
 
 _WRONG_INPUT = 2
@@ -26,6 +28,8 @@ app = typer.Typer(
     help="Simulated mining farm on loopback sockets. Exit codes: 0 ended in order, 2 wrong input,"
     " a port in use, or a file that cannot be used.",
 )
+app.command("virtual")(virtual_command)
+app.command("campaign")(campaign_command)
 
 MinersOption = Annotated[
     int | None, typer.Option(min=1, max=_MAX_MACHINES, help="so many machines, same proportions")

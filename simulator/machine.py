@@ -18,12 +18,21 @@ _HASH_LAST = 1.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """How fast a machine follows its commands, and what it draws besides its boards."""
+    """How fast a machine follows its commands, and what it draws besides its boards.
+
+    ``profile_up_s`` and ``profile_down_s`` replace ``profile_s`` where a family's two directions
+    differ; ``restart_gap_s`` is the time at no power that a change of the operating point costs.
+    A board change that is not live interrupts every board of the machine.
+    """
 
     board_on_s: float = 12.0
     board_off_s: float = 1.5
     board_reboot_s: float = 5.0
     profile_s: float = 30.0
+    profile_up_s: float | None = None
+    profile_down_s: float | None = None
+    restart_gap_s: float = 0.0
+    is_board_change_live: bool = True
     sleep_s: float = 4.0
     wake_s: float = 60.0
     wake_unsafe_s: float = 10.0
@@ -71,6 +80,7 @@ class Machine:
     now_s: float
     profile: int = -1
     is_awake: bool = True
+    is_powered: bool = True
     is_first_wake_after_reboot: bool = False
     rebooting_until_s: float = 0.0
     asleep_since_s: float | None = None
@@ -140,6 +150,8 @@ class Machine:
             self._raise_board(it, now_s, now_s, self.timings.board_on_s)
         elif self.is_awake:
             self._drop_board(it, now_s, self.timings.board_off_s)
+        if self.is_awake and not self.timings.is_board_change_live:
+            self._restart_others(it, now_s)
         self._join(now_s)
         return True
 
@@ -164,13 +176,40 @@ class Machine:
         """Move every hashing board to another operating point."""
         if profile == self.profile:
             return False
+        is_rising = self.model.profiles[profile].watts > self.point.watts
         self.profile = profile
+        chosen_s = self.timings.profile_up_s if is_rising else self.timings.profile_down_s
+        ramp_s = self.timings.profile_s if chosen_s is None else chosen_s
+        gap_s = self.timings.restart_gap_s
+        if self.is_awake and gap_s > 0.0 and any(it.is_enabled for it in self.boards):
+            self.counters.mining_restarts += 1
         if self.is_awake:
             for it in self.boards:
-                if it.is_enabled:
-                    self._move_board(it, now_s, self.timings.profile_s)
+                if it.is_enabled and gap_s > 0.0:
+                    self._interrupt_board(it, now_s, gap_s, ramp_s)
+                elif it.is_enabled:
+                    self._move_board(it, now_s, ramp_s)
             self._join(now_s)
         return True
+
+    def cut_power(self, *, now_s: float) -> bool:
+        """A relay in the feed opens: no power, at once."""
+        if not self.is_powered:
+            return False
+        self.is_powered = False
+        self._fixed = still(0.0, now_s)
+        for it in self.boards:
+            it.watts, it.hashrate_hs = still(0.0, now_s), still(0.0, now_s)
+        self._join(now_s)
+        return True
+
+    def restore_power(self, *, now_s: float) -> bool:
+        """The relay closes: the machine boots and does what its flash says."""
+        if self.is_powered:
+            return False
+        self.is_powered = True
+        self._fixed = self._fixed.redirected(now_s, [(now_s + _FANS_S, self.timings.standby_w)])
+        return self.reboot_device(now_s=now_s)
 
     def sleep(self, *, now_s: float) -> bool:
         """Boards and power supply output off; the control board stays up."""
@@ -222,6 +261,19 @@ class Machine:
                 off_s = now_s + self.timings.board_off_s
                 self._raise_board(it, now_s, max(from_s, now_s), ramp_s, off_s=off_s)
         self._join(now_s)
+
+    def _restart_others(self, changed: Board, now_s: float) -> None:
+        """The mining program starts anew for all boards that stay on."""
+        self.counters.mining_restarts += 1
+        gap_s = self.timings.board_off_s + 1.0
+        for it in self.boards:
+            if it.is_enabled and it is not changed:
+                self._interrupt_board(it, now_s, gap_s, self.timings.board_on_s)
+
+    def _interrupt_board(self, it: Board, now_s: float, gap_s: float, ramp_s: float) -> None:
+        off_s = now_s + min(self.timings.board_off_s, gap_s / 2.0)
+        self._drop_board(it, now_s, off_s - now_s)
+        self._raise_board(it, now_s, now_s + gap_s, ramp_s, off_s=off_s)
 
     def _board_w(self) -> float:
         true_w = self.point.watts * (1.0 + self.bias.tolerance)

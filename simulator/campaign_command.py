@@ -1,0 +1,86 @@
+"""``kwota-sim campaign``: many random sites with faults, or one of them again."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from simulator.campaign import replay_command, run_campaign
+from simulator.campaign_draw import draw
+from simulator.virtual.brain import parameters_of
+from simulator.virtual.command import (
+    BROKEN,
+    WRONG_INPUT,
+    JsonOption,
+    WithoutOption,
+    left_out,
+)
+from simulator.virtual.run import run_scenario
+
+
+def campaign_command(
+    *,
+    runs: Annotated[int, typer.Option(min=1, max=1_000_000)] = 500,
+    faults: Annotated[int, typer.Option(min=0, max=6, help="at most so many in a run")] = 2,
+    seed: Annotated[int, typer.Option(help="of the whole campaign")] = 1,
+    replay: Annotated[int | None, typer.Option(help="seed of one run to do again")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes; all cores by default")] = None,
+    without: WithoutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run random sites with random faults, each judged by its plant's own truth.
+
+    Exit codes: 0 every promise was kept, 1 one was broken, 2 wrong input.
+    """
+    console = Console(stderr=True)
+    try:
+        omitted = left_out(without)
+        parameters_of(draw(1, 0), omitted)
+    except ValueError as error:
+        console.print(f"kwota-sim: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(WRONG_INPUT) from error
+    if replay is not None:
+        raise typer.Exit(_replay(replay, faults, omitted))
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("campaign", total=runs)
+        document = run_campaign(
+            runs=runs,
+            faults_max=faults,
+            seed=seed,
+            without=omitted,
+            jobs=jobs,
+            on_done=lambda: progress.advance(task),
+        )
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        _tell(document)
+    raise typer.Exit(BROKEN if document["failures"] else 0)
+
+
+def _replay(seed: int, faults_max: int, without: frozenset[str]) -> int:
+    """One run of a campaign, with the site that was drawn for it."""
+    scenario = draw(seed, faults_max)
+    result = run_scenario(scenario, without=without)
+    document = {
+        "command": replay_command(seed, faults_max, without),
+        "scenario": scenario.model_dump(exclude_defaults=True),
+        "is_coverable": result.is_coverable,
+        "below_truth_wh": round(result.below_truth_wh, 3),
+        "result": result.document(),
+    }
+    typer.echo(json.dumps(document, indent=1))
+    return BROKEN if result.violations else 0
+
+
+def _tell(document: dict[str, Any]) -> None:
+    for name, value in document.items():
+        if name != "failures":
+            typer.echo(f"{name:<28}{value}")
+    for failure in document["failures"]:
+        typer.echo(f"BROKEN {'; '.join(failure['words'])}")
+        typer.echo(f"  faults: {', '.join(failure['faults']) or 'none'}")
+        typer.echo(f"  again:  {failure['replay']}")

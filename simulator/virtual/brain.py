@@ -1,0 +1,272 @@
+"""The agent's core in virtual time: its state from tick to tick, its death and its second life.
+
+What outlives a death is what the journal holds: the books up to the last reading, with the details
+of the last state record. Purchases that come while nobody is there are delivered afterwards.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from agent.core.governor import Outcome, step
+from agent.core.ledger import Ledger, Transaction, admit
+from agent.core.limits import Limit
+from agent.core.meterfusion import Fusion, MeterTraits, resumed
+from agent.core.site import Parameters, SiteState
+from agent.core.snapshot import Snapshot
+from simulator.scenario import PurchaseTable, Scenario
+from simulator.virtual.actuator import Actuator
+from simulator.virtual.cards import all_cards
+from simulator.virtual.polls import Polls
+from simulator.virtual.site import Site
+from simulator.virtual.truth import Bought
+from simulator.virtual.wallclock import START_MS, WallClock
+
+STATE_RECORD_EVERY_S = 30.0
+TICK_S = 1.0
+METER_POINT = "mp-1"
+POWER_ERROR_SHARE = 0.01
+WITHOUT = ("reserve", "age", "confirmation", "base-load", "guard", "watchdog")
+
+
+def parameters_of(scenario: Scenario, without: frozenset[str] = frozenset()) -> Parameters:
+    """The core's parameters as the daemon would take them from a site's configuration.
+
+    Raises ValueError where a protection is to be left out that this core cannot leave out.
+    """
+    rated_w = scenario.site.rated_kw * 1000.0
+    values: dict[str, Any] = {
+        "meter_id": "site",
+        "tick_s": TICK_S,
+        "rated_power_w": rated_w,
+        "base_load_max_w": scenario.site.base_load_max_kw * 1000.0,
+        "reserve_share": scenario.site.reserve_share,
+        "meter_error_share": scenario.meter.guard_share,
+        "power_error_share": POWER_ERROR_SHARE,
+        "power_margin_share": 0.05,
+        "meter_stale_s": max(3.0, 4 * scenario.meter.poll_s),
+        "blind_floor_after_s": 60.0,
+        "rise_interval_s": 10.0,
+        "command_latency_s": 1.5,
+        "missing_floor_w": 0.0,
+        "cards": all_cards(),
+        "limits": (connection_limit(rated_w),),
+    }
+    core = without - {"watchdog"}
+    if core:
+        if "without" not in {one.name for one in fields(Parameters)}:
+            named = ", ".join(sorted(core))
+            raise ValueError(f"this core has no switch to leave out {named} yet")
+        values["without"] = core
+    return Parameters(**values)
+
+
+def connection_limit(rated_w: float) -> Limit:
+    """What the connection can carry."""
+    return Limit(
+        kind="connection",
+        source="site.rated_power_w",
+        power_w=rated_w,
+        safe_w=rated_w,
+        expires_ms=None,
+        words="the connection's rating",
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What the run remembers of the ticks."""
+
+    ticks: int = 0
+    step_s: float = 0.0
+    estimate_error_wh: float = 0.0
+    below_truth_wh: float = float("-inf")
+    wrong_admissions: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Brain:
+    """Ticks while it is alive and not paused."""
+
+    site: Site
+    polls: Polls
+    actuator: Actuator
+    clock: WallClock
+    parameters: Parameters
+    state: SiteState
+    tally: Tally = field(default_factory=Tally)
+    outcome: Outcome | None = None
+    is_alive: bool = True
+    is_paused: bool = False
+    watch: Callable[[Outcome], None] | None = None
+    _recorded: Ledger | None = None
+    _recorded_at_s: float = float("-inf")
+    _undelivered: list[PurchaseTable] = field(default_factory=list)
+    _known: dict[str, float] = field(default_factory=dict)
+
+    def tick(self) -> None:
+        """One tick, as the daemon's keeper does it."""
+        if not self.is_alive or self.is_paused:
+            return
+        now_s = self.site.agenda.now_s
+        snapshot = Snapshot(
+            now_s=now_s,
+            now_ms=self.clock.now_ms(now_s),
+            is_clock_trusted=self.clock.is_trusted,
+            meters=(self.polls.meter_view(),),
+            miners=tuple([post.view() for post in self.polls.posts]),
+        )
+        started_s = time.perf_counter()
+        outcome = step(self.state, snapshot, self.parameters)
+        self.tally.step_s += time.perf_counter() - started_s
+        self.tally.ticks += 1
+        self.state, self.outcome = outcome.state, outcome
+        is_told = any(entry.flags or entry.over_wh for entry in outcome.entries)
+        if is_told or now_s - self._recorded_at_s >= STATE_RECORD_EVERY_S:
+            self._recorded, self._recorded_at_s = outcome.state.ledger, now_s
+        self._compare(outcome)
+        if outcome.decision.commands:
+            self.actuator.submit(outcome.decision.commands)
+        if self.watch is not None:
+            self.watch(outcome)
+
+    def deliver(self, purchase: PurchaseTable, *, kwh: float | None = None) -> None:
+        """A purchase reaches the site; with another energy it is a forbidden revision."""
+        offered = purchase if kwh is None else purchase.model_copy(update={"kwh": kwh})
+        if not self.is_alive or self.is_paused:
+            self._undelivered.append(offered)
+            return
+        now_s = self.site.agenda.now_s
+        known_kwh = self._known.get(offered.id)
+        ledger, admission = admit(
+            self.state.ledger,
+            _transaction(offered, self.clock.now_ms(now_s)),
+            cap_wh=round(self.site.scenario.site.cap_kwh * 1000.0),
+            now_ms=self.clock.now_ms(now_s),
+        )
+        self.state = replace(self.state, ledger=ledger)
+        expected = "accepted"
+        if known_kwh is not None:
+            expected = "unchanged" if known_kwh == offered.kwh else "refused"
+        elif offered.kwh > self.site.scenario.site.cap_kwh or _is_past(offered, now_s):
+            expected = "refused"
+        if admission.result != expected:
+            self.tally.wrong_admissions.append(
+                f"{offered.id}: {admission.result}, not {expected}: {admission.reason}"
+            )
+        if expected == "accepted":
+            self._known[offered.id] = offered.kwh
+            until_s = float("inf") if offered.to_min is None else offered.to_min * 60.0
+            self.site.buy(
+                Bought(
+                    name=offered.id,
+                    from_s=max(offered.from_min * 60.0, now_s),
+                    until_s=until_s,
+                    energy_wh=offered.kwh * 1000.0,
+                )
+            )
+
+    def order(self, limit: Limit | None) -> None:
+        """An order of the grid operator comes, or is lifted."""
+        connection = connection_limit(self.parameters.rated_power_w)
+        limits = (connection,) if limit is None else (connection, limit)
+        self.parameters = replace(self.parameters, limits=limits)
+
+    def kill(self) -> None:
+        """The process is gone, with all that was only in its memory."""
+        self.is_alive = False
+        self.polls.stop()
+        self.actuator.forget()
+
+    def start(self) -> None:
+        """A new process: the books from the journal, all else unknown."""
+        now_s = self.site.agenda.now_s
+        ledger = self._from_journal()
+        traits = self.state.fusion.traits
+        now_ms = self.clock.now_ms(now_s)
+        self.state = SiteState(
+            fusion=_seeded(traits, ledger, now_s=now_s, now_ms=now_ms),
+            ledger=ledger,
+            is_recovering=ledger.booked_wh is not None,
+        )
+        self.is_alive, self.is_paused = True, False
+        self.polls.start()
+        self._catch_up()
+
+    def pause(self) -> None:
+        """The process stands still; its memory stays."""
+        self.is_paused = True
+        self.polls.stop()
+
+    def resume(self) -> None:
+        """It goes on as if nothing had been."""
+        if self.is_alive and self.is_paused:
+            self.is_paused = False
+            self.polls.resume()
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        waiting, self._undelivered = self._undelivered, []
+        for purchase in waiting:
+            self.deliver(purchase)
+
+    def _from_journal(self) -> Ledger:
+        """Readings are all on record, so the books reach to the last one; how well the start of a
+        window was known is on record only as often as the state is."""
+        ledger, recorded = self.state.ledger, self._recorded
+        if recorded is None:
+            return ledger
+        errors = {a.transaction.transaction_id: a.start_error_wh for a in recorded.accounts}
+        accounts = tuple(
+            replace(a, start_error_wh=errors.get(a.transaction.transaction_id, 0))
+            for a in ledger.accounts
+        )
+        return replace(ledger, accounts=accounts)
+
+    def _compare(self, outcome: Outcome) -> None:
+        interval = outcome.picture.interval
+        if interval is None:
+            return
+        self.site.plant.advance(self.site.agenda.now_s)
+        true_wh = self.site.true_register_wh()
+        tally = self.tally
+        tally.estimate_error_wh = max(tally.estimate_error_wh, abs(interval.middle_wh - true_wh))
+        tally.below_truth_wh = max(tally.below_truth_wh, true_wh - interval.upper_wh)
+
+
+def first_state(scenario: Scenario) -> SiteState:
+    """An agent whose journal is empty."""
+    traits = MeterTraits(
+        refresh_s=scenario.meter.refresh_s,
+        step_wh=scenario.meter.step_wh,
+        power_error_share=POWER_ERROR_SHARE,
+        rated_power_w=scenario.site.rated_kw * 1000.0,
+    )
+    return SiteState(fusion=Fusion(traits=traits), ledger=Ledger(meter_point=METER_POINT))
+
+
+def _is_past(purchase: PurchaseTable, now_s: float) -> bool:
+    return purchase.to_min is not None and purchase.to_min * 60.0 <= now_s
+
+
+def _transaction(purchase: PurchaseTable, now_ms: int) -> Transaction:
+    end_ms = None if purchase.to_min is None else START_MS + round(purchase.to_min * 60_000)
+    return Transaction(
+        transaction_id=purchase.id,
+        meter_point=METER_POINT,
+        start_ms=START_MS + round(purchase.from_min * 60_000),
+        end_ms=end_ms,
+        energy_wh=round(purchase.kwh * 1000.0),
+        price_kzt_per_kwh="20.5",
+        source="single_purchaser",
+        received_at_ms=now_ms,
+    )
+
+
+def _seeded(traits: MeterTraits, ledger: Ledger, *, now_s: float, now_ms: int) -> Fusion:
+    """Fusion that starts at the last register value in the journal, as the daemon's recovery."""
+    if ledger.booked_wh is None:
+        return Fusion(traits=traits)
+    at_s = now_s - max(now_ms - ledger.booked_at_ms, 0) / 1000.0
+    return resumed(traits, register_wh=ledger.booked_wh, at_s=at_s)
