@@ -199,7 +199,8 @@ async def _send(post: MinerPost, setpoint: Setpoint) -> None:
     async with _session(post) as session:
         if at.is_awake != setpoint.is_awake:
             await _rouse(session, is_awake=setpoint.is_awake)
-        else:
+        if setpoint.is_awake:
+            # Boards that were off before a sleep are off after it.
             await _switch(session, at.boards_on - setpoint.boards_on, is_on=False)
             await _choose(session, at.profile, setpoint.profile)
             await _switch(session, setpoint.boards_on - at.boards_on, is_on=True)

@@ -92,12 +92,16 @@ def exposure_of(
     margin_share: float,
     meter_share: float,
     latency_s: float,
+    is_starting: bool = False,
 ) -> Exposure:
     """Bound what may flow. ``measured_w`` None means that the meter is not to be relied on.
 
     With a fresh meter the present draw is measured and only rises are to be feared: ramps and
     commands under way, and a jump of the base load. Without it every machine counts at the highest
     of what was read, reported and commanded, and the base load at its configured maximum.
+
+    While the machines are being read for the first time, one that has not been read yet is not
+    taken for one that will never obey: that would put a healthy farm down at every restart.
     """
     rising_w = sum(m.rising_w for m in machines)
     present_base_w = base_load_max_w if base_load_w is None else base_load_w
@@ -108,7 +112,11 @@ def exposure_of(
     else:
         power_hi_w = measured_w * (1 + meter_share) + rising_w + jump_w
         jolt_w = measured_w * meter_share + jump_w
-    stubborn_w = sum(m.upper_w * (1 + margin_share) for m in machines if not m.is_controllable)
+    stubborn_w = sum(
+        m.upper_w * (1 + margin_share)
+        for m in machines
+        if not m.is_controllable and not (is_starting and m.at is None)
+    )
     resting_w = sum(m.card.idle_w for m in machines if m.is_controllable)
     stops_s = [m.card.board_off_s for m in machines if m.is_controllable and m.can_switch_boards]
     stops_s += [m.card.sleep_s for m in machines if m.is_controllable and not m.can_switch_boards]

@@ -5,7 +5,8 @@ the fewest hashes per watt saved; up, the ones that win the most. Set points tha
 keep it. Of equal steps the machine that was changed least goes first, so that wear is shared.
 
 Fast steps switch one hashboard. Slow steps change the profile by one; they are offered only where
-the caller says that the window is long enough, once per machine and window.
+the window is long enough for the machine's own card, once per machine and window. A sleeper is
+woken only if enough is bought after it.
 """
 
 import heapq
@@ -15,15 +16,20 @@ from dataclasses import dataclass, field, replace
 from agent.core.decisions import Setpoint
 from agent.core.fleet import Machine
 
+RAMPS_PER_WINDOW = 4  # a slow step is worth it where four of its ramps fit
+WAKES_PER_STAY = 2  # a wake is worth it where the machine then stays up as long again
 LAST_BOARD_PENALTY = 1.5  # the last board off costs a restart of mining to come back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What the present window has room for. ``window_ms`` names it by its end."""
+    """How much time there is: in the present window, and until nothing is bought any more.
 
-    slow_steps: bool
-    wakes: bool
+    ``window_ms`` names the window by its end.
+    """
+
+    window_left_s: float
+    bought_for_s: float
     window_ms: int
 
 
@@ -137,7 +143,7 @@ def _push_up(
     if at is None:
         return
     if not at.is_awake:
-        if room.wakes and machine.can_sleep:
+        if room.bought_for_s > WAKES_PER_STAY * machine.card.wake_s and machine.can_sleep:
             awake = replace(at, is_awake=True, boards_on=machine.boards)
             _offer(heap, machine, at, awake, is_slow=True)
         return
@@ -153,7 +159,8 @@ def _push_up(
 
 def _slow_allowed(machine: Machine, room: Room) -> bool:
     is_used = machine.slow_window_ms == room.window_ms
-    return room.slow_steps and machine.can_select_profile and not is_used
+    has_time = room.window_left_s > RAMPS_PER_WINDOW * machine.card.profile_s
+    return has_time and machine.can_select_profile and not is_used
 
 
 def _neighbour(machine: Machine, name: str | None, *, step: int) -> str | None:

@@ -102,8 +102,8 @@ def assess(view: MinerView, memory: Memory, card: ActuatorCard, now_s: float) ->
     is_in_transit = stage in IN_TRANSIT or (stage is None and just_commanded)
     is_known = view.identity is not None and view.identity.is_writable
     is_commandable = bool(is_known and view.fault is None and not is_stale)
-    is_tried_again = now_s >= memory.retry_at_s and obeys(bare)
-    is_trusted = stage not in DISOBEYED and (memory.defiance == 0 or is_tried_again)
+    is_tried_again = memory.defiance > 0 and now_s >= memory.retry_at_s and obeys(bare)
+    is_trusted = is_tried_again or (memory.defiance == 0 and stage not in DISOBEYED)
     at_w = 0.0 if at is None else bare.power_w(at)
     return replace(
         bare,

@@ -17,6 +17,7 @@ from agent.core.limits import Limit, ruling
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
 
+PURCHASES_AHEAD = 24
 LONG_STOP_MS = 300_000  # a stop longer than this is worth a sleep and the wake after it
 
 
@@ -285,7 +286,9 @@ def _choose(
         allowed_w /= 1 + parameters.power_margin_share
     excess_w = dispatch.planned_w(picture.machines.values(), {}) - allowed_w
     worth_wh = abs(excess_w) * verdict.time_left_s / SECONDS_PER_HOUR
-    if worth_wh <= verdict.slack_wh:
+    # Energy that is missed by little evens out until the window ends; power that is over is over.
+    is_energy = verdict.limit.kind == "purchase"
+    if worth_wh <= verdict.slack_wh and (is_energy or excess_w <= 0):
         return chosen
     room = _room(state, picture, verdict)
     if excess_w > 0:
@@ -331,17 +334,28 @@ def _may_be_told(machine: Machine, now_s: float) -> bool:
 
 
 def _room(state: SiteState, picture: Picture, verdict: _Verdict) -> dispatch.Room:
-    """Slow steps only where at least four of their ramps fit into what is left of the window."""
-    cards = [m.card for m in picture.machines.values()]
-    slow_s = max((card.profile_s for card in cards), default=0.0)
-    wake_s = max((card.wake_s for card in cards), default=0.0)
-    accounts = state.ledger.open_accounts(picture.snapshot.now_ms)
-    window_ms = accounts[-1].transaction.deadline_ms if accounts else 0
+    """The time that slow steps and wakes have."""
+    now_ms = picture.snapshot.now_ms
+    until_ms = _bought_until_ms(state, now_ms)
+    without_end = verdict.time_left_s if until_ms is None else (until_ms - now_ms) / 1000.0
     return dispatch.Room(
-        slow_steps=verdict.time_left_s > 4 * slow_s,
-        wakes=verdict.time_left_s > 2 * wake_s,
-        window_ms=window_ms,
+        window_left_s=verdict.time_left_s,
+        bought_for_s=max(verdict.time_left_s, without_end),
+        window_ms=_window_ms(state, picture.snapshot),
     )
+
+
+def _bought_until_ms(state: SiteState, now_ms: int) -> int | None:
+    """Until when one purchase follows the other without a gap; None: something is open-ended."""
+    until_ms = now_ms
+    for _ in range(PURCHASES_AHEAD):
+        following = braking.pots(state.ledger, until_ms)
+        if not following:
+            break
+        until_ms = max(account.transaction.deadline_ms for account in following)
+        if until_ms == FOREVER_MS:
+            return None
+    return until_ms
 
 
 def _is_lower(machine: Machine, setpoint: Setpoint) -> bool:

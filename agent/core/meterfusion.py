@@ -65,7 +65,8 @@ class Fusion:
     its request; ``earlier`` are the samples before it that may still show the power of that time.
     ``still_wh`` is the least that flowed since the register last moved, ``tail_wh`` the most that
     flowed since the last sample's earliest latching. ``suspect`` says why the latest reading was
-    not believed; empty while all is well.
+    not believed; empty while all is well. ``last_seen_w`` is the power of the latest reading,
+    believed or not.
     """
 
     traits: MeterTraits
@@ -80,6 +81,7 @@ class Fusion:
     suspect: str = ""
     suspect_count: int = 0
     last_seen_s: float = 0.0
+    last_seen_w: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
         register_wh=reading.energy_import_wh,
         power_w=max(reading.power_w, 0.0),
     )
-    seen = replace(fusion, last_seen_s=reading.requested_at_s)
+    seen = replace(fusion, last_seen_s=sample.requested_at_s, last_seen_w=sample.power_w)
     if not fusion.samples:
         return _accept(_start(seen, sample), sample)
     still_wh = _still_wh(fusion, sample)
@@ -141,6 +143,21 @@ def advance(fusion: Fusion, *, now_s: float, power_upper_w: float) -> Fusion:
         return fusion
     grown_wh = power_upper_w * (now_s - fusion.tail_until_s) / SECONDS_PER_HOUR
     return replace(fusion, tail_wh=fusion.tail_wh + grown_wh, tail_until_s=now_s)
+
+
+def recent_power_w(fusion: Fusion) -> float:
+    """The highest power that the site may have had since the last sample's earliest latching.
+
+    A power that fell since may still have stood then: the sample latched surely before and all
+    after it count.
+    """
+    since_s = fusion.samples[-1].requested_at_s - fusion.traits.refresh_s
+    highest_w = fusion.samples[-1].power_w
+    for sample in reversed(fusion.samples[:-1]):
+        highest_w = max(highest_w, sample.power_w)
+        if sample.replied_at_s <= since_s:
+            break
+    return highest_w
 
 
 def interval_now(fusion: Fusion) -> Interval:
@@ -227,8 +244,8 @@ def _still_wh(fusion: Fusion, sample: Sample) -> float:
     elapsed_s = sample.requested_at_s - fusion.last_seen_s
     if elapsed_s > SILENCE_S:
         return fusion.still_wh
-    least_w = min(sample.power_w, last.power_w) * (1 - fusion.traits.power_error_share)
-    fallen_w = max(last.power_w - sample.power_w, 0.0)
+    least_w = min(sample.power_w, fusion.last_seen_w) * (1 - fusion.traits.power_error_share)
+    fallen_w = max(fusion.last_seen_w - sample.power_w, 0.0)
     counted_ws = least_w * elapsed_s - fallen_w * (fusion.traits.refresh_s + 0.5)
     return max(fusion.still_wh + counted_ws / SECONDS_PER_HOUR, 0.0)
 

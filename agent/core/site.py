@@ -106,12 +106,13 @@ def observe(
     state = _learn_base_load(state, machines, measured_w, snapshot.now_s)
     exposure = exposure_of(
         tuple(machines.values()),
-        measured_w=measured_w,
+        measured_w=None if measured_w is None else fusing.recent_power_w(state.fusion),
         base_load_w=state.base_load_w,
         base_load_max_w=parameters.base_load_max_w,
         margin_share=parameters.power_margin_share,
         meter_share=parameters.power_error_share,
         latency_s=parameters.command_latency_s + parameters.tick_s,
+        is_starting=_is_starting(state, snapshot.now_s),
     )
     tail_w = min(exposure.power_hi_w, parameters.rated_power_w)
     if any(machine.at is None for machine in machines.values()) and measured_w is None:
@@ -127,6 +128,12 @@ def observe(
         meter_words=words,
     )
     return state, picture, entries
+
+
+def _is_starting(state: SiteState, now_s: float) -> bool:
+    """Whether the machines are still being read for the first time."""
+    assert state.started_at_s is not None
+    return now_s - state.started_at_s < FIRST_READS_S
 
 
 def _site_meter(snapshot: Snapshot, parameters: Parameters) -> MeterView:

@@ -13,8 +13,8 @@ from agent.core.dispatch import Room, floor_setpoint, grow, planned_w, shrink, s
 from agent.core.fleet import Machine
 from drivers.readings import Profile
 
-ALL_ROOM = Room(slow_steps=True, wakes=True, window_ms=1000)
-FAST_ROOM = Room(slow_steps=False, wakes=False, window_ms=1000)
+ALL_ROOM = Room(window_left_s=1e6, bought_for_s=1e6, window_ms=1000)
+FAST_ROOM = Room(window_left_s=0.0, bought_for_s=0.0, window_ms=1000)
 BOARDS = frozenset({0, 1, 2})
 ROUNDING_W = 1e-6
 
@@ -95,7 +95,8 @@ def farms(draw: st.DrawFn) -> dict[str, Machine]:
     return farm(*machines)
 
 
-ROOMS = st.builds(Room, slow_steps=st.booleans(), wakes=st.booleans(), window_ms=st.just(1000))
+LEFT_S = st.sampled_from((0.0, 1e6))
+ROOMS = st.builds(Room, window_left_s=LEFT_S, bought_for_s=LEFT_S, window_ms=st.just(1000))
 
 
 def least_w(each: Machine, room: Room) -> float:
@@ -105,7 +106,7 @@ def least_w(each: Machine, room: Room) -> float:
     if not each.is_controllable or not at.is_awake:
         return each.power_w(at)
     here = [at]
-    if room.slow_steps and each.can_select_profile and each.slow_window_ms != room.window_ms:
+    if room.window_left_s > 0 and each.can_select_profile and each.slow_window_ms != room.window_ms:
         ladder = [p for p in each.profiles if p.is_tuned]
         lower = [
             p for p in ladder if each.profile(at.profile) and p.step < each.profile(at.profile).step
@@ -159,7 +160,7 @@ def test_slow_steps_are_taken_only_where_allowed_and_one_at_a_time(
             each = machines[name]
             before = standing(each)
             if before.is_awake and setpoint.profile != before.profile:
-                assert room.slow_steps
+                assert room.window_left_s > 0
                 assert each.can_select_profile
                 assert each.slow_window_ms != room.window_ms
                 steps = sorted(
@@ -170,7 +171,7 @@ def test_slow_steps_are_taken_only_where_allowed_and_one_at_a_time(
                 assert [step for step in between if step <= 0] == []
                 assert each.profile(setpoint.profile).is_tuned
             if setpoint.is_awake and not before.is_awake:
-                assert room.wakes
+                assert room.bought_for_s > 0
                 assert each.can_sleep
             assert setpoint.is_awake or not before.is_awake
 
@@ -297,3 +298,9 @@ def test_five_thousand_machines_are_planned_in_one_go(
     }
     grown = grow(lowered, excess_w, FAST_ROOM)
     assert draw_w(lowered, grown) <= draw_w(lowered, {}) + excess_w + ROUNDING_W
+
+
+def test_a_profile_that_the_machine_does_not_list_is_left_where_it_is() -> None:
+    strange = machine(at=told(3, "made-by-hand"), can_switch_boards=False)
+    assert shrink({"m": strange}, 500.0, ALL_ROOM) == {}
+    assert grow({"m": strange}, 500.0, ALL_ROOM) == {}

@@ -61,3 +61,17 @@ def test_a_machine_that_was_never_read_holds_back_the_first_rise_for_some_second
     told = {c.miner_id for c in commands(seconds(site, 11, 15))}
     assert len(told) > 10
     assert "m000" not in told
+
+
+def test_many_short_purchases_in_a_row_are_one_long_stay(toy: SimpleNamespace) -> None:
+    machines = toy.fleet(10)
+    for machine in machines[:3]:
+        machine.is_awake, machine.boards_on = False, frozenset()
+    full_w = sum(m.profiles[8].power_w for m in machines) + 8_000
+    bought = [
+        toy.purchase(number, 30 * number, 30 * (number + 1), full_w * 0.9 * 30 / 3600)
+        for number in range(40)
+    ]
+    site = toy.Site(machines=machines, transactions=bought)
+    site.run(60)
+    assert sum(machine.is_awake for machine in machines) > 7

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.meterfusion import (
     REMEMBERED_SAMPLES,
-    SECONDS_PER_HOUR,
     Fusion,
     Interval,
     MeterTraits,
@@ -18,6 +18,8 @@ from agent.core.meterfusion import (
     interval_at,
     interval_now,
     observe,
+    recent_power_w,
+    resumed,
 )
 from drivers.readings import MeterReading
 
@@ -286,3 +288,40 @@ def test_a_register_may_stand_while_nothing_flows() -> None:
     for number in range(200):
         fusion = observe(fusion, reading(number * 0.5 + 1, 1000, 0.0))
     assert fusion.suspect == ""
+
+
+def test_a_register_that_froze_stays_suspect_when_the_power_falls_afterwards() -> None:
+    fusion = steady(8, power_w=180_000.0)
+    frozen_wh = fusion.samples[-1].register_wh
+    at_s = fusion.samples[-1].requested_at_s
+    for _ in range(12):
+        at_s += 0.5
+        fusion = observe(fusion, reading(at_s, frozen_wh, 180_000.0))
+    assert fusion.suspect
+    for _ in range(20):
+        at_s += 0.5
+        fusion = observe(fusion, reading(at_s, frozen_wh, 90_000.0))
+    assert fusion.suspect
+
+
+def test_a_power_that_has_just_fallen_counts_as_it_stood_at_the_earliest_latching() -> None:
+    fusion = observed(
+        Fusion(traits=traits(refresh_s=1.0)),
+        reading(1.0, 1000, 300_000.0),
+        reading(1.5, 1040, 300_000.0),
+        reading(2.0, 1080, 300_000.0),
+        reading(2.5, 1100, 100_000.0),
+    )
+    assert recent_power_w(fusion) == 300_000.0
+    for at_s in (3.0, 3.5, 4.0, 4.5):
+        fusion = observe(fusion, reading(at_s, 1120, 100_000.0))
+    assert recent_power_w(fusion) == 100_000.0
+
+
+def test_after_a_restart_the_bound_begins_at_the_known_register_and_grows() -> None:
+    fusion = resumed(traits(), register_wh=5000, at_s=10.0)
+    fusion = advance(fusion, now_s=46.0, power_upper_w=100_000.0)
+    interval = interval_now(fusion)
+    assert interval.lower_wh == 5000
+    assert interval.upper_wh >= 5000 + 100_000.0 * 36 / SECONDS_PER_HOUR
+    assert observe(fusion, reading(50.0, 4999, 0.0)).suspect
