@@ -1,21 +1,18 @@
 """The governor: what the site may draw from now on, who gives way, and why. A pure function.
 
-The order of thought is the design's: is the meter to be relied on; is anything bought; would a stop
-given now still keep the purchase (the braking curve); and if so, which power ends the energy with
-its window. docs/governor.md derives the inequality.
+``agent.core.verdict`` says how much; here it is decided who goes where for it, and remembered.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.core import braking, dispatch
 from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Machine, Memory, matches, obeys, recall
-from agent.core.ledger import FOREVER_MS, Account, Entry
-from agent.core.limits import Limit, ruling
+from agent.core.ledger import FOREVER_MS, Entry
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
+from agent.core.verdict import Verdict, judge
 
 PURCHASES_AHEAD = 24
 LONG_STOP_MS = 300_000  # a stop longer than this is worth a sleep and the wake after it
@@ -31,23 +28,11 @@ class Outcome:
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
-    """How much the site may draw, in which mode, and for how long that plan is good."""
-
-    mode: Mode
-    limit: Limit
-    numbers: Mapping[str, int]
-    time_left_s: float
-    slack_wh: float
-    to_floor: bool
-
-
 def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcome:
     """One tick: from what was known and what is seen now to what shall be done."""
     state, picture, entries = observe(state, snapshot, parameters)
     state = _arm(state, picture)
-    verdict = _judge(state, picture, parameters)
+    verdict = judge(state, picture, parameters)
     because = Because(
         limit=verdict.limit.kind,
         source=verdict.limit.source,
@@ -92,186 +77,8 @@ def _arm(state: SiteState, picture: Picture) -> SiteState:
     return replace(state, is_armed=True)
 
 
-def _judge(state: SiteState, picture: Picture, parameters: Parameters) -> _Verdict:
-    """Find the smallest limit and the mode that follows from it."""
-    now_ms, now_s = picture.snapshot.now_ms, picture.snapshot.now_s
-    since_s = state.meter_fresh_at_s if state.meter_fresh_at_s is not None else state.started_at_s
-    assert since_s is not None
-    blind_s = now_s - since_s
-    accounts = braking.pots(state.ledger, now_ms)
-    if picture.measured_w is None and blind_s > parameters.blind_floor_after_s:
-        words = f"{picture.meter_words}; after {blind_s:.0f} s everything goes to its floor"
-        return _floor(Mode.BLIND, "meter", parameters.meter_id, words)
-    if picture.interval is None:
-        words = f"{picture.meter_words}; nothing may rise until it does"
-        limit = _limit("meter", parameters.meter_id, picture.exposure.power_hi_w, words)
-        return _Verdict(
-            mode=Mode.FAILSAFE,
-            limit=limit,
-            numbers={},
-            time_left_s=0.0,
-            slack_wh=0.0,
-            to_floor=False,
-        )
-    if not accounts:
-        return _without_purchase(state, picture, parameters)
-    return _with_purchase(state, picture, parameters, accounts)
-
-
-def _without_purchase(state: SiteState, picture: Picture, parameters: Parameters) -> _Verdict:
-    next_ms = state.ledger.next_start_ms(picture.snapshot.now_ms)
-    words = "no purchase is open for this hour"
-    if next_ms is not None:
-        words += f"; the next one opens in {(next_ms - picture.snapshot.now_ms) / 1000:.0f} s"
-    if parameters.missing_floor_w > 0:
-        limit = _limit("no_purchase", "policy", parameters.missing_floor_w, words)
-        return _Verdict(
-            mode=Mode.NO_PURCHASE,
-            limit=ruling((limit, *parameters.limits), picture.snapshot.now_ms),
-            numbers={},
-            time_left_s=SECONDS_PER_HOUR,
-            slack_wh=0.0,
-            to_floor=False,
-        )
-    return _floor(Mode.NO_PURCHASE, "no_purchase", "policy", words)
-
-
-def _with_purchase(
-    state: SiteState, picture: Picture, parameters: Parameters, accounts: tuple[Account, ...]
-) -> _Verdict:
-    """The braking curve, then the pace; every deadline is a pot of its own."""
-    assert picture.interval is not None
-    assert state.ledger.booked_wh is not None
-    now_ms, exposure = picture.snapshot.now_ms, picture.exposure
-    left = braking.left_wh(
-        accounts,
-        upper_wh=picture.interval.upper_wh,
-        booked_wh=state.ledger.booked_wh,
-        error_share=parameters.meter_error_share,
-    )
-    purchased_wh = sum(a.transaction.energy_wh for a in accounts)
-    time_left_s = braking.time_left_s(accounts, now_ms, exposure.stop_s)
-    stop_wh = braking.stop_flow_wh(exposure, time_left_s)
-    reserve = braking.reserve_wh(exposure, purchased_wh, parameters.reserve_share)
-    source = _names(accounts)
-    numbers = {
-        "purchased_wh": purchased_wh,
-        "left_wh": int(left),
-        "stop_flow_wh": int(stop_wh) + 1,
-        "reserve_wh": int(reserve) + 1,
-        "time_left_s": int(time_left_s),
-        "register_upper_wh": int(picture.interval.upper_wh) + 1,
-    }
-    if left <= stop_wh and time_left_s > exposure.stop_s:
-        words = (
-            f"{left:.0f} Wh are surely left and {stop_wh:.0f} Wh flow until a stop has bitten: "
-            "everything goes to its floor"
-        )
-        return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
-    if _stops_before_edge(state, picture, parameters, accounts):
-        words = "the window ends, no purchase follows that could take a stop: all goes to its floor"
-        return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
-    power_w = _pace_w(state, picture, parameters, accounts, reserve)
-    mode = Mode.FOLLOWING if picture.measured_w is not None else Mode.BLIND
-    words = (
-        f"{max(left, 0):.0f} Wh of {purchased_wh} Wh are surely left for {time_left_s:.0f} s: "
-        f"{power_w / 1000:.1f} kW uses them up"
-    )
-    if mode is Mode.BLIND:
-        words = f"{picture.meter_words}; counting by the upper bound: {words}"
-    elif not state.is_armed:
-        mode, words = Mode.FAILSAFE, f"starting, nothing may rise yet: {words}"
-    limits = (_limit("purchase", source, power_w, words), *parameters.limits)
-    return _Verdict(
-        mode=mode,
-        limit=ruling(limits, now_ms),
-        numbers=numbers,
-        time_left_s=time_left_s,
-        slack_wh=reserve / 2,
-        to_floor=False,
-    )
-
-
-def _names(accounts: tuple[Account, ...]) -> str:
-    """The purchases behind a limit, the first three by name."""
-    names = ", ".join(account.transaction.transaction_id for account in accounts[:3])
-    return names if len(accounts) <= 3 else f"{names} and {len(accounts) - 3} more"
-
-
-def _pace_w(
-    state: SiteState,
-    picture: Picture,
-    parameters: Parameters,
-    accounts: tuple[Account, ...],
-    reserve: float,
-) -> float:
-    """The power that wastes no deadline: the steepest of the pots; what is open-ended on top."""
-    assert picture.interval is not None
-    assert state.ledger.booked_wh is not None
-    steepest_w, earlier_wh = 0.0, 0.0
-    for index, account in enumerate(accounts):
-        is_last_of_deadline = (
-            index + 1 == len(accounts)
-            or accounts[index + 1].transaction.deadline_ms != account.transaction.deadline_ms
-        )
-        if is_last_of_deadline:
-            pot_wh = braking.left_wh(
-                accounts[: index + 1],
-                upper_wh=picture.interval.upper_wh,
-                booked_wh=state.ledger.booked_wh,
-                error_share=parameters.meter_error_share,
-            )
-            seconds = braking.time_left_s(
-                (account,), picture.snapshot.now_ms, picture.exposure.stop_s
-            )
-            if account.transaction.deadline_ms == FOREVER_MS:
-                extra_w = braking.pace_w(pot_wh - earlier_wh, reserve, seconds)
-                return min(steepest_w + extra_w, parameters.rated_power_w)
-            steepest_w = max(steepest_w, braking.pace_w(pot_wh, reserve, seconds))
-            earlier_wh = pot_wh
-    return steepest_w
-
-
-def _stops_before_edge(
-    state: SiteState, picture: Picture, parameters: Parameters, accounts: tuple[Account, ...]
-) -> bool:
-    """Whether a deadline is near beyond which nothing could take a stop that is given only there.
-
-    What an ending window leaves unused does not carry over: the purchases behind it stand alone.
-    """
-    exposure = picture.exposure
-    for deadline_ms in {account.transaction.deadline_ms for account in accounts}:
-        if deadline_ms - picture.snapshot.now_ms <= exposure.stop_s * 1000:
-            following = braking.pots(state.ledger, deadline_ms)
-            share = parameters.meter_error_share
-            left = braking.left_wh(following, upper_wh=0.0, booked_wh=0, error_share=share)
-            seconds = braking.time_left_s(following, deadline_ms, exposure.stop_s)
-            if left <= braking.stop_flow_wh(exposure, seconds):
-                return True
-    return False
-
-
-def _limit(kind: str, source: str, power_w: float, words: str) -> Limit:
-    return Limit(
-        kind=kind, source=source, power_w=power_w, safe_w=0.0, expires_ms=None, words=words
-    )
-
-
-def _floor(
-    mode: Mode, kind: str, source: str, words: str, numbers: Mapping[str, int] | None = None
-) -> _Verdict:
-    return _Verdict(
-        mode=mode,
-        limit=_limit(kind, source, 0.0, words),
-        numbers=numbers or {},
-        time_left_s=0.0,
-        slack_wh=0.0,
-        to_floor=True,
-    )
-
-
 def _choose(
-    state: SiteState, picture: Picture, verdict: _Verdict, parameters: Parameters
+    state: SiteState, picture: Picture, verdict: Verdict, parameters: Parameters
 ) -> dict[str, Setpoint]:
     """Turn the verdict into set points, touching as few machines as it takes."""
     now_ms, now_s = picture.snapshot.now_ms, picture.snapshot.now_s
@@ -333,7 +140,7 @@ def _may_be_told(machine: Machine, now_s: float) -> bool:
     return machine.is_commandable and not machine.is_in_transit and now_s >= machine.retry_at_s
 
 
-def _room(state: SiteState, picture: Picture, verdict: _Verdict) -> dispatch.Room:
+def _room(state: SiteState, picture: Picture, verdict: Verdict) -> dispatch.Room:
     """The time that slow steps and wakes have."""
     now_ms = picture.snapshot.now_ms
     until_ms = _bought_until_ms(state, now_ms)
