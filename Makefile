@@ -74,12 +74,20 @@ types: $(DEV_STAMP) ## mypy, strict
 layers: $(DEV_STAMP) ## directions of imports
 	@$(BIN)/lint-imports --no-logo
 
-# The system tests measure time, so they run after the rest; `check` begins the long demonstration
+# The system tests wait much and compute little, so six run at once, after the rest; `check` begins the long demonstration
 # that they judge before everything else. pytest's last summary is the last line of the whole check.
 .PHONY: test
 test: $(DEV_STAMP) ## pytest: fast part on two processes with coverage, then the system tests
-	@$(BIN)/python -m pytest -ra -n 2 -m "not system" --cov
-	@$(BIN)/python -m pytest -ra -n 3 -m system
+	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario" --cov
+	@$(BIN)/python -m pytest -ra -n 6 -m system
+
+.PHONY: scenarios
+scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the plant's true energy
+	@$(BIN)/python -m pytest -ra -n 2 -m scenario
+
+.PHONY: campaign
+campaign: $(DEV_STAMP) ## 10 000 random farms with two faults each, in virtual time
+	@$(BIN)/kwota-sim campaign --runs 10000 --faults 2 --seed 1 --json
 
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## format, and mend what ruff can mend

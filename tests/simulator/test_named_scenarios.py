@@ -17,26 +17,13 @@ SHORT = [
     if scenario.minutes * sum(group.count for group in scenario.machines) < MINUTES_OF_MACHINES
 ]
 
-NOT_YET = {
-    "dispatch-order-to-30pct": "the governor's dead band for energy is wide enough to pass an order"
-}
-
-
 def test_most_named_scenarios_are_short() -> None:
     assert len(SHORT) >= 18
 
 
-@pytest.mark.system
+@pytest.mark.scenario
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=NOT_YET[name]))
-        if name in NOT_YET
-        else name
-        for name in SHORT
-    ],
-)
+@pytest.mark.parametrize("name", SHORT)
 def test_a_named_scenario_breaks_no_promise(name: str) -> None:
     result = run_scenario(load_scenario(name))
     assert result.violations == ()
