@@ -17,6 +17,7 @@ SHORT = [
     if scenario.minutes * sum(group.count for group in scenario.machines) < MINUTES_OF_MACHINES
 ]
 
+
 def test_most_named_scenarios_are_short() -> None:
     assert len(SHORT) >= 18
 
