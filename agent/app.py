@@ -41,6 +41,7 @@ from agent.store import JournalSettings
 from agent.testimony import actuation_record
 
 CLOSE_DEVICE_S = 2.0
+LINGER_S = 8.0
 EXIT_OK, EXIT_FAILED = 0, 1
 
 _log = logging.getLogger(__name__)
@@ -252,7 +253,14 @@ async def _until_signalled() -> None:
     loop = asyncio.get_running_loop()
     async with _signals(loop) as signalled:
         await signalled.wait()
+    loop.call_later(LINGER_S, _tell_who_lingers)
     raise _ShutdownError
+
+
+def _tell_who_lingers() -> None:
+    """Name what does not end: the service manager's patience is longer than ours."""
+    names = sorted(task.get_name() for task in asyncio.all_tasks() if not task.done())
+    _log.error("event=stop_lingers after_s=%.0f tasks=%s", LINGER_S, ",".join(names))
 
 
 @asynccontextmanager

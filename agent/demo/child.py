@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-STOP_LIMIT_S = 15.0
+STOP_LIMIT_S = 40.0
 BROKER_LIMIT_S = 20.0
 TAIL_LINES = 5
 
