@@ -127,7 +127,6 @@ class Publisher:
                 try:
                     await self._deliver(broker)
                 except MqttError as error:
-                    _heed_cancellation()
                     await self._note_failure(broker, error)
                 if _now_s() - started_s > _STEADY_S:
                     self._attempts = 0
@@ -259,13 +258,6 @@ class Publisher:
     def _state(self, state: str) -> Message:
         payload = orjson.dumps({"v": 1, "state": state, "at_ms": self._clock.now_ms()})
         return Message(topic=f"{self._settings.topic}/state", payload=payload, is_retained=True)
-
-
-def _heed_cancellation() -> None:
-    """A task group that ends by an error of its own forgets that it was cancelled meanwhile."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def _raise_at_end(connection: Connection) -> None:
