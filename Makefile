@@ -74,12 +74,12 @@ types: $(DEV_STAMP) ## mypy, strict
 layers: $(DEV_STAMP) ## directions of imports
 	@$(BIN)/lint-imports --no-logo
 
-# The system tests wait much and compute little, so six run at once, after the rest; `check` begins the long demonstration
+# The system tests wait much and compute little, so eight run at once, after the rest; `check` begins the long demonstration
 # that they judge before everything else. pytest's last summary is the last line of the whole check.
 .PHONY: test
 test: $(DEV_STAMP) ## pytest: fast part on two processes with coverage, then the system tests
 	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario" --cov
-	@$(BIN)/python -m pytest -ra -n 6 --dist loadfile -m system
+	@$(BIN)/python -m pytest -ra -n 8 --dist loadgroup --no-loadscope-reorder -m system
 
 .PHONY: scenarios
 scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the plant's true energy

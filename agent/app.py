@@ -124,7 +124,7 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
         group.create_task(poll, name=f"poll {miner.miner_id}")
         group.create_task(parts.actuator.drive(miner), name=f"drive {miner.miner_id}")
     if parts.publisher is not None:
-        group.create_task(parts.publisher.run(), name="publisher")
+        group.create_task(parts.publisher.run(group), name="publisher")
         group.create_task(_show_live(parts), name="live")
     group.create_task(parts.keeper.run(), name="tick")
     group.create_task(_feed_watchdog(parts), name="watchdog")
@@ -199,12 +199,16 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
 
 
 async def _close_devices(posts: Sequence[MeterPost | MinerPost]) -> None:
-    for post in posts:
-        try:
-            async with asyncio.timeout(CLOSE_DEVICE_S):
-                await post.device.close()
-        except TimeoutError:
-            _log.warning("device=%s event=close_timeout", post.address)
+    """All at once: a hall of dead machines must not hold up the stop one by one."""
+    await asyncio.gather(*(_close_device(post) for post in posts))
+
+
+async def _close_device(post: MeterPost | MinerPost) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_DEVICE_S):
+            await post.device.close()
+    except TimeoutError:
+        _log.warning("device=%s event=close_timeout", post.address)
 
 
 async def _take_first_purchases(parts: _Parts) -> None:

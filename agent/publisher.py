@@ -115,25 +115,42 @@ class Publisher:
         """The latest image of the site for the ``live`` topic: sent when possible, else dropped."""
         self._live = payload
 
-    async def run(self) -> None:
+    async def run(self, group: asyncio.TaskGroup) -> None:
         """Deliver for ever, or return at once where no broker is configured.
 
-        Ends otherwise by cancellation, or with the journal's own JournalError.
+        Ends otherwise by cancellation; a JournalError of a connection ends ``group``.
         """
         brokers = self._settings.brokers
         while brokers:
             for broker in brokers:
                 started_s = _now_s()
-                try:
-                    await self._deliver(broker)
-                except MqttError as error:
-                    await self._note_failure(broker, error)
+                if not await self._attempt(group, broker):
+                    return
                 if _now_s() - started_s > _STEADY_S:
                     self._attempts = 0
                 if self._broker == "connected":
                     break  # it worked, so after a loss the first broker has its turn again
             self._broker = "connecting"
             await self._rest()
+
+    async def _attempt(self, group: asyncio.TaskGroup, broker: Broker) -> bool:
+        """One connection, in a task of its own; False where it ended by more than a loss.
+
+        A task group that lives in Python 3.11's task forgets the cancellation of that task where a
+        child fails in the same moment. The loop that connects again must never miss one.
+        """
+        connection = group.create_task(self._deliver_or_note(broker), name=f"delivery {broker}")
+        try:
+            await asyncio.wait({connection})
+        finally:
+            connection.cancel()
+        return not connection.cancelled() and connection.exception() is None
+
+    async def _deliver_or_note(self, broker: Broker) -> None:
+        try:
+            await self._deliver(broker)
+        except MqttError as error:
+            await self._note_failure(broker, error)
 
     async def _rest(self) -> None:
         """Full jitter: agents that lost one broker together must not come back together."""

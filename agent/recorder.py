@@ -66,11 +66,15 @@ class Recorder:
             self._something.clear()
             while self._waiting:
                 await self._write(self._batch())
+                await asyncio.sleep(FULL_PAUSE_S if self.is_full and self._waiting else 0)
 
     async def flush(self) -> None:
-        """Write what is still waiting, at the end."""
+        """Write what is still waiting, at the end; a full journal is not waited for."""
         while self._waiting:
             await self._write(self._batch())
+            if self.is_full:
+                _log.error("journal event=left_unwritten records=%d reason=full", self._count)
+                return
 
     def _batch(self) -> list[_HandOver]:
         batch: list[_HandOver] = []
@@ -112,4 +116,3 @@ class Recorder:
         self._thinned += sum(len(h.records) for h in batch if not h.is_evidence)
         self._waiting.extendleft(reversed(evidence))
         self._count += sum(len(hand_over.records) for hand_over in evidence)
-        await asyncio.sleep(FULL_PAUSE_S if evidence else 0)

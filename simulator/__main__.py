@@ -50,8 +50,12 @@ PoolDirOption = Annotated[
 RegistryOption = Annotated[
     Path | None, typer.Option(help="TOML or JSON: agent to vkey; read again when it changes")
 ]
+ANY_BASE = "free"
 BaseOption = Annotated[
-    str | None, typer.Option(help="loopback network of the machines, like 127.8.0.0")
+    str | None,
+    typer.Option(
+        help=f"loopback network of the machines, like 127.8.0.0; {ANY_BASE}: any free one"
+    ),
 ]
 NameOption = Annotated[str, typer.Option(help="name of the pool's key")]
 
@@ -78,9 +82,11 @@ def serve_command(
     _log_to_stderr()
     try:
         file = _changed(load_farm_file(farm), miners=miners, meter_port=meter_port, seed=seed)
-        file = file if address_base is None else file.with_base(address_base)
+        if address_base not in (None, ANY_BASE):
+            file = file.with_base(address_base)
         options = ServeOptions(
             file=file,
+            finds_addresses=address_base == ANY_BASE,
             control_port=control_port,
             ready_file=ready_file,
             pool=_pool_options(broker, pool_dir, pool_registry, pool_name),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 from collections.abc import Callable
@@ -20,6 +21,10 @@ _BACKLOG = 64
 
 class PortError(Exception):
     """A socket cannot be had; the message is for the user."""
+
+
+class TakenAddressError(PortError):
+    """A machine's own address is in use: another network of addresses may be free."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,12 +106,17 @@ class Network:
         self._meter_ports[position] = port
 
     async def _open_machine(self, index: int) -> None:
-        self._machine_servers[index], _ = await self._listen(
-            lambda: LuxosConnection(self.luxos, index),
-            self.farm.labels[index].address,
-            self.farm.file.addresses.luxos_port,
-            f"machine {index}",
-        )
+        try:
+            self._machine_servers[index], _ = await self._listen(
+                lambda: LuxosConnection(self.luxos, index),
+                self.farm.labels[index].address,
+                self.farm.file.addresses.luxos_port,
+                f"machine {index}",
+            )
+        except PortError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+                raise TakenAddressError(str(error)) from error
+            raise
 
     async def _open_web(self) -> None:
         port = self.farm.file.addresses.web_port

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from simulator.clock import started_now
 from simulator.control import Control
 from simulator.farm import Farm, build_farm
 from simulator.farm_file import FarmFile
-from simulator.network import Network, PortError, reason_of
+from simulator.network import Network, PortError, TakenAddressError, reason_of
 from simulator.parent import die_with_parent, is_orphan
 from simulator.pool import Pool
 from simulator.witness import open_witness
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _PARENT_CHECK_S = 0.5
 _START_TIMEOUT_S = 120.0
 _CLOSE_TIMEOUT_S = 5.0
+_BASE_OCTETS = range(8, 128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,10 @@ class PoolOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What the command line said."""
+    """What the command line said. ``finds_addresses``: take any network that is free."""
 
     file: FarmFile
+    finds_addresses: bool
     control_port: int
     ready_file: Path | None
     pool: PoolOptions | None
@@ -57,11 +59,10 @@ async def serve(options: ServeOptions, announce: Callable[[dict[str, Any]], None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        farm = build_farm(options.file, started_now())
         async with asyncio.timeout(_START_TIMEOUT_S):
-            network = Network(farm=farm)
+            network = await _open_network(options)
             stack.push_async_callback(network.close)
-            await network.open()
+            farm = network.farm
             pool = _open_pool(options.pool, stack)
             control = Control(farm, network, pool)
             url = await _open_control(control, options.control_port, stack)
@@ -71,6 +72,34 @@ async def serve(options: ServeOptions, announce: Callable[[dict[str, Any]], None
             stack.callback(_forget_ready, options.ready_file)
         announce(document)
         await _run(farm, stop, parent)
+
+
+async def _open_network(options: ServeOptions) -> Network:
+    """Listen everywhere. Whoever binds a network's first machine has it: two farms that look for
+    one in the same moment never share it. Raises PortError."""
+    files = _elsewhere(options.file) if options.finds_addresses else [options.file]
+    failure = PortError("no loopback network is free for the machines; end another farm")
+    for file in files:
+        network = Network(farm=build_farm(file, started_now()))
+        try:
+            await network.open()
+        except TakenAddressError as error:
+            await network.close()
+            if not options.finds_addresses:
+                raise
+            _log.info("base=%s state=taken reason=%r", file.addresses.base, str(error))
+        except PortError:
+            await network.close()
+            raise
+        else:
+            return network
+    raise failure
+
+
+def _elsewhere(file: FarmFile) -> Iterator[FarmFile]:
+    """The same farm on one loopback network after the other."""
+    for octet in _BASE_OCTETS:
+        yield file.with_base(f"127.{octet}.0.0")
 
 
 def _open_pool(options: PoolOptions | None, stack: AsyncExitStack) -> Pool | None:

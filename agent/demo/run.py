@@ -5,7 +5,6 @@ runs on a controller. Nothing here decides anything; it starts, shows, judges an
 """
 
 import json
-import os
 import signal
 import socket
 import sys
@@ -47,10 +46,6 @@ RECEIPTS_LIMIT_S = 20.0
 AFTER_LAST_S = 3.0
 PLAN_AHEAD = 2
 PAGE_PORT = 8480
-MINER_PORT = 4028
-BASES = range(8, 64)
-MINER_PORT = 4028
-ADDRESS_OCTETS = range(8, 64)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,8 +180,7 @@ def _start_farm(stack: ExitStack, demo: Demo, *, broker: str, miners: int) -> di
             "farm",
             *("-m", "simulator", "serve", str(_farm_file())),
             *("--miners", str(miners), "--meter-port", "0", "--exit-with-parent"),
-            *("--address-base", _free_base()),
-            *("--address-base", _free_address_base()),
+            *("--address-base", "free"),
             *("--ready-file", str(ready_file), "--broker", broker),
             *("--pool-dir", str(demo.directory / "pool")),
             *("--pool-registry", str(demo.directory / "pool" / "registry.json")),
@@ -352,35 +346,6 @@ def _free_port(preferred: int) -> int:
             found: int = probe.getsockname()[1]
             return found
     raise ChildError("no port is free on 127.0.0.1; end something that listens there")
-
-
-def _free_address_base() -> str:
-    """A block of loopback addresses that no other demonstration uses.
-
-    Two that start together begin to look at different ones.
-    """
-    first = os.getpid() % len(ADDRESS_OCTETS)
-    for octet in (*ADDRESS_OCTETS[first:], *ADDRESS_OCTETS[:first]):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((f"127.{octet}.0.1", MINER_PORT))
-            except OSError:
-                continue
-            return f"127.{octet}.0.0"
-    raise ChildError(f"port {MINER_PORT} is taken on every block of loopback addresses; free one")
-
-
-def _free_base() -> str:
-    """A loopback network for the machines in which no other demonstration has its own."""
-    for second in BASES:
-        with socket.socket() as probe:
-            try:
-                probe.bind((f"127.{second}.0.1", MINER_PORT))
-            except OSError:
-                continue
-            return f"127.{second}.0.0"
-    raise ChildError("no loopback network is free for the machines; end another demonstration")
 
 
 def _now_ms() -> int:

@@ -215,6 +215,17 @@ class Rig:
                 for task in tasks:
                     task.cancel()
 
+    @staticmethod
+    @asynccontextmanager
+    async def delivering(publisher: Publisher) -> AsyncIterator[None]:
+        """Run a publisher beside the test, and end it with the test."""
+        async with asyncio.TaskGroup() as group:
+            delivery = group.create_task(publisher.run(group))
+            try:
+                yield
+            finally:
+                delivery.cancel()
+
     @asynccontextmanager
     async def pool_on(self, port: int, pool: SmallPool) -> AsyncIterator[Connection]:
         broker = Broker(host="127.0.0.1", port=port, is_tls=False)

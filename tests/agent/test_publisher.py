@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.broker import MqttError
 from agent.core.note import parse_checkpoint, parse_note
+from agent.mqtt import Connection
 from agent.records import JournalError, NewRecord, parse_record
 from agent.uplink import Pace
 
@@ -32,7 +34,7 @@ async def test_everything_reaches_the_pool_and_the_receipts_come_back(mosquitto,
         publisher = rig.publisher_of(journal, broker.port)
         for number in range(50):
             await journal.append([meter(number)])
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: journal.cosigned_size >= 51)
             delivery = publisher.delivery
             assert (delivery.broker, delivery.faults) == ("connected", ())
@@ -55,7 +57,7 @@ async def test_batches_hold_64_kib_and_go_on_after_the_last_receipt(mosquitto, r
                 await journal.append([meter(1, "x" * 10_000) for _ in range(60)])
             async with (
                 rig.pool_on(broker.port, pool),
-                rig.running(rig.publisher_of(journal, broker.port).run()),
+                rig.delivering(rig.publisher_of(journal, broker.port)),
             ):
                 await rig.until(lambda: journal.cosigned_size >= 241)
             assert 60_000 < pool.longest <= 65_536
@@ -63,7 +65,7 @@ async def test_batches_hold_64_kib_and_go_on_after_the_last_receipt(mosquitto, r
         async with rig.journal() as journal:
             async with (
                 rig.pool_on(broker.port, pool),
-                rig.running(rig.publisher_of(journal, broker.port).run()),
+                rig.delivering(rig.publisher_of(journal, broker.port)),
             ):
                 await rig.until(lambda: len(pool.messages) > sent_before)
             assert pool.messages[sent_before][0] >= 241
@@ -75,7 +77,7 @@ async def test_acks_alone_wait_so_that_they_do_not_call_forth_acks(mosquitto, ri
         mosquitto() as broker,
         rig.journal() as journal,
         rig.pool_on(broker.port, pool),
-        rig.running(rig.publisher_of(journal, broker.port).run()),
+        rig.delivering(rig.publisher_of(journal, broker.port)),
     ):
         await rig.until(lambda: journal.cosigned_size == 1)
         await asyncio.sleep(0.2)
@@ -87,7 +89,7 @@ async def test_the_pool_may_be_away_and_come_back(mosquitto, rig) -> None:
     pool = rig.small_pool()
     async with mosquitto() as broker, rig.journal() as journal:
         publisher = rig.publisher_of(journal, broker.port)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: bool(publisher.delivery.faults))
             assert publisher.delivery.faults[0].code == "pool_not_subscribed"
             assert await rig.alarms(journal) == ["pool_not_subscribed"]
@@ -102,7 +104,7 @@ async def test_a_pool_without_receipts_gets_everything_again(mosquitto, rig) -> 
         mosquitto() as broker,
         rig.journal() as journal,
         rig.pool_on(broker.port, pool),
-        rig.running(rig.publisher_of(journal, broker.port).run()),
+        rig.delivering(rig.publisher_of(journal, broker.port)),
     ):
         await rig.until(lambda: pool.messages.count((0, 1)) + len(pool.messages) >= 3)
         assert journal.cosigned_size == 0
@@ -119,7 +121,7 @@ async def test_no_more_than_a_window_is_sent_ahead_of_the_receipts(mosquitto, ri
         for _ in range(20):
             await journal.append([meter(1, "x" * 5_000)])
         publisher = rig.publisher_of(journal, broker.port, pace=pace)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: len(pool.messages) == 3)
             await asyncio.sleep(0.3)
             assert len(pool.messages) == 3
@@ -131,7 +133,7 @@ async def test_a_commit_longer_than_the_window_gets_its_receipt(mosquitto, rig) 
     async with mosquitto() as broker, rig.journal() as journal, rig.pool_on(broker.port, pool):
         await journal.append([meter(1, "x" * 5_000) for _ in range(30)])
         publisher = rig.publisher_of(journal, broker.port, pace=pace)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: journal.cosigned_size >= 31)
 
 
@@ -145,7 +147,7 @@ async def test_a_message_ends_where_a_commit_ends(mosquitto, rig) -> None:
             ends.add(written.stop)
         total = journal.size
         publisher = rig.publisher_of(journal, broker.port, pace=pace)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: journal.cosigned_size >= total)
         for start, to in pool.messages:
             crossed = {end for end in ends if start < end < to}
@@ -156,7 +158,7 @@ async def test_the_broker_may_die_at_any_time(mosquitto, rig) -> None:
     pool = rig.small_pool()
     async with mosquitto() as broker, rig.journal() as journal:
         publisher = rig.publisher_of(journal, broker.port)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             for _ in range(3):
                 with only_lost_connections():
                     async with rig.pool_on(broker.port, pool):
@@ -178,7 +180,7 @@ async def test_the_second_broker_takes_over(mosquitto, rig) -> None:
         mosquitto() as broker,
         rig.journal() as journal,
         rig.pool_on(broker.port, pool),
-        rig.running(rig.publisher_of(journal, 1, broker.port).run()),
+        rig.delivering(rig.publisher_of(journal, 1, broker.port)),
     ):
         await rig.until(lambda: journal.cosigned_size >= 1)
 
@@ -192,7 +194,7 @@ async def test_evidence_that_the_broker_forbids_is_an_alarm_and_nothing_is_skipp
     lines = ("allow_anonymous true", f"acl_file {access}")
     async with mosquitto(*lines) as broker, rig.journal() as journal:
         publisher = rig.publisher_of(journal, broker.port)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: bool(publisher.delivery.faults))
             (fault,) = publisher.delivery.faults
             assert (fault.code, fault.severity) == ("broker_refused_87", "critical")
@@ -212,7 +214,7 @@ async def test_the_live_image_is_sent_beside_the_evidence(mosquitto, rig) -> Non
         publisher = rig.publisher_of(journal, broker.port)
         publisher.set_live(b"old")
         publisher.set_live(b"new")
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: pool.live == [b"new"])
             publisher.set_live(b"newer")
             await rig.until(lambda: pool.live == [b"new", b"newer"])
@@ -224,7 +226,7 @@ async def test_a_broker_of_the_older_protocol_serves_as_well(mosquitto, rig) -> 
         mosquitto() as broker,
         rig.journal() as journal,
         rig.pool_on(broker.port, pool),
-        rig.running(rig.publisher_of(journal, broker.port, version="3.1.1").run()),
+        rig.delivering(rig.publisher_of(journal, broker.port, version="3.1.1")),
     ):
         await rig.until(lambda: journal.cosigned_size >= 1)
 
@@ -255,7 +257,7 @@ async def test_a_broker_that_drops_us_over_evidence_again_and_again_is_an_alarm(
 
         server = await asyncio.start_server(proxy, "127.0.0.1", 0)
         publisher = rig.publisher_of(journal, server.sockets[0].getsockname()[1])
-        async with server, rig.running(publisher.run()):
+        async with server, rig.delivering(publisher):
             await rig.until(
                 lambda: any(f.code == "delivery_stuck" for f in publisher.delivery.faults)
             )
@@ -273,7 +275,7 @@ async def test_a_failed_journal_ends_the_delivery(mosquitto, rig) -> None:
             await asyncio.Event().wait()
 
         with pytest.raises(ExceptionGroup) as caught:
-            async with asyncio.timeout(5), rig.running(publisher.run(), fail_soon()):
+            async with asyncio.timeout(5), rig.delivering(publisher), rig.running(fail_soon()):
                 await asyncio.Event().wait()
         assert caught.group_contains(JournalError, match="disk is gone")
 
@@ -281,5 +283,36 @@ async def test_a_failed_journal_ends_the_delivery(mosquitto, rig) -> None:
 async def test_without_brokers_delivery_is_off(rig) -> None:
     async with rig.journal() as journal:
         publisher = rig.publisher_of(journal)
-        await publisher.run()
+        async with asyncio.TaskGroup() as group:
+            await publisher.run(group)
         assert publisher.delivery.broker == "off"
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_stop_in_the_moment_of_a_loss_is_not_forgotten(
+    mosquitto, rig, monkeypatch, turns: int
+) -> None:
+    """The cancellation arrives so many turns of the loop after the connection has broken."""
+    end = Connection._end
+    async with mosquitto() as broker, rig.journal() as journal:
+        publisher = rig.publisher_of(journal, broker.port)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            delivery = group.create_task(publisher.run(group))
+
+            def cancel_after(left: int) -> None:
+                if left:
+                    asyncio.get_running_loop().call_soon(cancel_after, left - 1)
+                else:
+                    delivery.cancel()
+
+            def end_and_stop(connection: Connection, error: MqttError) -> None:
+                is_news = connection._error is None
+                end(connection, error)
+                if is_news:
+                    cancel_after(turns)
+
+            await rig.until(lambda: publisher.delivery.broker == "connected")
+            monkeypatch.setattr(Connection, "_end", end_and_stop)
+            assert broker.process is not None
+            broker.process.kill()
+        assert delivery.cancelled()

@@ -75,7 +75,7 @@ async def test_a_receipt_that_proves_nothing_is_refused(
     ):
         await journal.append([meter(), meter()])
         publisher = rig.publisher_of(journal, broker.port)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: bool(pool.messages))
             checkpoint = await journal.checkpoint_at_or_after(3)
             assert checkpoint is not None
@@ -95,7 +95,7 @@ async def test_a_pool_clock_that_runs_backwards_is_refused(mosquitto, rig) -> No
     pool = rig.small_pool()
     async with mosquitto() as broker, rig.journal() as journal, rig.pool_on(broker.port, pool):
         publisher = rig.publisher_of(journal, broker.port)
-        async with rig.running(publisher.run()):
+        async with rig.delivering(publisher):
             await rig.until(lambda: journal.cosigned_size >= 1)
             pool.now_s -= 10_000
             await journal.append([meter()])

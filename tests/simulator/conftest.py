@@ -25,7 +25,7 @@ from simulator.farm_file import FarmFile
 from simulator.network import Network
 
 # Every test process has addresses of its own, so that several can run at once.
-OWN_NET = f"127.{64 + os.getpid() % 128}.0.0"
+OWN_NET = f"127.{128 + os.getpid() % 64}.0.0"
 
 FAST = {
     "board_on_s": 0.4,

@@ -14,10 +14,8 @@ import pytest
 
 from simulator.parent import is_orphan
 
-NET = f"127.{64 + os.getpid() % 128}.0.0"
-FARM = f"""
+FARM = """
 [addresses]
-base = "{NET}"
 has_web = false
 [[machines]]
 model = "s19k-pro"
@@ -37,7 +35,8 @@ def farm_path(tmp_path) -> Path:
 
 
 def command(farm_path, *options) -> list[str]:
-    return [sys.executable, "-m", "simulator", "serve", str(farm_path), *map(str, options)]
+    line = [sys.executable, "-m", "simulator", "serve", str(farm_path), "--address-base", "free"]
+    return [*line, *map(str, options)]
 
 
 def run(farm_path, *options) -> subprocess.CompletedProcess[str]:
@@ -155,3 +154,19 @@ def test_the_pool_runs_inside_and_alone(farm_path, tmp_path, broker) -> None:
         process.communicate(timeout=8.0)
     assert process.returncode == 0
     assert (pool_dir / "pool.vkey").read_text().strip() == state["vkey"]
+
+
+@pytest.mark.system
+def test_farms_that_start_together_take_networks_of_their_own(farm_path, tmp_path) -> None:
+    readies = [tmp_path / f"ready-{number}.json" for number in range(6)]
+    farms = [
+        subprocess.Popen(command(farm_path, "--ready-file", ready, "--exit-with-parent"))
+        for ready in readies
+    ]
+    try:
+        said = [wait_for(ready, farm) for ready, farm in zip(readies, farms, strict=True)]
+    finally:
+        for farm in farms:
+            farm.terminate()
+        assert [farm.wait(10) for farm in farms] == [0] * 6
+    assert len({farm["machines"][0]["address"] for farm in said}) == 6

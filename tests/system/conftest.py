@@ -7,7 +7,6 @@ gone when the test is over.
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -41,7 +40,6 @@ REPO = Path(__file__).resolve().parents[2]
 PROGRAMS = (os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")
 MOSQUITTO = shutil.which("mosquitto", path=":".join(PROGRAMS))
 START_LIMIT_S = 60.0
-LUXOS_PORT = 4028
 
 
 def free_port() -> int:
@@ -49,15 +47,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def free_base() -> str:
-    """A loopback network whose first machine nobody else is."""
-    while True:
-        base = f"127.{random.randrange(64, 250)}.0.0"
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((base[:-1] + "1", LUXOS_PORT))
-            return base
 
 
 def now_ms() -> int:
@@ -126,7 +115,7 @@ class Site:
                 "farm",
                 *("-m", "simulator", "serve", str(REPO / "simulator" / "farms" / "demo.toml")),
                 *("--miners", str(miners), "--meter-port", "0", "--exit-with-parent"),
-                *("--address-base", free_base(), "--ready-file", str(ready_file)),
+                *("--address-base", "free", "--ready-file", str(ready_file)),
                 *("--broker", self.broker, "--pool-dir", str(pool)),
                 *("--pool-registry", str(pool / "registry.json")),
             )
@@ -281,6 +270,21 @@ def _long() -> Window:
     return Window(
         transaction_id="long", start_ms=at_ms, end_ms=at_ms + 3_600_000, energy_wh=1_000_000
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one shared site stay in one process; the longest begin first, the demo's last."""
+    for item in items:
+        if "shared_site" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> float:
+    limit = item.get_closest_marker("timeout")
+    if "demo_directory" in getattr(item, "fixturenames", ()) and item.path.stem == "test_demo":
+        return 1.0
+    return 0.0 if limit is None else -float(limit.args[0])
 
 
 @contextmanager
