@@ -282,7 +282,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _turn(item: pytest.Item) -> float:
     limit = item.get_closest_marker("timeout")
-    if "demo_directory" in getattr(item, "fixturenames", ()) and item.path.stem == "test_demo":
+    if item.path.stem == "test_demo":
         return 1.0
     return 0.0 if limit is None else -float(limit.args[0])
 
