@@ -87,7 +87,7 @@ async def _open_network(options: ServeOptions) -> Network:
             await network.close()
             if not options.finds_addresses:
                 raise
-            _log.info("base=%s state=taken reason=%r", file.addresses.base, str(error))
+            _log.debug("base=%s state=taken reason=%r", file.addresses.base, str(error))
         except PortError:
             await network.close()
             raise

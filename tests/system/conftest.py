@@ -272,6 +272,7 @@ def _long() -> Window:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are written into the tests' names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one shared site stay in one process; the longest begin first, the demo's last."""
     for item in items:

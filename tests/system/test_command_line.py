@@ -148,10 +148,13 @@ def test_of_a_file_the_good_purchases_are_kept(running) -> None:
 
 
 def test_the_journals_tail_is_the_signed_bytes(running) -> None:
-    done = running.kwota("journal", "tail", "--count", "5", "--kind", "meter", "--json")
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0
-    assert len(lines) == 5
+    def tail() -> list[str]:
+        done = running.kwota("journal", "tail", "--count", "5", "--kind", "meter", "--json")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    running.wait_for(lambda: len(tail()) == 5, 20, "five readings of the meter were not written")
+    lines = tail()
     records = [json.loads(line) for line in lines]
     assert {record["k"] for record in records} == {"meter"}
     assert [record["i"] for record in records] == sorted(record["i"] for record in records)
