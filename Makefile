@@ -79,7 +79,7 @@ layers: $(DEV_STAMP) ## directions of imports
 .PHONY: test
 test: $(DEV_STAMP) ## pytest: fast part on two processes with coverage, then the system tests
 	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario" --cov
-	@$(BIN)/python -m pytest -ra -n 8 --dist loadgroup --no-loadscope-reorder -m system
+	@$(BIN)/python -m pytest -ra -n 8 --dist loadfile --no-loadscope-reorder -m system
 
 .PHONY: scenarios
 scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the plant's true energy

@@ -272,12 +272,8 @@ def _long() -> Window:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are written into the tests' names
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one shared site stay in one process; the longest begin first, the demo's last."""
-    for item in items:
-        if "shared_site" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """The longest begin first, so that they run side by side; the demonstration's is the last."""
     items.sort(key=_turn)
 
 
