@@ -55,9 +55,23 @@ class MinerPost:
     pending: PendingCommand | None = None
     mailbox: Command | None = None
     mail: asyncio.Event = field(default_factory=asyncio.Event)
+    _shown: MinerView | None = None
 
     def view(self) -> MinerView:
-        """What the tick sees of it."""
+        """What the tick sees of it: the same object as long as nothing is new."""
+        shown = self._shown
+        if (
+            shown is None
+            or shown.reading is not self.reading
+            or shown.pending is not self.pending
+            or shown.identity is not self.identity
+            or shown.fault != self.fault
+            or (self.details is not None and shown.profiles is not self.details.profiles)
+        ):
+            self._shown = shown = self._seen()
+        return shown
+
+    def _seen(self) -> MinerView:
         return MinerView(
             miner_id=self.miner_id,
             family=self.family,

@@ -10,7 +10,7 @@ woken only if enough is bought after it.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.core.decisions import Setpoint
@@ -44,20 +44,12 @@ class _Step:
     delta_w: float = field(compare=False)
 
 
-def standing(machine: Machine) -> Setpoint | None:
-    """Where a machine counts: what it is told if it obeys, what it shows if it does not."""
-    if machine.is_controllable and machine.desired is not None:
-        return machine.desired
-    return machine.at
-
-
-def planned_w(machines: Iterable[Machine], chosen: Mapping[str, Setpoint]) -> float:
+def planned_w(machines: Mapping[str, Machine], chosen: Mapping[str, Setpoint]) -> float:
     """The model's draw of all machines with the chosen set points, the others where they stand."""
-    total_w = 0.0
-    for machine in machines:
-        setpoint = chosen.get(machine.miner_id) or standing(machine)
-        if setpoint is not None:
-            total_w += machine.power_w(setpoint)
+    total_w = sum([machine.standing_w for machine in machines.values()])
+    for miner_id, setpoint in chosen.items():
+        machine = machines[miner_id]
+        total_w += machine.power_w(setpoint) - machine.standing_w
     return total_w
 
 
@@ -68,12 +60,12 @@ def shrink(machines: Mapping[str, Machine], excess_w: float, room: Room) -> dict
     heap: list[_Step] = []
     for machine in machines.values():
         if machine.is_controllable:
-            _push_down(heap, machine, standing(machine), room, may_be_slow=True)
+            _push_down(heap, machine, machine.standing, room, may_be_slow=True)
     while excess_w > 0 and heap:
         step = heapq.heappop(heap)
         machine = machines[step.miner_id]
         # A profile below the idle draw would make a board's end look like a rise.
-        if step.delta_w > 0 or step.origin != (chosen.get(step.miner_id) or standing(machine)):
+        if step.delta_w > 0 or step.origin != (chosen.get(step.miner_id) or machine.standing):
             continue
         chosen[step.miner_id] = step.setpoint
         excess_w += step.delta_w
@@ -91,13 +83,13 @@ def grow(machines: Mapping[str, Machine], spare_w: float, room: Room) -> dict[st
     heap: list[_Step] = []
     for machine in machines.values():
         if machine.is_controllable and not machine.is_in_transit:
-            _push_up(heap, machine, standing(machine), room, may_be_slow=True)
+            _push_up(heap, machine, machine.standing, room, may_be_slow=True)
     while spare_w > 0 and heap:
         step = heapq.heappop(heap)
         if step.delta_w > spare_w:
             continue
         machine = machines[step.miner_id]
-        if step.origin != (chosen.get(step.miner_id) or standing(machine)):
+        if step.origin != (chosen.get(step.miner_id) or machine.standing):
             continue
         chosen[step.miner_id] = step.setpoint
         spare_w -= step.delta_w
@@ -110,7 +102,7 @@ def grow(machines: Mapping[str, Machine], spare_w: float, room: Room) -> dict[st
 
 def floor_setpoint(machine: Machine, *, is_long: bool) -> Setpoint | None:
     """The least a machine can be told: asleep for a long stop, boards off for a short one."""
-    present = standing(machine)
+    present = machine.standing
     if present is None:
         return None
     if not present.is_awake:

@@ -13,6 +13,7 @@ from agent.core.snapshot import MinerView
 from drivers.readings import Activity, MinerReading, Profile
 
 READING_STALE_S = 30.0
+JUST_COMMANDED_S = 3.0
 RETRY_FIRST_S = 30.0
 RETRY_LAST_S = 600.0
 IN_TRANSIT = frozenset({Stage.SENT, Stage.ACCEPTED, Stage.APPLIED})
@@ -43,6 +44,7 @@ class Machine:
 
     ``at_w`` is the model's draw there, ``upper_w`` the most it can be drawing until something is
     confirmed lower, ``rising_w`` what a command or a ramp may still add to what the meter shows.
+    ``standing`` is where it counts in a plan: what it is told if it obeys, what it shows if not.
     """
 
     miner_id: str
@@ -54,6 +56,8 @@ class Machine:
     at_w: float
     upper_w: float
     rising_w: float
+    standing: Setpoint | None
+    standing_w: float
     is_commandable: bool
     is_controllable: bool
     is_in_transit: bool
@@ -90,6 +94,38 @@ class Machine:
         return max((p.power_w for p in self.profiles), default=self.card.idle_w)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A judgement and what it rests on: good until ``until_s`` for the same view and memory."""
+
+    view: MinerView
+    memory: Memory
+    machine: Machine
+    until_s: float
+
+
+def judged(
+    before: Judged | None, view: MinerView, memory: Memory, card: ActuatorCard, now_s: float
+) -> Judged:
+    """Judge one machine, or keep the last judgement where nothing can have changed it.
+
+    Views and memories are frozen, so the same object says the same; what time alone changes is
+    known beforehand. Of thousands of machines few change from one tick to the next.
+    """
+    is_same = before is not None and before.view is view and before.memory is memory
+    if before is not None and is_same and now_s < before.until_s:
+        return before
+    turns_s = [memory.commanded_at_s + JUST_COMMANDED_S, memory.retry_at_s]
+    if view.reading is not None:
+        turns_s.append(view.reading.replied_at_s + READING_STALE_S)
+    return Judged(
+        view=view,
+        memory=memory,
+        machine=assess(view, memory, card, now_s),
+        until_s=min((turn_s for turn_s in turns_s if turn_s > now_s), default=float("inf")),
+    )
+
+
 def assess(view: MinerView, memory: Memory, card: ActuatorCard, now_s: float) -> Machine:
     """Judge one machine from what was read, what was commanded and what came of it."""
     reading = view.reading
@@ -97,21 +133,25 @@ def assess(view: MinerView, memory: Memory, card: ActuatorCard, now_s: float) ->
     boards = frozenset() if reading is None else frozenset(b.board for b in reading.boards)
     bare = _bare(view, memory, card, at, boards)
     stage = view.pending.stage if view.pending else None
-    is_stale = reading is None or now_s - reading.replied_at_s > READING_STALE_S
-    just_commanded = now_s - memory.commanded_at_s < 3.0
+    is_stale = reading is None or now_s - reading.replied_at_s >= READING_STALE_S
+    just_commanded = now_s - memory.commanded_at_s < JUST_COMMANDED_S
     is_in_transit = stage in IN_TRANSIT or (stage is None and just_commanded)
     is_known = view.identity is not None and view.identity.is_writable
     is_commandable = bool(is_known and view.fault is None and not is_stale)
     is_tried_again = memory.defiance > 0 and now_s >= memory.retry_at_s and obeys(bare)
     is_trusted = is_tried_again or (memory.defiance == 0 and stage not in DISOBEYED)
+    is_controllable = is_commandable and is_trusted
+    standing = at if memory.desired is None or not is_controllable else memory.desired
     at_w = 0.0 if at is None else bare.power_w(at)
     return replace(
         bare,
         at_w=at_w,
+        standing=standing,
+        standing_w=0.0 if standing is None else bare.power_w(standing),
         upper_w=_upper_w(bare, view, at_w, is_stale=is_stale),
         rising_w=_rising_w(bare, reading, at_w, is_in_transit=is_in_transit),
         is_commandable=is_commandable,
-        is_controllable=is_commandable and is_trusted,
+        is_controllable=is_controllable,
         is_in_transit=is_in_transit,
     )
 
@@ -134,7 +174,11 @@ def recall(view: MinerView, memory: Memory, machine: Machine, now_s: float) -> M
             )
     elif machine.is_in_transit:
         return memory
-    elif matches(machine.at, memory.desired) and memory.commanded_at_s > memory.failed_at_s:
+    elif (
+        memory.defiance
+        and matches(machine.at, memory.desired)
+        and memory.commanded_at_s > memory.failed_at_s
+    ):
         memory = replace(memory, defiance=0)
     if machine.at is not None and obeys(machine) and not matches(machine.at, memory.desired):
         memory = replace(memory, desired=machine.at)
@@ -188,6 +232,8 @@ def _bare(
         at_w=0.0,
         upper_w=0.0,
         rising_w=0.0,
+        standing=at,
+        standing_w=0.0,
         is_commandable=False,
         is_controllable=False,
         is_in_transit=False,

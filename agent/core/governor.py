@@ -3,12 +3,13 @@
 ``agent.core.verdict`` says how much; here it is decided who goes where for it, and remembered.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.core import braking, dispatch
 from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
-from agent.core.fleet import Machine, Memory, matches, obeys, recall
+from agent.core.fleet import Judged, Machine, Memory, matches, obeys, recall
 from agent.core.ledger import FOREVER_MS, Entry
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
@@ -30,6 +31,7 @@ class Outcome:
 
 def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcome:
     """One tick: from what was known and what is seen now to what shall be done."""
+    before = state.judgements
     state, picture, entries = observe(state, snapshot, parameters)
     state = _arm(state, picture)
     verdict = judge(state, picture, parameters)
@@ -51,7 +53,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         for miner_id, setpoint in sorted(chosen.items())
     )
     base_w = state.base_load_w or 0.0
-    planned_w = dispatch.planned_w(picture.machines.values(), chosen) + base_w
+    planned_w = dispatch.planned_w(picture.machines, chosen) + base_w
     decision = Decision(
         at_ms=snapshot.now_ms,
         mode=verdict.mode,
@@ -60,6 +62,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         because=because,
         commands=commands,
     )
+    state = replace(state, memories=_recalled(state, picture, before))
     state = _remember(state, picture, decision, snapshot)
     return Outcome(state=state, decision=decision, picture=picture, entries=entries)
 
@@ -91,7 +94,7 @@ def _choose(
     if picture.measured_w is None:
         allowed_w = verdict.limit.power_at(now_ms) - parameters.base_load_max_w
         allowed_w /= 1 + parameters.power_margin_share
-    excess_w = dispatch.planned_w(picture.machines.values(), {}) - allowed_w
+    excess_w = dispatch.planned_w(picture.machines, {}) - allowed_w
     worth_wh = abs(excess_w) * verdict.time_left_s / SECONDS_PER_HOUR
     # Energy that is missed by little evens out until the window ends; power that is over is over.
     is_energy = verdict.limit.kind == "purchase"
@@ -166,8 +169,20 @@ def _bought_until_ms(state: SiteState, now_ms: int) -> int | None:
 
 
 def _is_lower(machine: Machine, setpoint: Setpoint) -> bool:
-    at = dispatch.standing(machine)
-    return at is not None and machine.power_w(setpoint) < machine.power_w(at)
+    return machine.standing is not None and machine.power_w(setpoint) < machine.standing_w
+
+
+def _recalled(
+    state: SiteState, picture: Picture, before: Mapping[str, Judged]
+) -> Mapping[str, Memory]:
+    """What is remembered of each machine. A judgement that stands was taken in a tick ago."""
+    changed: dict[str, Memory] = {}
+    for miner_id, one in state.judgements.items():
+        if one is not before.get(miner_id):
+            memory = recall(one.view, one.memory, one.machine, picture.snapshot.now_s)
+            if memory is not state.memories.get(miner_id):
+                changed[miner_id] = memory
+    return {**state.memories, **changed} if changed else state.memories
 
 
 def _remember(
@@ -177,15 +192,7 @@ def _remember(
 
     Calling a machine to order is no change of plan and does not hold back a rise.
     """
-    memories = {
-        view.miner_id: recall(
-            view,
-            state.memories.get(view.miner_id, Memory()),
-            picture.machines[view.miner_id],
-            snapshot.now_s,
-        )
-        for view in snapshot.miners
-    }
+    memories = dict(state.memories)
     is_change = False
     for command in decision.commands:
         memory = memories[command.miner_id]

@@ -11,7 +11,7 @@ from agent.core import meterfusion as fusing
 from agent.core.braking import Exposure, exposure_of
 from agent.core.cards import ActuatorCard
 from agent.core.decisions import Decision, Mode
-from agent.core.fleet import Machine, Memory, assess
+from agent.core.fleet import Judged, Machine, Memory, judged
 from agent.core.ledger import Entry, Ledger
 from agent.core.limits import Limit
 from agent.core.meterfusion import Fusion, Interval
@@ -21,6 +21,7 @@ BASE_SETTLE_S = 2.0
 BASE_UNSETTLED_TOO_LONG_S = 20.0
 BASE_SMOOTHING = 0.2
 FIRST_READS_S = 10.0
+NO_MEMORY = Memory()
 KEEP_ENDED_MS = 48 * 3600 * 1000
 
 
@@ -48,7 +49,8 @@ class Parameters:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteState:
     """All that is carried from tick to tick. ``edge_ms`` is the last window edge that was booked,
-    ``is_recovering`` holds until the first booking after a restart.
+    ``is_recovering`` holds until the first booking after a restart, ``judgements`` spare what did
+    not change.
 
     ``is_armed`` turns true once meter, clock and ledger have been fresh together; before that
     nothing may rise.
@@ -57,6 +59,7 @@ class SiteState:
     fusion: Fusion
     ledger: Ledger
     memories: Mapping[str, Memory] = field(default_factory=dict)
+    judgements: Mapping[str, Judged] = field(default_factory=dict)
     mode: Mode = Mode.FAILSAFE
     is_armed: bool = False
     started_at_s: float | None = None
@@ -90,15 +93,8 @@ def observe(
     state = _started(state, snapshot)
     if meter.reading is not None:
         state = replace(state, fusion=fusing.observe(state.fusion, meter.reading))
-    machines = {
-        view.miner_id: assess(
-            view,
-            state.memories.get(view.miner_id, Memory()),
-            parameters.cards[view.family],
-            snapshot.now_s,
-        )
-        for view in snapshot.miners
-    }
+    state = replace(state, judgements=_judge_machines(state, snapshot, parameters))
+    machines = {miner_id: one.machine for miner_id, one in state.judgements.items()}
     words = _meter_trouble(state, meter, snapshot, parameters)
     measured_w = None if words else state.fusion.samples[-1].power_w
     if measured_w is not None:
@@ -128,6 +124,21 @@ def observe(
         meter_words=words,
     )
     return state, picture, entries
+
+
+def _judge_machines(
+    state: SiteState, snapshot: Snapshot, parameters: Parameters
+) -> dict[str, Judged]:
+    return {
+        view.miner_id: judged(
+            state.judgements.get(view.miner_id),
+            view,
+            state.memories.get(view.miner_id, NO_MEMORY),
+            parameters.cards[view.family],
+            snapshot.now_s,
+        )
+        for view in snapshot.miners
+    }
 
 
 def _is_starting(state: SiteState, now_s: float) -> bool:

@@ -21,6 +21,8 @@ def machine(
         at_w=0.0,
         upper_w=upper_w,
         rising_w=rising_w,
+        standing=None,
+        standing_w=0.0,
         is_commandable=obeys,
         is_controllable=obeys,
         is_in_transit=False,

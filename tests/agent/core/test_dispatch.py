@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.core.cards import LUXOS
 from agent.core.decisions import Setpoint
-from agent.core.dispatch import Room, floor_setpoint, grow, planned_w, shrink, standing
+from agent.core.dispatch import Room, floor_setpoint, grow, planned_w, shrink
 from agent.core.fleet import Machine
 from drivers.readings import Profile
 
@@ -48,6 +48,8 @@ def machine(name: str = "m", at: Setpoint | None = None, **changes: object) -> M
         at_w=0.0,
         upper_w=0.0,
         rising_w=0.0,
+        standing=None,
+        standing_w=0.0,
         is_commandable=True,
         is_controllable=True,
         is_in_transit=False,
@@ -58,7 +60,16 @@ def machine(name: str = "m", at: Setpoint | None = None, **changes: object) -> M
         can_sleep=True,
         can_select_profile=True,
     )
-    return replace(whole, **changes)
+    whole = replace(whole, **changes)
+    obeying = whole.desired if whole.is_controllable else None
+    standing = whole.at if obeying is None else obeying
+    standing_w = 0.0 if standing is None else whole.power_w(standing)
+    return replace(whole, standing=standing, standing_w=standing_w)
+
+
+def moved(each: Machine, to: Setpoint) -> Machine:
+    """The same machine, told to be elsewhere and there."""
+    return replace(each, at=to, desired=to, standing=to, standing_w=each.power_w(to))
 
 
 def farm(*machines: Machine) -> dict[str, Machine]:
@@ -66,7 +77,7 @@ def farm(*machines: Machine) -> dict[str, Machine]:
 
 
 def draw_w(machines: Mapping[str, Machine], chosen: Mapping[str, Setpoint]) -> float:
-    return planned_w(machines.values(), chosen)
+    return planned_w(machines, chosen)
 
 
 @st.composite
@@ -101,7 +112,7 @@ ROOMS = st.builds(Room, window_left_s=LEFT_S, bought_for_s=LEFT_S, window_ms=st.
 
 def least_w(each: Machine, room: Room) -> float:
     """The least a shrink can bring a machine to: all that its abilities and the room allow."""
-    at = standing(each)
+    at = each.standing
     assert at is not None
     if not each.is_controllable or not at.is_awake:
         return each.power_w(at)
@@ -138,7 +149,7 @@ def test_growing_never_exceeds_the_spare(
     for name, setpoint in chosen.items():
         assert machines[name].is_controllable
         assert not machines[name].is_in_transit
-        if setpoint.profile != standing(machines[name]).profile:
+        if setpoint.profile != machines[name].standing.profile:
             assert machines[name].profile(setpoint.profile).step <= 0  # never above the default
 
 
@@ -158,7 +169,7 @@ def test_slow_steps_are_taken_only_where_allowed_and_one_at_a_time(
     for choose in (shrink, grow):
         for name, setpoint in choose(machines, excess_w, room).items():
             each = machines[name]
-            before = standing(each)
+            before = each.standing
             if before.is_awake and setpoint.profile != before.profile:
                 assert room.window_left_s > 0
                 assert each.can_select_profile
@@ -180,14 +191,14 @@ def test_the_efficient_machine_keeps_hashing() -> None:
     thrifty = machine("thrifty", profiles=profiles(3000.0, 2e14))
     greedy = machine("greedy", profiles=profiles(3000.0, 1e14))
     assert set(shrink(farm(thrifty, greedy), 1500.0, FAST_ROOM)) == {"greedy"}
-    off = [replace(each, at=told(0), desired=told(0)) for each in (thrifty, greedy)]
+    off = [moved(each, told(0)) for each in (thrifty, greedy)]
     assert set(grow(farm(*off), 3000.0, FAST_ROOM)) == {"thrifty"}
 
 
 def test_of_equal_machines_the_one_changed_least_gives_way_and_comes_back_first() -> None:
     machines = farm(machine("a", changes=5), machine("b", changes=2), machine("c", changes=9))
     assert set(shrink(machines, 900.0, FAST_ROOM)) == {"b"}
-    off = {k: replace(v, at=told(1), desired=told(1)) for k, v in machines.items()}
+    off = {k: moved(v, told(1)) for k, v in machines.items()}
     assert set(grow(off, 1000.0, FAST_ROOM)) == {"b"}
 
 
@@ -250,11 +261,11 @@ def test_a_sleeper_wakes_with_all_boards_and_only_where_there_is_room() -> None:
 
 def test_what_cannot_be_told_stands_where_it_shows() -> None:
     stubborn = machine(at=told(3), desired=told(0), is_controllable=False)
-    assert standing(stubborn) == told(3)
+    assert stubborn.standing == told(3)
     assert shrink(farm(stubborn), 900.0, ALL_ROOM) == {}
-    unread = replace(machine(), at=None, desired=None)
-    assert standing(unread) is None
-    assert planned_w([unread], {}) == 0.0
+    unread = replace(machine(), at=None, desired=None, standing=None, standing_w=0.0)
+    assert unread.standing is None
+    assert planned_w({unread.miner_id: unread}, {}) == 0.0
     assert shrink(farm(unread), 900.0, ALL_ROOM) == grow(farm(unread), 900.0, ALL_ROOM) == {}
 
 
@@ -267,7 +278,7 @@ def test_what_cannot_be_told_stands_where_it_shows() -> None:
         (machine(can_sleep=False), True, told(0)),
         (machine(can_sleep=False, can_switch_boards=False), True, None),
         (machine(at=told(2, is_awake=False)), False, told(2, is_awake=False)),
-        (replace(machine(), at=None, desired=None), True, None),
+        (replace(machine(), at=None, desired=None, standing=None, standing_w=0.0), True, None),
     ],
 )
 def test_the_floor_is_the_least_a_machine_can_be_told(

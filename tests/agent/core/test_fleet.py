@@ -114,7 +114,7 @@ def test_one_sign_of_identity_is_not_enough_to_write(view: MinerView) -> None:
 def test_a_reading_grown_old_takes_the_machine_from_our_hands_and_counts_its_nameplate(
     lowered: MinerView,
 ) -> None:
-    fresh = judged(lowered, now_s=NOW_S - 0.4 + READING_STALE_S)
+    fresh = judged(lowered, now_s=NOW_S - 0.6 + READING_STALE_S)
     stale = judged(lowered, now_s=NOW_S - 0.3 + READING_STALE_S)
     assert (fresh.is_commandable, stale.is_commandable) == (True, False)
     assert fresh.upper_w < stale.upper_w == FULL_W
