@@ -4,9 +4,10 @@ Starts from where the machines are told to be and walks the cheapest steps: down
 the fewest hashes per watt saved; up, the ones that win the most. Set points that need no change
 keep it. Of equal steps the machine that was changed least goes first, so that wear is shared.
 
-Fast steps switch one hashboard. Slow steps change the profile by one; they are offered only where
-the window is long enough for the machine's own card, once per machine and window. A sleeper is
-woken only if enough is bought after it.
+Fast steps switch one hashboard, or put a machine to sleep that cannot switch boards. Slow steps
+change the profile; they are offered only where the window is long enough for the machine's own
+card. In one move a machine goes as many profiles down or up as the plan takes it, and it makes one
+such move in a window. A sleeper is woken only if enough is bought after it.
 """
 
 import heapq
@@ -17,8 +18,8 @@ from agent.core.decisions import Setpoint
 from agent.core.fleet import Machine
 
 RAMPS_PER_WINDOW = 4  # a slow step is worth it where four of its ramps fit
-WAKES_PER_STAY = 2  # a wake is worth it where the machine then stays up as long again
-LAST_BOARD_PENALTY = 1.5  # the last board off costs a restart of mining to come back
+WAKES_PER_STAY = 1.5  # a wake is worth it where the machine then stays up half as long again
+RESTART_PENALTY = 1.5  # the last board off, or a sleep, costs a restart of mining to come back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,6 @@ class _Step:
     cost: float
     changes: int
     miner_id: str
-    is_slow: bool
     origin: Setpoint = field(compare=False)
     setpoint: Setpoint = field(compare=False)
     delta_w: float = field(compare=False)
@@ -53,37 +53,40 @@ def planned_w(machines: Mapping[str, Machine], chosen: Mapping[str, Setpoint]) -
     return total_w
 
 
-def shrink(machines: Mapping[str, Machine], excess_w: float, room: Room) -> dict[str, Setpoint]:
-    """Set points that save at least ``excess_w``, or all that can be saved."""
+def shrink(
+    machines: Mapping[str, Machine], excess_w: float, room: Room, *, is_exact: bool = True
+) -> dict[str, Setpoint]:
+    """Set points that save ``excess_w``: at least that much, or all that can be saved.
+
+    With ``is_exact`` false a step that would save more than is left to save is not taken. Energy
+    in excess becomes power in excess as its window runs out: the step will fit, in time.
+    """
     chosen: dict[str, Setpoint] = {}
-    slow: set[str] = set()
     heap: list[_Step] = []
     for machine in machines.values():
         if machine.is_controllable:
-            _push_down(heap, machine, machine.standing, room, may_be_slow=True)
+            _push_down(heap, machine, machine.standing, room)
     while excess_w > 0 and heap:
         step = heapq.heappop(heap)
         machine = machines[step.miner_id]
         # A profile below the idle draw would make a board's end look like a rise.
         if step.delta_w > 0 or step.origin != (chosen.get(step.miner_id) or machine.standing):
             continue
+        if not is_exact and excess_w + step.delta_w < 0:
+            continue
         chosen[step.miner_id] = step.setpoint
         excess_w += step.delta_w
-        if step.is_slow:
-            slow.add(step.miner_id)
-        may_be_slow = step.miner_id not in slow
-        _push_down(heap, machine, step.setpoint, room, may_be_slow=may_be_slow)
+        _push_down(heap, machine, step.setpoint, room)
     return chosen
 
 
 def grow(machines: Mapping[str, Machine], spare_w: float, room: Room) -> dict[str, Setpoint]:
     """Set points that use at most ``spare_w`` more."""
     chosen: dict[str, Setpoint] = {}
-    slow: set[str] = set()
     heap: list[_Step] = []
     for machine in machines.values():
         if machine.is_controllable and not machine.is_in_transit:
-            _push_up(heap, machine, machine.standing, room, may_be_slow=True)
+            _push_up(heap, machine, machine.standing, room)
     while spare_w > 0 and heap:
         step = heapq.heappop(heap)
         if step.delta_w > spare_w:
@@ -93,10 +96,7 @@ def grow(machines: Mapping[str, Machine], spare_w: float, room: Room) -> dict[st
             continue
         chosen[step.miner_id] = step.setpoint
         spare_w -= step.delta_w
-        if step.is_slow:
-            slow.add(step.miner_id)
-        may_be_slow = step.miner_id not in slow
-        _push_up(heap, machine, step.setpoint, room, may_be_slow=may_be_slow)
+        _push_up(heap, machine, step.setpoint, room)
     return chosen
 
 
@@ -114,39 +114,37 @@ def floor_setpoint(machine: Machine, *, is_long: bool) -> Setpoint | None:
     return None
 
 
-def _push_down(
-    heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room, *, may_be_slow: bool
-) -> None:
-    if at is None or not at.is_awake or not at.boards_on:
+def _push_down(heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room) -> None:
+    if at is None or not at.is_awake or not (at.boards_on or not machine.boards):
         return
     if machine.can_switch_boards:
         fewer = replace(at, boards_on=at.boards_on - {max(at.boards_on)})
-        penalty = 1.0 if fewer.boards_on else LAST_BOARD_PENALTY
-        _offer(heap, machine, at, fewer, is_slow=False, penalty=penalty)
-    if may_be_slow and _slow_allowed(machine, room):
+        penalty = 1.0 if fewer.boards_on else RESTART_PENALTY
+        _offer(heap, machine, at, fewer, penalty=penalty)
+    elif machine.can_sleep:
+        _offer(heap, machine, at, replace(at, is_awake=False), penalty=RESTART_PENALTY)
+    if _slow_allowed(machine, room):
         lower = _neighbour(machine, at.profile, step=-1)
         if lower is not None:
-            _offer(heap, machine, at, replace(at, profile=lower), is_slow=True)
+            _offer(heap, machine, at, replace(at, profile=lower))
 
 
-def _push_up(
-    heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room, *, may_be_slow: bool
-) -> None:
+def _push_up(heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room) -> None:
     if at is None:
         return
     if not at.is_awake:
         if room.bought_for_s > WAKES_PER_STAY * machine.card.wake_s and machine.can_sleep:
             awake = replace(at, is_awake=True, boards_on=machine.boards)
-            _offer(heap, machine, at, awake, is_slow=True)
+            _offer(heap, machine, at, awake)
         return
     missing = machine.boards - at.boards_on
     if missing and machine.can_switch_boards:
         more = replace(at, boards_on=at.boards_on | {min(missing)})
-        _offer(heap, machine, at, more, is_slow=False)
-    if at.boards_on and may_be_slow and _slow_allowed(machine, room):
+        _offer(heap, machine, at, more)
+    if at.boards_on and _slow_allowed(machine, room):
         higher = _neighbour(machine, at.profile, step=+1)
         if higher is not None:
-            _offer(heap, machine, at, replace(at, profile=higher), is_slow=True)
+            _offer(heap, machine, at, replace(at, profile=higher))
 
 
 def _slow_allowed(machine: Machine, room: Room) -> bool:
@@ -174,7 +172,6 @@ def _offer(
     at: Setpoint,
     to: Setpoint,
     *,
-    is_slow: bool,
     penalty: float = 1.0,
 ) -> None:
     """Put a step on the heap by its price: hashes lost per watt saved, or less the hashes won."""
@@ -184,5 +181,5 @@ def _offer(
         return
     worth = delta_hs / delta_w
     cost = worth * penalty if delta_w < 0 else -worth
-    step = _Step(cost, machine.changes, machine.miner_id, is_slow, at, to, delta_w)
+    step = _Step(cost, machine.changes, machine.miner_id, at, to, delta_w)
     heapq.heappush(heap, step)

@@ -22,27 +22,17 @@ class Envelope:
     upper_wh: tuple[float, ...]
     lower_wh: tuple[float, ...]
 
-    def raised(self, bound_wh: float, from_s: float, to_s: float) -> float:
-        """Take an upper bound from one instant to another: it grows forwards, shrinks backwards."""
-        if to_s >= from_s:
-            return bound_wh + self._upper(to_s) - self._upper(from_s)
-        return bound_wh + self._lower(to_s) - self._lower(from_s)
+    def integrals(self, at_s: float) -> tuple[float, float]:
+        """What flows from the first edge to an instant at the highest and the lowest power, Wh.
 
-    def lowered(self, bound_wh: float, from_s: float, to_s: float) -> float:
-        """Take a lower bound from one instant to another."""
-        if to_s >= from_s:
-            return bound_wh + self._lower(to_s) - self._lower(from_s)
-        return bound_wh + self._upper(to_s) - self._upper(from_s)
-
-    def _upper(self, at_s: float) -> float:
+        Of two instants the difference is what can have flowed between them.
+        """
         place = max(bisect_right(self.edges_s, at_s) - 1, 0)
-        span_s = at_s - self.edges_s[place]
-        return self.upper_wh[place] + self.upper_w[place] * span_s / SECONDS_PER_HOUR
-
-    def _lower(self, at_s: float) -> float:
-        place = max(bisect_right(self.edges_s, at_s) - 1, 0)
-        span_s = at_s - self.edges_s[place]
-        return self.lower_wh[place] + self.lower_w[place] * span_s / SECONDS_PER_HOUR
+        hours = (at_s - self.edges_s[place]) / SECONDS_PER_HOUR
+        return (
+            self.upper_wh[place] + self.upper_w[place] * hours,
+            self.lower_wh[place] + self.lower_w[place] * hours,
+        )
 
 
 def envelope(

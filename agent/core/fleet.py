@@ -5,6 +5,7 @@ only while it also obeys: one that did not is told again at growing intervals, a
 it has done as told. Until a command is confirmed it counts at the higher of old and new.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from agent.core.cards import ActuatorCard
@@ -25,7 +26,8 @@ class Memory:
     """What the governor remembers of one machine from tick to tick.
 
     ``defiance`` counts the commands in a row that had no effect, the last one sent at
-    ``failed_at_s``; the next try is due at ``retry_at_s``.
+    ``failed_at_s``; the next try is due at ``retry_at_s``. ``high_w`` is the highest draw that its
+    configuration has shown and that may still flow until ``high_until_s``.
     """
 
     desired: Setpoint | None = None
@@ -36,6 +38,8 @@ class Memory:
     retry_at_s: float = float("-inf")
     slow_window_ms: int = 0
     changes: int = 0
+    high_w: float = 0.0
+    high_until_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +119,7 @@ def judged(
     is_same = before is not None and before.view is view and before.memory is memory
     if before is not None and is_same and now_s < before.until_s:
         return before
-    turns_s = [memory.commanded_at_s + JUST_COMMANDED_S, memory.retry_at_s]
+    turns_s = [memory.commanded_at_s + JUST_COMMANDED_S, memory.retry_at_s, memory.high_until_s]
     if view.reading is not None:
         turns_s.append(view.reading.replied_at_s + READING_STALE_S)
     return Judged(
@@ -148,7 +152,7 @@ def assess(view: MinerView, memory: Memory, card: ActuatorCard, now_s: float) ->
         at_w=at_w,
         standing=standing,
         standing_w=0.0 if standing is None else bare.power_w(standing),
-        upper_w=_upper_w(bare, view, at_w, is_stale=is_stale),
+        upper_w=_upper_w(bare, view, memory, at_w, is_stale=is_stale),
         rising_w=_rising_w(bare, reading, at_w, is_in_transit=is_in_transit),
         is_commandable=is_commandable,
         is_controllable=is_controllable,
@@ -162,6 +166,7 @@ def recall(view: MinerView, memory: Memory, machine: Machine, now_s: float) -> M
     A machine that stands lower than told, by its own doing, keeps its own state as the set point:
     a later rise is then a decision and not an accident.
     """
+    memory = _remember_high(memory, machine, now_s)
     stage = view.pending.stage if view.pending else None
     if view.pending is not None and stage in DISOBEYED:
         if view.pending.sent_at_s != memory.failed_at_s:
@@ -183,6 +188,21 @@ def recall(view: MinerView, memory: Memory, machine: Machine, now_s: float) -> M
     if machine.at is not None and obeys(machine) and not matches(machine.at, memory.desired):
         memory = replace(memory, desired=machine.at)
     return memory
+
+
+def _remember_high(memory: Memory, machine: Machine, now_s: float) -> Memory:
+    """A configuration that reads back lower says nothing of the watts before the card's time."""
+    if machine.at is None:
+        return memory
+    if machine.at_w >= memory.high_w or now_s >= memory.high_until_s:
+        if machine.at_w == memory.high_w and memory.high_until_s == math.inf:
+            return memory
+        return replace(memory, high_w=machine.at_w, high_until_s=math.inf)
+    if memory.high_until_s < math.inf:
+        return memory
+    card = machine.card
+    falls_s = max(card.board_off_s, card.profile_s) if machine.at.is_awake else card.sleep_s
+    return replace(memory, high_until_s=now_s + falls_s)
 
 
 def obeys(machine: Machine) -> bool:
@@ -246,21 +266,28 @@ def _bare(
     )
 
 
-def _upper_w(bare: Machine, view: MinerView, at_w: float, *, is_stale: bool) -> float:
-    """The higher of what was read, what was commanded and what is reported; nameplate if unread."""
+def _upper_w(
+    bare: Machine, view: MinerView, memory: Memory, at_w: float, *, is_stale: bool
+) -> float:
+    """The higher of what was read, what was commanded and what is reported; nameplate if unread.
+
+    A machine that reports no watts may still draw what its configuration showed before.
+    """
     candidates = [at_w]
     if view.reading is not None and view.reading.power_w is not None:
         candidates.append(view.reading.power_w)
+    else:
+        candidates.append(memory.high_w)
     if view.pending is not None:
         candidates.append(bare.power_w(view.pending.setpoint))
     if bare.desired is not None:
         candidates.append(bare.power_w(bare.desired))
     if is_stale:
-        candidates.append(_nameplate_w(bare))
+        candidates.append(nameplate_w(bare))
     return max(candidates)
 
 
-def _nameplate_w(bare: Machine) -> float:
+def nameplate_w(bare: Machine) -> float:
     """The draw of the machine's default profile: what it resumes with when it acts by itself."""
     default = next((p.power_w for p in bare.profiles if p.step == 0), None)
     if default is not None:

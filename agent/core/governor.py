@@ -71,7 +71,7 @@ def _arm(state: SiteState, picture: Picture) -> SiteState:
     """Nothing may rise before meter, clock and ledger have been fresh together once."""
     if state.is_armed or picture.measured_w is None or not picture.snapshot.is_clock_trusted:
         return state
-    if state.ledger.booked_wh is None or len(state.fusion.samples) < 3:
+    if state.ledger.booked_wh is None or len(state.fusion.recent) < 2:
         return state
     assert state.started_at_s is not None
     all_read = all(m.at is not None for m in picture.machines.values())
@@ -102,7 +102,7 @@ def _choose(
         return chosen
     room = _room(state, picture, verdict)
     if excess_w > 0:
-        return chosen | dispatch.shrink(picture.machines, excess_w, room)
+        return chosen | dispatch.shrink(picture.machines, excess_w, room, is_exact=not is_energy)
     may_rise = (
         picture.measured_w is not None
         and state.is_armed

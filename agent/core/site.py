@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
+from agent.core import unseen
 from agent.core.braking import Exposure, exposure_of
 from agent.core.cards import ActuatorCard
 from agent.core.decisions import Decision, Mode
@@ -93,10 +94,11 @@ def observe(
     state = _started(state, snapshot)
     if meter.reading is not None:
         state = replace(state, fusion=fusing.observe(state.fusion, meter.reading))
+    judged_before = state.judgements
     state = replace(state, judgements=_judge_machines(state, snapshot, parameters))
     machines = {miner_id: one.machine for miner_id, one in state.judgements.items()}
     words = _meter_trouble(state, meter, snapshot, parameters)
-    measured_w = None if words else state.fusion.samples[-1].power_w
+    measured_w = None if words else state.fusion.latest.power_w
     if measured_w is not None:
         state = replace(state, meter_fresh_at_s=snapshot.now_s)
     state = _learn_base_load(state, machines, measured_w, snapshot.now_s)
@@ -110,16 +112,18 @@ def observe(
         latency_s=parameters.command_latency_s + parameters.tick_s,
         is_starting=_is_starting(state, snapshot.now_s),
     )
-    tail_w = min(exposure.power_hi_w, parameters.rated_power_w)
+    tail_w = min(_tail_w(state, machines, exposure), parameters.rated_power_w)
     if any(machine.at is None for machine in machines.values()) and measured_w is None:
         tail_w = parameters.rated_power_w
     fusion = fusing.advance(state.fusion, now_s=snapshot.now_s, power_upper_w=tail_w)
+    if measured_w is None:
+        fusion = fusing.add(fusion, unseen.surprise_wh(judged_before, state.judgements))
     state, entries = _keep_books(replace(state, fusion=fusion), snapshot)
     picture = Picture(
         snapshot=snapshot,
         machines=machines,
         measured_w=measured_w,
-        interval=fusing.interval_now(fusion) if fusion.samples else None,
+        interval=_interval(state, snapshot.now_s, is_blind=measured_w is None),
         exposure=exposure,
         meter_words=words,
     )
@@ -139,6 +143,26 @@ def _judge_machines(
         )
         for view in snapshot.miners
     }
+
+
+def _interval(state: SiteState, now_s: float, *, is_blind: bool) -> Interval | None:
+    """Where the register is now; without the meter with what machines may do unseen on top."""
+    if not state.fusion.samples:
+        return None
+    interval = fusing.interval_now(state.fusion)
+    if is_blind:
+        upper_wh = interval.upper_wh + unseen.unseen_wh(state.judgements, now_s)
+        return replace(interval, upper_wh=upper_wh)
+    return interval
+
+
+def _tail_w(state: SiteState, machines: Mapping[str, Machine], exposure: Exposure) -> float:
+    """The most that flows while the register has not moved: its power may be as old as it is.
+
+    A machine that has risen meanwhile has done so by what it reads back.
+    """
+    modelled_w = sum([m.at_w + m.rising_w for m in machines.values()]) + (state.base_load_w or 0.0)
+    return max(exposure.power_hi_w, modelled_w)
 
 
 def _is_starting(state: SiteState, now_s: float) -> bool:
@@ -166,7 +190,7 @@ def _meter_trouble(
         return meter.fault or "the meter has not answered since the start"
     if fusion.suspect:
         return fusion.suspect
-    age_s = snapshot.now_s - fusion.samples[-1].requested_at_s
+    age_s = snapshot.now_s - fusion.latest.requested_at_s
     if age_s > parameters.meter_stale_s or meter.missed_polls >= 3:
         return f"the meter has been silent for {age_s:.1f} s" + (
             f": {meter.fault}" if meter.fault else ""
@@ -212,7 +236,7 @@ def _keep_books(state: SiteState, snapshot: Snapshot) -> tuple[SiteState, tuple[
     fusion, ledger = state.fusion, state.ledger
     if not fusion.samples:
         return state, ()
-    last = fusion.samples[-1]
+    last = fusion.latest
     at_ms = _utc_ms(snapshot, last.requested_at_s)
     if ledger.booked_wh is None:
         anchored = books.anchor(ledger, at_wh=last.register_wh, at_ms=at_ms)

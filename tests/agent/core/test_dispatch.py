@@ -163,7 +163,7 @@ def test_without_excess_or_spare_all_set_points_are_kept(
 
 @settings(deadline=None)
 @given(machines=farms(), excess_w=st.floats(0, 40_000), room=ROOMS)
-def test_slow_steps_are_taken_only_where_allowed_and_one_at_a_time(
+def test_slow_steps_and_sleeps_are_taken_only_where_allowed(
     machines: dict[str, Machine], excess_w: float, room: Room
 ) -> None:
     for choose in (shrink, grow):
@@ -174,17 +174,13 @@ def test_slow_steps_are_taken_only_where_allowed_and_one_at_a_time(
                 assert room.window_left_s > 0
                 assert each.can_select_profile
                 assert each.slow_window_ms != room.window_ms
-                steps = sorted(
-                    p.step for p in each.profiles if p.is_tuned or p.name == before.profile
-                )
-                here, there = each.profile(before.profile).step, each.profile(setpoint.profile).step
-                between = [step for step in steps if min(here, there) < step < max(here, there)]
-                assert [step for step in between if step <= 0] == []
                 assert each.profile(setpoint.profile).is_tuned
             if setpoint.is_awake and not before.is_awake:
                 assert room.bought_for_s > 0
                 assert each.can_sleep
-            assert setpoint.is_awake or not before.is_awake
+            if before.is_awake and not setpoint.is_awake:
+                assert each.can_sleep
+                assert not each.can_switch_boards
 
 
 def test_the_efficient_machine_keeps_hashing() -> None:
@@ -216,14 +212,14 @@ def test_boards_go_from_the_top_and_come_back_from_the_bottom() -> None:
 
 def test_a_profile_that_would_be_tuned_is_skipped() -> None:
     at = told(3, "step-1")
-    slow_only = machine(at=at, can_switch_boards=False)
-    assert shrink(farm(slow_only), 9000.0, ALL_ROOM)["m"].profile == "step-3"
+    slow_only = machine(at=at, can_switch_boards=False, can_sleep=False)
+    assert shrink(farm(slow_only), 160.0, ALL_ROOM)["m"].profile == "step-3"
 
 
 def test_a_machine_above_its_default_comes_down_and_does_not_go_higher() -> None:
-    high = machine(at=told(3, "step1"), can_switch_boards=False)
+    high = machine(at=told(3, "step1"), can_switch_boards=False, can_sleep=False)
     assert grow(farm(high), 9000.0, ALL_ROOM) == {}
-    assert shrink(farm(high), 9000.0, ALL_ROOM)["m"].profile == "step0"
+    assert shrink(farm(high), 100.0, ALL_ROOM)["m"].profile == "step0"
 
 
 def test_a_cheaper_step_from_the_same_place_makes_the_other_one_void() -> None:
@@ -231,7 +227,17 @@ def test_a_cheaper_step_from_the_same_place_makes_the_other_one_void() -> None:
     for choose, at in ((shrink, told(3)), (grow, told(2, "step-4"))):
         chosen = choose(farm(machine(at=at)), 1e6, ALL_ROOM)["m"]
         is_down = choose is shrink
-        assert chosen == (told(0, "step-1") if is_down else told(3, "step-3"))
+        assert chosen == (told(0, "step-4") if is_down else told(3, "step0"))
+
+
+def test_a_machine_without_board_switches_goes_to_sleep_in_one_step() -> None:
+    pair = farm(
+        machine("a", can_switch_boards=False, can_select_profile=False),
+        machine("b", can_switch_boards=False, can_select_profile=False, changes=1),
+    )
+    assert shrink(pair, 900.0, FAST_ROOM) == {"a": told(3, is_awake=False)}
+    assert shrink(pair, 900.0, FAST_ROOM, is_exact=False) == {}
+    assert set(shrink(pair, 3500.0, FAST_ROOM, is_exact=False)) == {"a"}
 
 
 def test_a_step_that_changes_no_watts_is_none() -> None:
@@ -312,6 +318,6 @@ def test_five_thousand_machines_are_planned_in_one_go(
 
 
 def test_a_profile_that_the_machine_does_not_list_is_left_where_it_is() -> None:
-    strange = machine(at=told(3, "made-by-hand"), can_switch_boards=False)
+    strange = machine(at=told(3, "made-by-hand"), can_switch_boards=False, can_sleep=False)
     assert shrink({"m": strange}, 500.0, ALL_ROOM) == {}
     assert grow({"m": strange}, 500.0, ALL_ROOM) == {}

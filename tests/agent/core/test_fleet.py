@@ -221,7 +221,7 @@ def test_defiance_is_forgiven_by_a_later_command_that_was_carried_out(view: Mine
 
 def test_while_a_command_is_under_way_nothing_is_concluded(lowered: MinerView) -> None:
     moving = replace(lowered, pending=pending(told(3), Stage.SENT))
-    memory = Memory(desired=told(3), defiance=1)
+    memory = Memory(desired=told(3), defiance=1, high_w=judged(moving).at_w)
     assert recall(moving, memory, judged(moving, memory), NOW_S) is memory
 
 

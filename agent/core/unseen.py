@@ -1,0 +1,35 @@
+"""What machines may have drawn since they were last asked, while no meter watches.
+
+A machine that stands lower than its nameplate may start by itself at any moment. Until it is asked
+again it counts at its nameplate; what its answer then shows is counted for the whole time between.
+Energies are Wh, powers W, times monotonic seconds.
+"""
+
+from collections.abc import Mapping
+
+from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.fleet import Judged, nameplate_w
+
+
+def unseen_wh(judgements: Mapping[str, Judged], now_s: float) -> float:
+    """The most that lowered machines can have drawn above their known draw since their answers."""
+    watt_seconds = 0.0
+    for one in judgements.values():
+        reading = one.view.reading
+        if reading is not None:
+            hidden_w = max(nameplate_w(one.machine) - one.machine.upper_w, 0.0)
+            watt_seconds += hidden_w * max(now_s - reading.replied_at_s, 0.0)
+    return watt_seconds / SECONDS_PER_HOUR
+
+
+def surprise_wh(before: Mapping[str, Judged], after: Mapping[str, Judged]) -> float:
+    """What machines that now answer with more than they could draw have drawn in the meantime."""
+    watt_seconds = 0.0
+    for miner_id, now in after.items():
+        then = before.get(miner_id)
+        if then is None or then is now or now.view.reading is None or then.view.reading is None:
+            continue
+        risen_w = max(now.machine.upper_w - then.machine.upper_w, 0.0)
+        elapsed_s = now.view.reading.replied_at_s - then.view.reading.replied_at_s
+        watt_seconds += risen_w * max(elapsed_s, 0.0)
+    return watt_seconds / SECONDS_PER_HOUR
