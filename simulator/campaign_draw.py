@@ -19,6 +19,7 @@ from simulator.scenario import (
 )
 
 RELAY_CHANCE = 0.4
+FOLLOWED_CHANCE = 0.8
 KINDS = (
     "meter_silent",
     "meter_frozen",
@@ -55,6 +56,10 @@ def draw(seed: int, faults_max: int) -> Scenario:
     jump_kw = base_kw * rng.uniform(0.1, 0.5)
     series = _series(rng, full_kw, base_kw)
     minutes = series.from_min + series.each_min * len(series.kwh)
+    # Hours are bought ahead: where a run ends, the next purchase mostly follows.
+    if rng.random() < FOLLOWED_CHANCE:
+        following = (round(series.kwh[-1] * rng.uniform(0.7, 1.3), 3),)
+        series = series.model_copy(update={"kwh": series.kwh + following})
     kinds = [rng.choice(KINDS) for _ in range(rng.randint(0, faults_max))]
     faults = tuple(
         _fault(rng, kind, minutes=minutes, jump_kw=jump_kw, full_kw=full_kw)

@@ -83,6 +83,11 @@ def pace_w(left: float, reserve: float, time_left_s: float) -> float:
     return max(left - reserve, 0.0) * SECONDS_PER_HOUR / max(time_left_s, 1.0)
 
 
+def stop_s(machine: Machine) -> float:
+    """How long the machine's card takes to bring it to its floor."""
+    return machine.card.board_off_s if machine.can_switch_boards else machine.card.sleep_s
+
+
 def exposure_of(
     machines: Sequence[Machine],
     *,
@@ -118,8 +123,7 @@ def exposure_of(
         if not m.is_controllable and not (is_starting and m.at is None)
     )
     resting_w = sum(m.card.idle_w for m in machines if m.is_controllable)
-    stops_s = [m.card.board_off_s for m in machines if m.is_controllable and m.can_switch_boards]
-    stops_s += [m.card.sleep_s for m in machines if m.is_controllable and not m.can_switch_boards]
+    stops_s = [stop_s(m) for m in machines if m.is_controllable]
     return Exposure(
         power_hi_w=power_hi_w,
         floor_w=stubborn_w + resting_w + base_load_max_w,

@@ -86,7 +86,8 @@ def _choose(
     """Turn the verdict into set points, touching as few machines as it takes."""
     now_ms, now_s = picture.snapshot.now_ms, picture.snapshot.now_s
     if verdict.to_floor:
-        return _all_to_floor(state, picture, now_ms)
+        due_s = None if verdict.edge_s is None else verdict.edge_s - _latency_s(parameters)
+        return _all_to_floor(state, picture, now_ms, due_s=due_s)
     chosen = _called_to_order(picture)
     if verdict.mode is Mode.FAILSAFE and verdict.time_left_s == 0.0:
         return chosen
@@ -112,8 +113,17 @@ def _choose(
     return chosen | dispatch.grow(picture.machines, -excess_w, room) if may_rise else chosen
 
 
-def _all_to_floor(state: SiteState, picture: Picture, now_ms: int) -> dict[str, Setpoint]:
-    """Everything that can be told goes down; who was told already and is on the way is left."""
+def _latency_s(parameters: Parameters) -> float:
+    return parameters.command_latency_s + parameters.tick_s
+
+
+def _all_to_floor(
+    state: SiteState, picture: Picture, now_ms: int, *, due_s: float | None
+) -> dict[str, Setpoint]:
+    """Everything that can be told goes down; who was told already and is on the way is left.
+
+    Before an edge that is ``due_s`` away, machines that are faster than that may still run.
+    """
     next_ms = state.ledger.next_start_ms(now_ms)
     has_purchase = bool(braking.pots(state.ledger, now_ms))
     is_long = not has_purchase and (next_ms is None or next_ms - now_ms > LONG_STOP_MS)
@@ -121,6 +131,8 @@ def _all_to_floor(state: SiteState, picture: Picture, now_ms: int) -> dict[str, 
     for machine in picture.machines.values():
         floor = dispatch.floor_setpoint(machine, is_long=is_long)
         if floor is None or matches(machine.at, floor):
+            continue
+        if due_s is not None and braking.stop_s(machine) < due_s:
             continue
         is_news = machine.is_commandable and not matches(machine.desired, floor)
         is_due = _may_be_told(machine, picture.snapshot.now_s) and not obeys(machine)

@@ -6,7 +6,7 @@ its window. docs/governor.md derives the inequality.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core import braking
 from agent.core.decisions import Mode
@@ -18,7 +18,10 @@ from agent.core.site import Parameters, Picture, SiteState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How much the site may draw, in which mode, and for how long that plan is good."""
+    """How much the site may draw, in which mode, and for how long that plan is good.
+
+    With ``edge_s`` only those machines go to their floor that need so long for it.
+    """
 
     mode: Mode
     limit: Limit
@@ -26,6 +29,7 @@ class Verdict:
     time_left_s: float
     slack_wh: float
     to_floor: bool
+    edge_s: float | None = None
 
 
 def judge(state: SiteState, picture: Picture, parameters: Parameters) -> Verdict:
@@ -104,9 +108,10 @@ def _with_purchase(
             "everything goes to its floor"
         )
         return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
-    if _stops_before_edge(state, picture, parameters, accounts):
+    edge_s = _stop_edge_s(state, picture, parameters, accounts)
+    if edge_s is not None:
         words = "the window ends, no purchase follows that could take a stop: all goes to its floor"
-        return _floor(Mode.SHEDDING, "purchase", source, words, numbers)
+        return replace(_floor(Mode.SHEDDING, "purchase", source, words, numbers), edge_s=edge_s)
     power_w = _pace_w(state, picture, parameters, accounts, reserve)
     mode = Mode.FOLLOWING if picture.measured_w is not None else Mode.BLIND
     words = (
@@ -168,23 +173,24 @@ def _pace_w(
     return steepest_w
 
 
-def _stops_before_edge(
+def _stop_edge_s(
     state: SiteState, picture: Picture, parameters: Parameters, accounts: tuple[Account, ...]
-) -> bool:
-    """Whether a deadline is near beyond which nothing could take a stop that is given only there.
+) -> float | None:
+    """The seconds to a near deadline beyond which nothing could take a stop that is given there.
 
     What an ending window leaves unused does not carry over: the purchases behind it stand alone.
     """
     exposure = picture.exposure
-    for deadline_ms in {account.transaction.deadline_ms for account in accounts}:
-        if deadline_ms - picture.snapshot.now_ms <= exposure.stop_s * 1000:
+    for deadline_ms in sorted({account.transaction.deadline_ms for account in accounts}):
+        edge_s = (deadline_ms - picture.snapshot.now_ms) / 1000.0
+        if edge_s <= exposure.stop_s:
             following = braking.pots(state.ledger, deadline_ms)
             share = parameters.meter_error_share
             left = braking.left_wh(following, upper_wh=0.0, booked_wh=0, error_share=share)
             seconds = braking.time_left_s(following, deadline_ms, exposure.stop_s)
             if left <= braking.stop_flow_wh(exposure, seconds):
-                return True
-    return False
+                return edge_s
+    return None
 
 
 def _limit(kind: str, source: str, power_w: float, words: str) -> Limit:
