@@ -107,22 +107,26 @@ def exposure_of(
     present_base_w = base_load_max_w if base_load_w is None else base_load_w
     jump_w = max(base_load_max_w - present_base_w, 0.0)
     if measured_w is None:
-        power_hi_w = sum(m.upper_w for m in machines) * (1 + margin_share) + base_load_max_w
+        power_hi_w = sum(_bound_w(m, margin_share) for m in machines) + base_load_max_w
         jolt_w = 0.0
     else:
         power_hi_w = measured_w * (1 + meter_share) + rising_w + jump_w
         jolt_w = measured_w * meter_share + jump_w
     stubborn_w = sum(
-        m.upper_w * (1 + margin_share)
+        _bound_w(m, margin_share)
         for m in machines
         if not m.is_controllable and not (is_starting and m.at is None)
     )
-    resting_w = sum(m.card.idle_w for m in machines if m.is_controllable)
-    stops_s = [m.card.board_off_s for m in machines if m.is_controllable and m.can_switch_boards]
-    stops_s += [m.card.sleep_s for m in machines if m.is_controllable and not m.can_switch_boards]
+    resting_w = sum(m.resting_w for m in machines if m.is_controllable)
+    stops_s = [m.card.seconds(m.stops_by) for m in machines if m.is_controllable]
     return Exposure(
         power_hi_w=power_hi_w,
         floor_w=stubborn_w + resting_w + base_load_max_w,
         stop_s=max(stops_s, default=0.0) + latency_s,
         jolt_w=jolt_w,
     )
+
+
+def _bound_w(machine: Machine, margin_share: float) -> float:
+    """A machine at its worst: by the site's margin, or by its card where that is wider."""
+    return machine.upper_w * (1 + max(margin_share, machine.card.accuracy_share))

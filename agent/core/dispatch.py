@@ -2,41 +2,47 @@
 
 Starts from where the machines are told to be and walks the cheapest steps: down, the ones that lose
 the fewest hashes per watt saved; up, the ones that win the most. Set points that need no change
-keep it. Of equal steps the machine that was changed least goes first, so that wear is shared.
+keep it. Of equal steps the machine that was restarted and changed least goes first, so that wear is
+shared.
 
-Fast steps switch one hashboard. Slow steps change the profile by one; they are offered only where
-the window is long enough for the machine's own card, once per machine and window. A sleeper is
-woken only if enough is bought after it.
+Fast steps switch one hashboard, or change a profile that follows at once. Slow steps change a
+profile that takes minutes; they are offered only where the window is long enough for the machine's
+own card, once per machine and window. A sleeper is woken only if enough is bought after it. Nothing
+is planned that would restart mining, or change slowly, more often in a day than the card allows.
 """
 
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from agent.core.card import Move
 from agent.core.decisions import Setpoint
 from agent.core.fleet import Machine
+from agent.core.wear import allows_restarts, allows_slow
 
 RAMPS_PER_WINDOW = 4  # a slow step is worth it where four of its ramps fit
 WAKES_PER_STAY = 2  # a wake is worth it where the machine then stays up as long again
-LAST_BOARD_PENALTY = 1.5  # the last board off costs a restart of mining to come back
+RESTART_PENALTY = 1.5  # a step that restarts mining, or the last board off: to come back does
+FLUTTER_PENALTY = 100.0  # a machine that has just come up goes down only after all others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """How much time there is: in the present window, and until nothing is bought any more.
 
-    ``window_ms`` names the window by its end.
+    ``window_ms`` names the window by its end, ``now_s`` is the tick's monotonic time.
     """
 
     window_left_s: float
     bought_for_s: float
     window_ms: int
+    now_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Step:
     cost: float
-    changes: int
+    wear: tuple[int, int]
     miner_id: str
     is_slow: bool
     origin: Setpoint = field(compare=False)
@@ -115,7 +121,7 @@ def floor_setpoint(machine: Machine, *, is_long: bool) -> Setpoint | None:
         return None
     if not present.is_awake:
         return present
-    if machine.can_sleep and (is_long or not machine.can_switch_boards):
+    if machine.can_sleep and (is_long or machine.stops_by is Move.SLEEP):
         return replace(present, is_awake=False, boards_on=frozenset())
     if machine.can_switch_boards:
         return replace(present, boards_on=frozenset())
@@ -127,14 +133,19 @@ def _push_down(
 ) -> None:
     if at is None or not at.is_awake or not at.boards_on:
         return
+    card = machine.card
     if machine.can_switch_boards:
         fewer = replace(at, boards_on=at.boards_on - {max(at.boards_on)})
-        penalty = 1.0 if fewer.boards_on else LAST_BOARD_PENALTY
-        _offer(heap, machine, at, fewer, is_slow=False, penalty=penalty)
-    if may_be_slow and _slow_allowed(machine, room):
+        restarts = not fewer.boards_on or Move.BOARD_OFF in card.restarting
+        penalty = RESTART_PENALTY if restarts else 1.0
+        if not fewer.boards_on and room.now_s - machine.wear.up_at_s < card.min_on_s:
+            penalty = FLUTTER_PENALTY
+        if _is_allowed(machine, fewer, room):
+            _offer(heap, machine, at, fewer, is_slow=False, penalty=penalty)
+    if _may_select(machine, room, step=-1, may_be_slow=may_be_slow):
         lower = _neighbour(machine, at.profile, step=-1)
         if lower is not None:
-            _offer(heap, machine, at, replace(at, profile=lower), is_slow=True)
+            _offer_profile(heap, machine, at, lower, room)
 
 
 def _push_up(
@@ -142,25 +153,43 @@ def _push_up(
 ) -> None:
     if at is None:
         return
+    card = machine.card
+    is_dark = not (at.is_awake and at.boards_on)
+    if is_dark and room.now_s - machine.wear.down_at_s < card.min_off_s:
+        return
     if not at.is_awake:
-        if room.bought_for_s > WAKES_PER_STAY * machine.card.wake_s and machine.can_sleep:
+        if room.bought_for_s > WAKES_PER_STAY * card.wake_s and machine.can_sleep:
             awake = replace(at, is_awake=True, boards_on=machine.boards)
-            _offer(heap, machine, at, awake, is_slow=True)
+            if _is_allowed(machine, awake, room):
+                _offer(heap, machine, at, awake, is_slow=True)
         return
     missing = machine.boards - at.boards_on
     if missing and machine.can_switch_boards:
         more = replace(at, boards_on=at.boards_on | {min(missing)})
-        _offer(heap, machine, at, more, is_slow=False)
-    if at.boards_on and may_be_slow and _slow_allowed(machine, room):
+        penalty = RESTART_PENALTY if Move.BOARD_ON in card.restarting else 1.0
+        if _is_allowed(machine, more, room):
+            _offer(heap, machine, at, more, is_slow=False, penalty=penalty)
+    if at.boards_on and _may_select(machine, room, step=+1, may_be_slow=may_be_slow):
         higher = _neighbour(machine, at.profile, step=+1)
         if higher is not None:
-            _offer(heap, machine, at, replace(at, profile=higher), is_slow=True)
+            _offer_profile(heap, machine, at, higher, room)
 
 
-def _slow_allowed(machine: Machine, room: Room) -> bool:
-    is_used = machine.slow_window_ms == room.window_ms
-    has_time = room.window_left_s > RAMPS_PER_WINDOW * machine.card.profile_s
-    return has_time and machine.can_select_profile and not is_used
+def _is_allowed(machine: Machine, to: Setpoint, room: Room) -> bool:
+    """Whether the restarts that its card allows a day suffice for going there."""
+    origin = standing(machine)
+    assert origin is not None
+    return allows_restarts(machine.wear, machine.card, origin, to, room.now_s)
+
+
+def _may_select(machine: Machine, room: Room, *, step: int, may_be_slow: bool) -> bool:
+    """Whether the profile may change; in the slow tier once per machine and window, if it fits."""
+    if not machine.can_select_profile or not machine.card.is_profile_slow:
+        return machine.can_select_profile
+    is_used = not may_be_slow or machine.slow_window_ms == room.window_ms
+    ramp_s = machine.card.profile_down_s if step < 0 else machine.card.profile_up_s
+    has_time = room.window_left_s > RAMPS_PER_WINDOW * ramp_s
+    return has_time and not is_used and allows_slow(machine.wear, machine.card, room.now_s)
 
 
 def _neighbour(machine: Machine, name: str | None, *, step: int) -> str | None:
@@ -174,6 +203,14 @@ def _neighbour(machine: Machine, name: str | None, *, step: int) -> str | None:
         return max(below, key=lambda p: p.step).name if below else None
     above = [p for p in candidates if p.step > present.step]
     return min(above, key=lambda p: p.step).name if above else None
+
+
+def _offer_profile(
+    heap: list[_Step], machine: Machine, at: Setpoint, name: str, room: Room
+) -> None:
+    to = replace(at, profile=name)
+    if _is_allowed(machine, to, room):
+        _offer(heap, machine, at, to, is_slow=machine.card.is_profile_slow)
 
 
 def _offer(
@@ -191,6 +228,7 @@ def _offer(
     if delta_w == 0:
         return
     worth = delta_hs / delta_w
-    cost = worth * penalty if delta_w < 0 else -worth
-    step = _Step(cost, machine.changes, machine.miner_id, is_slow, at, to, delta_w)
+    cost = worth * penalty if delta_w < 0 else -worth / penalty
+    wear = (len(machine.wear.restarts_s), machine.changes)
+    step = _Step(cost, wear, machine.miner_id, is_slow, at, to, delta_w)
     heapq.heappush(heap, step)

@@ -5,11 +5,13 @@ only while it also obeys: one that did not is told again at growing intervals, a
 it has done as told. Until a command is confirmed it counts at the higher of old and new.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from agent.core.cards import ActuatorCard
+from agent.core.card import ActuatorCard, Move
 from agent.core.decisions import Because, Setpoint, Stage
 from agent.core.snapshot import MinerView
+from agent.core.wear import UNWORN, Wear, hashes
 from drivers.readings import Activity, MinerReading, Profile
 
 READING_STALE_S = 30.0
@@ -35,6 +37,7 @@ class Memory:
     retry_at_s: float = float("-inf")
     slow_window_ms: int = 0
     changes: int = 0
+    wear: Wear = UNWORN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Machine:
 
     ``at_w`` is the model's draw there, ``upper_w`` the most it can be drawing until something is
     confirmed lower, ``rising_w`` what a command or a ramp may still add to what the meter shows.
+    ``card`` and ``seen_w``, the most it was ever seen to draw at a set point, hold what has been
+    learned about it.
     """
 
     miner_id: str
@@ -63,6 +68,21 @@ class Machine:
     can_switch_boards: bool
     can_sleep: bool
     can_select_profile: bool
+    wear: Wear = UNWORN
+    seen_w: Mapping[Setpoint, float] = field(default_factory=dict)
+
+    @property
+    def stops_by(self) -> Move:
+        """How a short stop is made: by the boards, unless that alone would restart mining."""
+        if self.can_sleep and Move.BOARD_OFF in self.card.restarting:
+            return Move.SLEEP
+        return Move.BOARD_OFF if self.can_switch_boards else Move.SLEEP
+
+    @property
+    def resting_w(self) -> float:
+        """The most that stays after a stop."""
+        seen_w = (watts for setpoint, watts in self.seen_w.items() if not hashes(setpoint))
+        return max(self.card.idle_w, max(seen_w, default=0.0))
 
     def power_w(self, setpoint: Setpoint) -> float:
         """The model's draw at a setpoint: fixed part, and the boards' share of the profile."""
@@ -70,6 +90,10 @@ class Machine:
             return self.card.standby_w
         share = len(setpoint.boards_on & self.boards) / max(len(self.boards), 1)
         return self.card.idle_w + (self._profile_w(setpoint.profile) - self.card.idle_w) * share
+
+    def most_w(self, setpoint: Setpoint) -> float:
+        """The most it may draw at a setpoint: what the model says, or what was seen there."""
+        return max(self.power_w(setpoint), self.seen_w.get(setpoint, 0.0))
 
     def hashrate_hs(self, setpoint: Setpoint) -> float:
         """The model's hashrate at a setpoint."""
@@ -90,12 +114,20 @@ class Machine:
         return max((p.power_w for p in self.profiles), default=self.card.idle_w)
 
 
-def assess(view: MinerView, memory: Memory, card: ActuatorCard, now_s: float) -> Machine:
-    """Judge one machine from what was read, what was commanded and what came of it."""
+def assess(
+    view: MinerView,
+    memory: Memory,
+    card: ActuatorCard,
+    now_s: float,
+    seen_w: Mapping[Setpoint, float] | None = None,
+) -> Machine:
+    """Judge one machine from what was read, what was commanded and what came of it.
+
+    ``card`` and ``seen_w`` hold what has been learned about it.
+    """
     reading = view.reading
-    at = None if reading is None else read_back(reading)
-    boards = frozenset() if reading is None else frozenset(b.board for b in reading.boards)
-    bare = _bare(view, memory, card, at, boards)
+    bare = _bare(view, memory, card, seen_w or {})
+    at = bare.at
     stage = view.pending.stage if view.pending else None
     is_stale = reading is None or now_s - reading.replied_at_s > READING_STALE_S
     just_commanded = now_s - memory.commanded_at_s < 3.0
@@ -175,15 +207,15 @@ def _bare(
     view: MinerView,
     memory: Memory,
     card: ActuatorCard,
-    at: Setpoint | None,
-    boards: frozenset[int],
+    seen_w: Mapping[Setpoint, float],
 ) -> Machine:
+    reading = view.reading
     return Machine(
         miner_id=view.miner_id,
         card=card,
         profiles=view.profiles,
-        boards=boards,
-        at=at,
+        boards=frozenset() if reading is None else frozenset(b.board for b in reading.boards),
+        at=None if reading is None else read_back(reading),
         desired=memory.desired,
         at_w=0.0,
         upper_w=0.0,
@@ -197,6 +229,8 @@ def _bare(
         can_switch_boards=view.can_switch_boards,
         can_sleep=view.can_sleep,
         can_select_profile=view.can_select_profile,
+        wear=memory.wear,
+        seen_w=seen_w,
     )
 
 
@@ -206,9 +240,9 @@ def _upper_w(bare: Machine, view: MinerView, at_w: float, *, is_stale: bool) -> 
     if view.reading is not None and view.reading.power_w is not None:
         candidates.append(view.reading.power_w)
     if view.pending is not None:
-        candidates.append(bare.power_w(view.pending.setpoint))
+        candidates.append(bare.most_w(view.pending.setpoint))
     if bare.desired is not None:
-        candidates.append(bare.power_w(bare.desired))
+        candidates.append(bare.most_w(bare.desired))
     if is_stale:
         candidates.append(_nameplate_w(bare))
     return max(candidates)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core.braking import Exposure, exposure_of
-from agent.core.cards import ActuatorCard
+from agent.core.card import ActuatorCard
 from agent.core.decisions import Decision, Mode
 from agent.core.fleet import Machine, Memory, assess
+from agent.core.learning import Experience, learn
 from agent.core.ledger import Entry, Ledger
 from agent.core.limits import Limit
 from agent.core.meterfusion import Fusion, Interval
@@ -68,6 +69,7 @@ class SiteState:
     edge_ms: int | None = None
     is_recovering: bool = False
     decision: Decision | None = None
+    experience: Experience = field(default_factory=Experience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +92,15 @@ def observe(
     state = _started(state, snapshot)
     if meter.reading is not None:
         state = replace(state, fusion=fusing.observe(state.fusion, meter.reading))
+    experience = learn(state.experience, snapshot.miners, parameters.cards)
+    state = replace(state, experience=experience)
     machines = {
         view.miner_id: assess(
             view,
             state.memories.get(view.miner_id, Memory()),
-            parameters.cards[view.family],
+            experience.card(view.miner_id, parameters.cards[view.family]),
             snapshot.now_s,
+            experience.watts(view.miner_id),
         )
         for view in snapshot.miners
     }

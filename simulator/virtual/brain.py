@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from agent.core.cards import CARDS
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Ledger, Transaction, admit
 from agent.core.limits import Limit
@@ -17,7 +18,6 @@ from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario
 from simulator.virtual.actuator import Actuator
-from simulator.virtual.cards import all_cards
 from simulator.virtual.polls import Polls
 from simulator.virtual.site import Site
 from simulator.virtual.truth import Bought
@@ -50,7 +50,7 @@ def parameters_of(scenario: Scenario, without: frozenset[str] = frozenset()) -> 
         "rise_interval_s": 10.0,
         "command_latency_s": 1.5,
         "missing_floor_w": 0.0,
-        "cards": all_cards(),
+        "cards": CARDS,
         "limits": (connection_limit(rated_w),),
     }
     core = without - {"watchdog"}

@@ -224,7 +224,7 @@ def test_a_cheaper_step_from_the_same_place_makes_the_other_one_void() -> None:
 
 
 def test_a_step_that_changes_no_watts_is_none() -> None:
-    flat = tuple(replace(p, power_w=80.0) for p in profiles())
+    flat = tuple(replace(p, power_w=LUXOS.idle_w) for p in profiles())
     assert shrink(farm(machine(profiles=flat)), 900.0, ALL_ROOM) == {}
     assert grow(farm(machine(at=told(1), profiles=flat)), 900.0, ALL_ROOM) == {}
 
