@@ -17,7 +17,7 @@ from agent.core.decisions import Setpoint, Stage
 from agent.core.fleet import matches, read_back
 from agent.core.moves import moves
 from agent.core.snapshot import Confirmation, MinerView, PendingCommand
-from drivers.readings import MinerIdentity, Profile
+from drivers.readings import MinerIdentity, MinerReading, Profile
 
 OWN_ENOUGH = 59
 KIN_ENOUGH = 299
@@ -128,16 +128,17 @@ class _Book:
         lesson = self._lessons.get(view.miner_id)
         if lesson is None or lesson.kin.firmware != identity.firmware:
             # Other firmware, another machine: nothing of it counts any more.
-            kin = Kin(family=identity.family, model=identity.model, firmware=identity.firmware)
-            lesson = Lesson(kin=kin)
+            kin = Kin(family=view.family, model=identity.model, firmware=identity.firmware)
+            judged_s = float("-inf") if lesson is None else lesson.judged_s
+            lesson = Lesson(kin=kin, judged_s=judged_s)
             self._to_card.add(view.miner_id)
         confirmed, pending = view.confirmed, view.pending
         if confirmed is not None and confirmed.sent_at_s > lesson.judged_s:
             lesson = self._confirmed(view, lesson, confirmed)
         elif _is_late(pending) and pending.sent_at_s > lesson.judged_s:
             lesson = self._failed(view, lesson, pending)
-        elif lesson.settling is not None:
-            lesson = _watched(view, lesson, lesson.settling)
+        elif lesson.settling is not None and view.reading is not None:
+            lesson = _watched(lesson, lesson.settling, view.reading)
         self._lessons[view.miner_id] = lesson
 
     def closed(self) -> Experience:
@@ -203,18 +204,22 @@ def _is_news(view: MinerView, lesson: Lesson | None, identity: MinerIdentity) ->
         return True
     if lesson is None:
         return False
-    return lesson.settling is not None or lesson.kin.firmware != identity.firmware
+    return _has_settled(view, lesson) or lesson.kin.firmware != identity.firmware
+
+
+def _has_settled(view: MinerView, lesson: Lesson) -> bool:
+    """Whether there is a reading of a machine that has stood at its set point for a while."""
+    if lesson.settling is None or view.pending is not None or view.reading is None:
+        return False
+    return view.reading.requested_at_s >= lesson.settled_at_s
 
 
 def _is_late(pending: PendingCommand | None) -> TypeGuard[PendingCommand]:
     return pending is not None and pending.stage in _LATE
 
 
-def _watched(view: MinerView, lesson: Lesson, settling: Setpoint) -> Lesson:
-    """Note the watts of a machine that has stood at its set point for a while."""
-    reading = view.reading
-    if view.pending is not None or reading is None or reading.requested_at_s < lesson.settled_at_s:
-        return lesson
+def _watched(lesson: Lesson, settling: Setpoint, reading: MinerReading) -> Lesson:
+    """Note the watts of a machine that has settled, if it is still where it was told to be."""
     lesson = replace(lesson, settling=None)
     if reading.power_w is None or not matches(read_back(reading), settling):
         return lesson

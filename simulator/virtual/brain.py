@@ -1,7 +1,8 @@
 """The agent's core in virtual time: its state from tick to tick, its death and its second life.
 
 What outlives a death is what the journal holds: the books up to the last reading, with the details
-of the last state record. Purchases that come while nobody is there are delivered afterwards.
+of the last state record, and what each machine was told that day. Purchases that come while nobody
+is there are delivered afterwards.
 """
 
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from agent.core.cards import CARDS
+from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Ledger, Transaction, admit
 from agent.core.limits import Limit
@@ -188,6 +190,7 @@ class Brain:
         self.state = SiteState(
             fusion=_seeded(traits, ledger, now_s=now_s, now_ms=now_ms),
             ledger=ledger,
+            memories={n: Memory(wear=m.wear) for n, m in self.state.memories.items()},
             is_recovering=ledger.booked_wh is not None,
         )
         self.is_alive, self.is_paused = True, False
