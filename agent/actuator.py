@@ -11,10 +11,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.core.cards import ActuatorCard
 from agent.core.decisions import Command, Setpoint, Stage
 from agent.core.fleet import matches, read_back
-from agent.core.snapshot import PendingCommand
+from agent.core.moves import seconds_to
+from agent.core.snapshot import Confirmation, PendingCommand
 from agent.posts import MinerPost
 from agent.siteclock import SiteClock
 from drivers.device import SelectsProfile, SharesSession, Sleeps, SwitchesBoards
@@ -26,7 +26,7 @@ from drivers.errors import (
     UnsupportedError,
     WrongDeviceError,
 )
-from drivers.readings import MinerReading
+from drivers.readings import MinerReading, PowerProvenance
 
 CONCURRENT_WRITES = 128
 BUSY_TRIES = 3
@@ -42,7 +42,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actuation:
-    """One stage that one command has reached: what the journal keeps of it."""
+    """One stage that one command has reached, ``after_s`` it was taken up: what the journal keeps
+    of it. ``origin`` is where the machine stood then, None if it had never been read."""
 
     miner_id: str
     at_ms: int
@@ -51,6 +52,8 @@ class Actuation:
     expected_w: float
     power_w: float | None
     detail: str
+    origin: Setpoint | None
+    after_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,6 @@ class Actuator:
 
     clock: SiteClock
     posts: Mapping[str, MinerPost]
-    cards: Mapping[str, ActuatorCard]
     tell: Callable[[Actuation], None]
     _writes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_WRITES))
 
@@ -80,30 +82,32 @@ class Actuator:
                 await self._carry_out(post, command)
 
     async def _carry_out(self, post: MinerPost, command: Command) -> None:
-        sent_at_s = self.clock.now_s()
-        self._reach(post, command, sent_at_s, Stage.SENT, "")
+        origin = None if post.reading is None else read_back(post.reading)
+        errand = _Errand(command=command, origin=origin, sent_at_s=self.clock.now_s())
+        self._reach(post, errand, Stage.SENT, "")
         error = await self._write(post, command.setpoint)
         if isinstance(error, (RefusedError, UnsupportedError, WrongDeviceError)):
-            self._reach(post, command, sent_at_s, Stage.REFUSED, str(error))
+            self._reach(post, errand, Stage.REFUSED, str(error))
             return
         if error is None:
-            self._reach(post, command, sent_at_s, Stage.ACCEPTED, "")
-        await self._confirm(post, command, sent_at_s, error)
+            self._reach(post, errand, Stage.ACCEPTED, "")
+        await self._confirm(post, errand, error)
 
-    async def _confirm(
-        self, post: MinerPost, command: Command, sent_at_s: float, error: DriverError | None
-    ) -> None:
+    async def _confirm(self, post: MinerPost, errand: "_Errand", error: DriverError | None) -> None:
         """Read until the configuration and then the watts are as told, or the card's time is up."""
-        deadline_s = sent_at_s + self._time_limit_s(post, command.setpoint)
+        command = errand.command
+        limit_s = seconds_to(command.card, errand.origin, command.setpoint) + 3 * READ_PAUSE_S
+        deadline_s = errand.sent_at_s + limit_s
         is_applied = False
         while self.clock.now_s() < deadline_s and not post.mail.is_set():
             reading = await self._read(post)
             if reading is not None and matches(read_back(reading), command.setpoint):
                 if not is_applied:
                     is_applied = True
-                    self._reach(post, command, sent_at_s, Stage.APPLIED, "")
+                    self._reach(post, errand, Stage.APPLIED, "")
                 if _watts_follow(reading, command.expected_w):
-                    self._reach(post, command, sent_at_s, Stage.CONFIRMED, "")
+                    post.confirmed = _confirmation(errand, reading)
+                    self._reach(post, errand, Stage.CONFIRMED, "")
                     return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(READ_PAUSE_S):
@@ -117,7 +121,7 @@ class Actuator:
         else:
             detail = "the machine accepted, but its configuration did not change"
         stage = Stage.UNKNOWN if error is not None and not is_applied else Stage.INEFFECTIVE
-        self._reach(post, command, sent_at_s, stage, detail)
+        self._reach(post, errand, stage, detail)
 
     async def _write(self, post: MinerPost, setpoint: Setpoint) -> DriverError | None:
         """Send what is missing. None: accepted; an error: what the outcome is known to be."""
@@ -148,32 +152,16 @@ class Actuator:
             return None
         return post.reading
 
-    def _time_limit_s(self, post: MinerPost, setpoint: Setpoint) -> float:
-        """The card's worst case for what this set point changes, and a little for the reading."""
-        card = self.cards[post.family]
-        at = None if post.reading is None else read_back(post.reading)
-        if not setpoint.is_awake:
-            return card.sleep_s + 3 * READ_PAUSE_S
-        if at is None or not at.is_awake:
-            return card.wake_s + 3 * READ_PAUSE_S
-        limit_s = card.board_off_s
-        if setpoint.boards_on - at.boards_on:
-            limit_s = max(limit_s, card.board_on_s)
-        if setpoint.profile is not None and setpoint.profile != at.profile:
-            limit_s = max(limit_s, card.profile_s)
-        return limit_s + 3 * READ_PAUSE_S
-
-    def _reach(
-        self, post: MinerPost, command: Command, sent_at_s: float, stage: Stage, detail: str
-    ) -> None:
-        confirmed = stage is Stage.CONFIRMED
-        post.pending = (
-            None
-            if confirmed
-            else PendingCommand(
-                setpoint=command.setpoint, sent_at_s=sent_at_s, stage=stage, detail=detail
+    def _reach(self, post: MinerPost, errand: "_Errand", stage: Stage, detail: str) -> None:
+        command, post.pending = errand.command, None
+        if stage is not Stage.CONFIRMED:
+            post.pending = PendingCommand(
+                setpoint=command.setpoint,
+                sent_at_s=errand.sent_at_s,
+                stage=stage,
+                detail=detail,
+                origin=errand.origin,
             )
-        )
         level = logging.WARNING if detail else logging.INFO
         _log.log(level, "miner=%s stage=%s detail=%r", post.miner_id, stage.value, detail)
         self.tell(
@@ -185,8 +173,29 @@ class Actuator:
                 expected_w=command.expected_w,
                 power_w=None if post.reading is None else post.reading.power_w,
                 detail=detail,
+                origin=errand.origin,
+                after_s=self.clock.now_s() - errand.sent_at_s,
             )
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Errand:
+    """One command on its way, and where the machine stood when it was taken up."""
+
+    command: Command
+    origin: Setpoint | None
+    sent_at_s: float
+
+
+def _confirmation(errand: _Errand, reading: MinerReading) -> Confirmation:
+    return Confirmation(
+        setpoint=errand.command.setpoint,
+        origin=errand.origin,
+        sent_at_s=errand.sent_at_s,
+        confirmed_at_s=reading.replied_at_s,
+        is_measured=reading.power_provenance is PowerProvenance.METERED_PSU,
+    )
 
 
 async def _send(post: MinerPost, setpoint: Setpoint) -> None:

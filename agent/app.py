@@ -21,7 +21,6 @@ from agent.assembly import (
 )
 from agent.broker import MqttFileError
 from agent.control import Control, ControlError, open_control
-from agent.core.cards import CARDS
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
@@ -144,7 +143,6 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
     actuator = Actuator(
         clock=base.clock,
         posts={post.miner_id: post for post in miners},
-        cards=CARDS,
         tell=lambda actuation: base.recorder.keep([actuation_record(actuation)]),
     )
     publisher = open_publisher(base)

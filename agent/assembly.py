@@ -10,6 +10,7 @@ from agent.alarms import Condition
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.core.cards import CARDS
+from agent.core.fleet import Memory
 from agent.core.limits import Limit
 from agent.core.meterfusion import MeterTraits
 from agent.core.note import VerifierKey
@@ -24,7 +25,7 @@ from agent.publisher import Publisher, PublisherSettings
 from agent.purchases import PurchaseReader
 from agent.recorder import Recorder
 from agent.records import NewRecord
-from agent.recovery import recover, seeded
+from agent.recovery import recover, recover_wear, seeded
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
 from agent.siteclock import SiteClock
 from agent.status.portrait import Frame
@@ -137,9 +138,12 @@ async def open_keeper(
     )
     clock.require_after(recovered.last_at_ms)
     fusion = seeded(site_meter.traits, recovered.ledger, now_s=clock.now_s(), now_ms=clock.now_ms())
+    cards = {miner.miner_id: CARDS[miner.family] for miner in poller.miners}
+    wear = await recover_wear(journal, cards, now_s=clock.now_s(), now_ms=clock.now_ms())
     state = SiteState(
         fusion=fusion,
         ledger=recovered.ledger,
+        memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},
         is_recovering=recovered.ledger.booked_wh is not None,
     )
     return Keeper(

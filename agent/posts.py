@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agent.core.decisions import Command
 from agent.core.meterfusion import MeterTraits
-from agent.core.snapshot import MeterView, MinerView, PendingCommand
+from agent.core.snapshot import Confirmation, MeterView, MinerView, PendingCommand
 from drivers.device import ReadsMeter, ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
 from drivers.readings import MeterIdentity, MeterReading, MinerDetails, MinerIdentity, MinerReading
 
@@ -53,6 +53,7 @@ class MinerPost:
     missed_polls: int = 0
     fault: str | None = None
     pending: PendingCommand | None = None
+    confirmed: Confirmation | None = None
     mailbox: Command | None = None
     mail: asyncio.Event = field(default_factory=asyncio.Event)
     _shown: MinerView | None = None
@@ -83,4 +84,5 @@ class MinerPost:
             can_switch_boards=isinstance(self.device, SwitchesBoards),
             can_sleep=isinstance(self.device, Sleeps),
             can_select_profile=isinstance(self.device, SelectsProfile),
+            confirmed=self.confirmed,
         )

@@ -6,14 +6,21 @@ after that state refine the time at which energy flowed. What the register shows
 reading is attributed from there and flagged ``recovered``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
+from agent.core.card import ActuatorCard
+from agent.core.decisions import Setpoint, Stage
 from agent.core.ledger import Account, Ledger, Transaction, book
 from agent.core.meterfusion import Fusion, MeterTraits, resumed
+from agent.core.wear import DAY_S, UNWORN, Wear, worn
 from agent.journal import Journal
 from agent.records import JournalError
+
+THROTTLES_READ = 10_000  # as many as the journal hands out at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +77,43 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
     )
 
 
+async def recover_wear(
+    journal: Journal, cards: Mapping[str, ActuatorCard], *, now_s: float, now_ms: int
+) -> dict[str, Wear]:
+    """What each machine was told in the last day: wear is counted over all lives of the agent.
+
+    ``cards`` is by machine. Looks at the newest ``THROTTLES_READ`` records; a farm that writes more
+    in a day starts with a count that is too low.
+    """
+    wear: dict[str, Wear] = {}
+    for raw in await journal.tail(THROTTLES_READ, "throttle"):
+        record = orjson.loads(raw)
+        miner_id, data = record["s"], record["d"]
+        at_s = now_s - (now_ms - record["t"] / 1000) / 1000.0
+        if data["stage"] != Stage.SENT.value or miner_id not in cards or at_s < now_s - DAY_S:
+            continue
+        origin = data.get("origin")  # not in journals of version 0.1.0
+        wear[miner_id] = worn(
+            wear.get(miner_id, UNWORN),
+            cards[miner_id],
+            None if origin is None else _setpoint(origin),
+            _setpoint(data["setpoint"]),
+            at_s,
+        )
+    return wear
+
+
 def seeded(traits: MeterTraits, ledger: Ledger, *, now_s: float, now_ms: int) -> Fusion:
     """Fusion that starts at the journal's last register value, if it has one."""
     if ledger.booked_wh is None:
         return Fusion(traits=traits)
     at_s = now_s - max(now_ms - ledger.booked_at_ms, 0) / 1000.0
     return resumed(traits, register_wh=ledger.booked_wh, at_s=at_s)
+
+
+def _setpoint(data: dict[str, Any]) -> Setpoint:
+    boards_on = frozenset(data["boards_on"])
+    return Setpoint(is_awake=data["is_awake"], profile=data["profile"], boards_on=boards_on)
 
 
 async def _purchases(

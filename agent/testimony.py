@@ -194,6 +194,8 @@ def actuation_record(actuation: Actuation) -> NewRecord:
             "expected_w": round(actuation.expected_w),
             "power_w": None if actuation.power_w is None else round(actuation.power_w),
             "detail": actuation.detail,
+            "origin": None if actuation.origin is None else _setpoint(actuation.origin),
+            "after_ms": round(actuation.after_s * 1000),
         },
     )
 

@@ -14,17 +14,6 @@ from simulator.model import MachineModel, OperatingPoint, machine_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorstCase:
-    """What an actuator card of this family has to say: seconds until the watts have followed."""
-
-    board_off_s: float
-    board_on_s: float
-    sleep_s: float
-    wake_s: float
-    profile_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Nameplate:
     """Full name, terahashes per second, watts and boards of a model."""
 
@@ -36,17 +25,17 @@ class Nameplate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family: its abilities, its speed, its models. ``write_s`` is least and most."""
+    """One family: its abilities, its speed, its models. ``write_s`` is least and most, ``watts``
+    where the machine's own watts come from: metered_psu, firmware_estimate or absent."""
 
     name: str
     switches_boards: bool
     sleeps: bool
     selects_profiles: bool
-    reports_power: bool
+    watts: str
     timings: Timings
     write_s: tuple[float, float]
     models: tuple[MachineModel, ...]
-    worst: WorstCase
 
     def model(self, key: str) -> MachineModel:
         """One of the models that ``model_keys`` names. Raises KeyError for an unknown one."""
@@ -97,11 +86,10 @@ def _family(name: str, row: dict[str, Any]) -> Family:
         switches_boards=row["switches_boards"],
         sleeps=row["sleeps"],
         selects_profiles=row["selects_profiles"],
-        reports_power=row.get("reports_power", True),
+        watts=row.get("watts", "firmware_estimate"),
         timings=timings,
         write_s=(least_s, most_s),
         models=tuple(_model(key, row["points"]) for key in row["models"]),
-        worst=WorstCase(**row["card"]),
     )
 
 

@@ -85,7 +85,7 @@ def pace_w(left: float, reserve: float, time_left_s: float) -> float:
 
 def stop_s(machine: Machine) -> float:
     """How long the machine's card takes to bring it to its floor."""
-    return machine.card.board_off_s if machine.can_switch_boards else machine.card.sleep_s
+    return machine.card.seconds(machine.stops_by)
 
 
 def exposure_of(
@@ -112,17 +112,17 @@ def exposure_of(
     present_base_w = base_load_max_w if base_load_w is None else base_load_w
     jump_w = max(base_load_max_w - present_base_w, 0.0)
     if measured_w is None:
-        power_hi_w = sum(m.upper_w for m in machines) * (1 + margin_share) + base_load_max_w
+        power_hi_w = sum(_bound_w(m, margin_share) for m in machines) + base_load_max_w
         jolt_w = 0.0
     else:
         power_hi_w = measured_w * (1 + meter_share) + rising_w + jump_w
         jolt_w = measured_w * meter_share + jump_w
     stubborn_w = sum(
-        m.upper_w * (1 + margin_share)
+        _bound_w(m, margin_share)
         for m in machines
         if not m.is_controllable and not (is_starting and m.at is None)
     )
-    resting_w = sum(m.card.idle_w for m in machines if m.is_controllable)
+    resting_w = sum(m.resting_w for m in machines if m.is_controllable)
     stops_s = [stop_s(m) for m in machines if m.is_controllable]
     return Exposure(
         power_hi_w=power_hi_w,
@@ -130,3 +130,8 @@ def exposure_of(
         stop_s=max(stops_s, default=0.0) + latency_s,
         jolt_w=jolt_w,
     )
+
+
+def _bound_w(machine: Machine, margin_share: float) -> float:
+    """A machine at its worst: by the site's margin, or by its card where that is wider."""
+    return machine.upper_w * (1 + max(margin_share, machine.card.accuracy_share))

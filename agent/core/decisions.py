@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.core.card import ActuatorCard
+
 
 class Stage(StrEnum):
     """How far a command has got. No reply is UNKNOWN, never REFUSED."""
@@ -56,13 +58,15 @@ class Because:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Bring one machine to a setpoint. ``expected_w`` is what it should draw there."""
+    """Bring one machine to a setpoint. ``expected_w`` is what it should draw there, ``card`` what
+    was staked on it: the times after which it counts as not obeying."""
 
     miner_id: str
     setpoint: Setpoint
     expected_w: float
     is_urgent: bool
     because: Because
+    card: ActuatorCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

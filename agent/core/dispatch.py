@@ -2,42 +2,49 @@
 
 Starts from where the machines are told to be and walks the cheapest steps: down, the ones that lose
 the fewest hashes per watt saved; up, the ones that win the most. Set points that need no change
-keep it. Of equal steps the machine that was changed least goes first, so that wear is shared.
+keep it. Of equal steps the machine that was restarted and changed least goes first, so that wear is
+shared.
 
-Fast steps switch one hashboard, or put a machine to sleep that cannot switch boards. Slow steps
-change the profile; they are offered only where the window is long enough for the machine's own
-card. In one move a machine goes as many profiles down or up as the plan takes it, and it makes one
-such move in a window. A sleeper is woken only if enough is bought after it.
+Fast steps switch one hashboard, change a profile that follows at once, or put a machine to sleep
+that cannot switch boards. Slow steps change a profile that takes minutes; they are offered only
+where the window is long enough for the machine's own card. In one move a machine goes as many
+profiles down or up as the plan takes it; of slow moves it makes one in a window. A sleeper is woken
+only if enough is bought after it. Nothing is planned that would restart mining, or change slowly,
+more often in a day than the card allows.
 """
 
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from agent.core.card import Move
 from agent.core.decisions import Setpoint
 from agent.core.fleet import Machine
+from agent.core.wear import allows_restarts, allows_slow
 
 RAMPS_PER_WINDOW = 4  # a slow step is worth it where four of its ramps fit
 WAKES_PER_STAY = 1.5  # a wake is worth it where the machine then stays up half as long again
-RESTART_PENALTY = 1.5  # the last board off, or a sleep, costs a restart of mining to come back
+RESTART_PENALTY = 1.5  # a step that restarts mining, or the last board off: to come back does
+FLUTTER_PENALTY = 100.0  # a machine that has just come up goes down only after all others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """How much time there is: in the present window, and until nothing is bought any more.
 
-    ``window_ms`` names the window by its end.
+    ``window_ms`` names the window by its end, ``now_s`` is the tick's monotonic time.
     """
 
     window_left_s: float
     bought_for_s: float
     window_ms: int
+    now_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Step:
     cost: float
-    changes: int
+    wear: tuple[int, int]
     miner_id: str
     origin: Setpoint = field(compare=False)
     setpoint: Setpoint = field(compare=False)
@@ -107,7 +114,7 @@ def floor_setpoint(machine: Machine, *, is_long: bool) -> Setpoint | None:
         return None
     if not present.is_awake:
         return present
-    if machine.can_sleep and (is_long or not machine.can_switch_boards):
+    if machine.can_sleep and (is_long or machine.stops_by is Move.SLEEP):
         return replace(present, is_awake=False, boards_on=frozenset())
     if machine.can_switch_boards:
         return replace(present, boards_on=frozenset())
@@ -117,40 +124,69 @@ def floor_setpoint(machine: Machine, *, is_long: bool) -> Setpoint | None:
 def _push_down(heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room) -> None:
     if at is None or not at.is_awake or not (at.boards_on or not machine.boards):
         return
+    card = machine.card
     if machine.can_switch_boards:
         fewer = replace(at, boards_on=at.boards_on - {max(at.boards_on)})
-        penalty = 1.0 if fewer.boards_on else RESTART_PENALTY
-        _offer(heap, machine, at, fewer, penalty=penalty)
+        restarts = not fewer.boards_on or Move.BOARD_OFF in card.restarting
+        penalty = _penalty(machine, room) if restarts else 1.0
+        if _is_allowed(machine, fewer, room):
+            _offer(heap, machine, at, fewer, penalty=penalty)
     elif machine.can_sleep:
-        _offer(heap, machine, at, replace(at, is_awake=False), penalty=RESTART_PENALTY)
-    if _slow_allowed(machine, room):
+        asleep = replace(at, is_awake=False)
+        if _is_allowed(machine, asleep, room):
+            _offer(heap, machine, at, asleep, penalty=_penalty(machine, room))
+    if _may_select(machine, room, step=-1):
         lower = _neighbour(machine, at.profile, step=-1)
         if lower is not None:
-            _offer(heap, machine, at, replace(at, profile=lower))
+            _offer_profile(heap, machine, at, lower, room)
+
+
+def _penalty(machine: Machine, room: Room) -> float:
+    """What it costs beside the hashes to stop a machine that would have to mine anew."""
+    is_young = room.now_s - machine.wear.up_at_s < machine.card.min_on_s
+    return FLUTTER_PENALTY if is_young else RESTART_PENALTY
 
 
 def _push_up(heap: list[_Step], machine: Machine, at: Setpoint | None, room: Room) -> None:
     if at is None:
         return
+    card = machine.card
+    is_dark = not (at.is_awake and at.boards_on)
+    if is_dark and room.now_s - machine.wear.down_at_s < card.min_off_s:
+        return
     if not at.is_awake:
-        if room.bought_for_s > WAKES_PER_STAY * machine.card.wake_s and machine.can_sleep:
+        if room.bought_for_s > WAKES_PER_STAY * card.wake_s and machine.can_sleep:
             awake = replace(at, is_awake=True, boards_on=machine.boards)
-            _offer(heap, machine, at, awake)
+            if _is_allowed(machine, awake, room):
+                _offer(heap, machine, at, awake)
         return
     missing = machine.boards - at.boards_on
     if missing and machine.can_switch_boards:
         more = replace(at, boards_on=at.boards_on | {min(missing)})
-        _offer(heap, machine, at, more)
-    if at.boards_on and _slow_allowed(machine, room):
+        penalty = RESTART_PENALTY if Move.BOARD_ON in card.restarting else 1.0
+        if _is_allowed(machine, more, room):
+            _offer(heap, machine, at, more, penalty=penalty)
+    if at.boards_on and _may_select(machine, room, step=+1):
         higher = _neighbour(machine, at.profile, step=+1)
         if higher is not None:
-            _offer(heap, machine, at, replace(at, profile=higher))
+            _offer_profile(heap, machine, at, higher, room)
 
 
-def _slow_allowed(machine: Machine, room: Room) -> bool:
+def _is_allowed(machine: Machine, to: Setpoint, room: Room) -> bool:
+    """Whether the restarts that its card allows a day suffice for going there."""
+    origin = machine.standing
+    assert origin is not None
+    return allows_restarts(machine.wear, machine.card, origin, to, room.now_s)
+
+
+def _may_select(machine: Machine, room: Room, *, step: int) -> bool:
+    """Whether the profile may change; in the slow tier once per machine and window, if it fits."""
+    if not machine.can_select_profile or not machine.card.is_profile_slow:
+        return machine.can_select_profile
     is_used = machine.slow_window_ms == room.window_ms
-    has_time = room.window_left_s > RAMPS_PER_WINDOW * machine.card.profile_s
-    return has_time and machine.can_select_profile and not is_used
+    ramp_s = machine.card.profile_down_s if step < 0 else machine.card.profile_up_s
+    has_time = room.window_left_s > RAMPS_PER_WINDOW * ramp_s
+    return has_time and not is_used and allows_slow(machine.wear, machine.card, room.now_s)
 
 
 def _neighbour(machine: Machine, name: str | None, *, step: int) -> str | None:
@@ -164,6 +200,14 @@ def _neighbour(machine: Machine, name: str | None, *, step: int) -> str | None:
         return max(below, key=lambda p: p.step).name if below else None
     above = [p for p in candidates if p.step > present.step]
     return min(above, key=lambda p: p.step).name if above else None
+
+
+def _offer_profile(
+    heap: list[_Step], machine: Machine, at: Setpoint, name: str, room: Room
+) -> None:
+    to = replace(at, profile=name)
+    if _is_allowed(machine, to, room):
+        _offer(heap, machine, at, to)
 
 
 def _offer(
@@ -180,6 +224,7 @@ def _offer(
     if delta_w == 0:
         return
     worth = delta_hs / delta_w
-    cost = worth * penalty if delta_w < 0 else -worth
-    step = _Step(cost, machine.changes, machine.miner_id, at, to, delta_w)
+    cost = worth * penalty if delta_w < 0 else -worth / penalty
+    wear = (len(machine.wear.restarts_s), machine.changes)
+    step = _Step(cost, wear, machine.miner_id, at, to, delta_w)
     heapq.heappush(heap, step)

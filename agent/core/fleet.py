@@ -6,11 +6,14 @@ it has done as told. Until a command is confirmed it counts at the higher of old
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from agent.core.cards import ActuatorCard
+from agent.core.card import ActuatorCard, Move
 from agent.core.decisions import Because, Setpoint, Stage
 from agent.core.snapshot import MinerView
+from agent.core.wear import UNWORN, Wear, hashes
 from drivers.readings import Activity, MinerReading, Profile
 
 READING_STALE_S = 30.0
@@ -18,6 +21,7 @@ JUST_COMMANDED_S = 3.0
 RETRY_FIRST_S = 30.0
 RETRY_LAST_S = 600.0
 IN_TRANSIT = frozenset({Stage.SENT, Stage.ACCEPTED, Stage.APPLIED})
+NO_WATTS: Mapping[Setpoint, float] = MappingProxyType({})
 DISOBEYED = frozenset({Stage.REFUSED, Stage.UNKNOWN, Stage.INEFFECTIVE})
 
 
@@ -40,6 +44,7 @@ class Memory:
     changes: int = 0
     high_w: float = 0.0
     high_until_s: float = float("inf")
+    wear: Wear = UNWORN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class Machine:
     ``at_w`` is the model's draw there, ``upper_w`` the most it can be drawing until something is
     confirmed lower, ``rising_w`` what a command or a ramp may still add to what the meter shows.
     ``standing`` is where it counts in a plan: what it is told if it obeys, what it shows if not.
+    ``card`` and ``seen_w``, the most it was ever seen to draw at a set point, hold what has been
+    learned about it.
     """
 
     miner_id: str
@@ -60,8 +67,6 @@ class Machine:
     at_w: float
     upper_w: float
     rising_w: float
-    standing: Setpoint | None
-    standing_w: float
     is_commandable: bool
     is_controllable: bool
     is_in_transit: bool
@@ -71,6 +76,23 @@ class Machine:
     can_switch_boards: bool
     can_sleep: bool
     can_select_profile: bool
+    wear: Wear = UNWORN
+    seen_w: Mapping[Setpoint, float] = field(default_factory=lambda: NO_WATTS)
+    standing: Setpoint | None = None
+    standing_w: float = 0.0
+
+    @property
+    def stops_by(self) -> Move:
+        """How a short stop is made: by the boards, unless that alone would restart mining."""
+        if self.can_sleep and Move.BOARD_OFF in self.card.restarting:
+            return Move.SLEEP
+        return Move.BOARD_OFF if self.can_switch_boards else Move.SLEEP
+
+    @property
+    def resting_w(self) -> float:
+        """The most that stays after a stop."""
+        seen_w = (watts for setpoint, watts in self.seen_w.items() if not hashes(setpoint))
+        return max(self.card.idle_w, max(seen_w, default=0.0))
 
     def power_w(self, setpoint: Setpoint) -> float:
         """The model's draw at a setpoint: fixed part, and the boards' share of the profile."""
@@ -78,6 +100,10 @@ class Machine:
             return self.card.standby_w
         share = len(setpoint.boards_on & self.boards) / max(len(self.boards), 1)
         return self.card.idle_w + (self._profile_w(setpoint.profile) - self.card.idle_w) * share
+
+    def most_w(self, setpoint: Setpoint) -> float:
+        """The most it may draw at a setpoint: what the model says, or what was seen there."""
+        return max(self.power_w(setpoint), self.seen_w.get(setpoint, 0.0))
 
     def hashrate_hs(self, setpoint: Setpoint) -> float:
         """The model's hashrate at a setpoint."""
@@ -99,25 +125,41 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What experience says of one machine: its card, and the most seen at each set point, in W."""
+
+    card: ActuatorCard
+    seen_w: Mapping[Setpoint, float] = field(default_factory=lambda: NO_WATTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A judgement and what it rests on: good until ``until_s`` for the same view and memory."""
+    """A judgement and what it rests on: good until ``until_s`` while all of that is the same."""
 
     view: MinerView
     memory: Memory
+    card: ActuatorCard
+    seen_w: Mapping[Setpoint, float]
     machine: Machine
     until_s: float
 
 
 def judged(
-    before: Judged | None, view: MinerView, memory: Memory, card: ActuatorCard, now_s: float
+    before: Judged | None, view: MinerView, memory: Memory, taught: Taught, now_s: float
 ) -> Judged:
     """Judge one machine, or keep the last judgement where nothing can have changed it.
 
     Views and memories are frozen, so the same object says the same; what time alone changes is
     known beforehand. Of thousands of machines few change from one tick to the next.
     """
-    is_same = before is not None and before.view is view and before.memory is memory
-    if before is not None and is_same and now_s < before.until_s:
+    if (
+        before is not None
+        and before.view is view
+        and before.memory is memory
+        and before.card is taught.card
+        and before.seen_w is taught.seen_w
+        and now_s < before.until_s
+    ):
         return before
     turns_s = [memory.commanded_at_s + JUST_COMMANDED_S, memory.retry_at_s, memory.high_until_s]
     if view.reading is not None:
@@ -125,17 +167,18 @@ def judged(
     return Judged(
         view=view,
         memory=memory,
-        machine=assess(view, memory, card, now_s),
+        card=taught.card,
+        seen_w=taught.seen_w,
+        machine=assess(view, memory, taught, now_s),
         until_s=min((turn_s for turn_s in turns_s if turn_s > now_s), default=float("inf")),
     )
 
 
-def assess(view: MinerView, memory: Memory, card: ActuatorCard, now_s: float) -> Machine:
+def assess(view: MinerView, memory: Memory, taught: Taught, now_s: float) -> Machine:
     """Judge one machine from what was read, what was commanded and what came of it."""
     reading = view.reading
-    at = None if reading is None else read_back(reading)
-    boards = frozenset() if reading is None else frozenset(b.board for b in reading.boards)
-    bare = _bare(view, memory, card, at, boards)
+    bare = _bare(view, memory, taught)
+    at = bare.at
     stage = view.pending.stage if view.pending else None
     is_stale = reading is None or now_s - reading.replied_at_s >= READING_STALE_S
     just_commanded = now_s - memory.commanded_at_s < JUST_COMMANDED_S
@@ -235,25 +278,19 @@ def matches(at: Setpoint | None, desired: Setpoint | None) -> bool:
     return same_profile and at.boards_on == desired.boards_on
 
 
-def _bare(
-    view: MinerView,
-    memory: Memory,
-    card: ActuatorCard,
-    at: Setpoint | None,
-    boards: frozenset[int],
-) -> Machine:
+def _bare(view: MinerView, memory: Memory, taught: Taught) -> Machine:
+    reading = view.reading
+    at = None if reading is None else read_back(reading)
     return Machine(
         miner_id=view.miner_id,
-        card=card,
+        card=taught.card,
         profiles=view.profiles,
-        boards=boards,
+        boards=frozenset() if reading is None else frozenset(b.board for b in reading.boards),
         at=at,
         desired=memory.desired,
         at_w=0.0,
         upper_w=0.0,
         rising_w=0.0,
-        standing=at,
-        standing_w=0.0,
         is_commandable=False,
         is_controllable=False,
         is_in_transit=False,
@@ -263,6 +300,8 @@ def _bare(
         can_switch_boards=view.can_switch_boards,
         can_sleep=view.can_sleep,
         can_select_profile=view.can_select_profile,
+        wear=memory.wear,
+        seen_w=taught.seen_w,
     )
 
 
@@ -279,9 +318,9 @@ def _upper_w(
     else:
         candidates.append(memory.high_w)
     if view.pending is not None:
-        candidates.append(bare.power_w(view.pending.setpoint))
+        candidates.append(bare.most_w(view.pending.setpoint))
     if bare.desired is not None:
-        candidates.append(bare.power_w(bare.desired))
+        candidates.append(bare.most_w(bare.desired))
     if is_stale:
         candidates.append(nameplate_w(bare))
     return max(candidates)

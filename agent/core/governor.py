@@ -14,6 +14,7 @@ from agent.core.ledger import FOREVER_MS, Entry
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
 from agent.core.verdict import Verdict, judge
+from agent.core.wear import worn
 
 PURCHASES_AHEAD = 24
 LONG_STOP_MS = 300_000  # a stop longer than this is worth a sleep and the wake after it
@@ -49,6 +50,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
             expected_w=picture.machines[miner_id].power_w(setpoint),
             is_urgent=_is_lower(picture.machines[miner_id], setpoint),
             because=because,
+            card=picture.machines[miner_id].card,
         )
         for miner_id, setpoint in sorted(chosen.items())
     )
@@ -164,6 +166,7 @@ def _room(state: SiteState, picture: Picture, verdict: Verdict) -> dispatch.Room
         window_left_s=verdict.time_left_s,
         bought_for_s=max(verdict.time_left_s, without_end),
         window_ms=_window_ms(state, picture.snapshot),
+        now_s=picture.snapshot.now_s,
     )
 
 
@@ -211,6 +214,9 @@ def _remember(
         machine = picture.machines[command.miner_id]
         is_change = is_change or machine.desired != command.setpoint
         is_slow = machine.at is not None and machine.at.profile != command.setpoint.profile
+        is_slow = is_slow and machine.card.is_profile_slow
+        is_told_again = machine.desired == command.setpoint
+        origin = machine.at if is_told_again else machine.standing
         window_ms = _window_ms(state, snapshot) if is_slow else memory.slow_window_ms
         memories[command.miner_id] = replace(
             memory,
@@ -219,6 +225,7 @@ def _remember(
             commanded_at_s=snapshot.now_s,
             slow_window_ms=window_ms,
             changes=memory.changes + 1,
+            wear=worn(memory.wear, machine.card, origin, command.setpoint, snapshot.now_s),
         )
     return replace(
         state,

@@ -10,9 +10,10 @@ from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core import unseen
 from agent.core.braking import Exposure, exposure_of
-from agent.core.cards import ActuatorCard
+from agent.core.card import ActuatorCard
 from agent.core.decisions import Decision, Mode
 from agent.core.fleet import Judged, Machine, Memory, judged
+from agent.core.learning import Experience, learn
 from agent.core.ledger import Entry, Ledger
 from agent.core.limits import Limit
 from agent.core.meterfusion import Fusion, Interval
@@ -72,6 +73,7 @@ class SiteState:
     edge_ms: int | None = None
     is_recovering: bool = False
     decision: Decision | None = None
+    experience: Experience = field(default_factory=Experience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,9 @@ def observe(
     state = _started(state, snapshot)
     if meter.reading is not None:
         state = replace(state, fusion=fusing.observe(state.fusion, meter.reading))
+    experience = learn(state.experience, snapshot.miners, parameters.cards)
     judged_before = state.judgements
+    state = replace(state, experience=experience)
     state = replace(state, judgements=_judge_machines(state, snapshot, parameters))
     machines = {miner_id: one.machine for miner_id, one in state.judgements.items()}
     words = _meter_trouble(state, meter, snapshot, parameters)
@@ -133,12 +137,13 @@ def observe(
 def _judge_machines(
     state: SiteState, snapshot: Snapshot, parameters: Parameters
 ) -> dict[str, Judged]:
+    experience = state.experience
     return {
         view.miner_id: judged(
             state.judgements.get(view.miner_id),
             view,
             state.memories.get(view.miner_id, NO_MEMORY),
-            parameters.cards[view.family],
+            experience.taught(view.miner_id, parameters.cards[view.family]),
             snapshot.now_s,
         )
         for view in snapshot.miners

@@ -21,18 +21,35 @@ class MeterView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCommand:
-    """The last command of a machine while it is not confirmed, or the last that had no effect."""
+    """The last command of a machine while it is not confirmed, or the last that had no effect.
+
+    ``origin`` is where the machine stood when it was sent, None if that is not known.
+    """
 
     setpoint: Setpoint
     sent_at_s: float
     stage: Stage
     detail: str
+    origin: Setpoint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """A command whose watts were seen. ``is_measured``: by a wattmeter in the power supply, not by
+    the firmware's own estimate, which may run ahead of them."""
+
+    setpoint: Setpoint
+    origin: Setpoint | None
+    sent_at_s: float
+    confirmed_at_s: float
+    is_measured: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinerView:
     """One machine. ``fault`` says in words why it cannot be read or written now, if so.
 
+    ``confirmed`` is the last command that was confirmed, however long ago.
     ``can_switch_boards``, ``can_sleep`` and ``can_select_profile`` are the driver's abilities.
     """
 
@@ -46,6 +63,7 @@ class MinerView:
     can_switch_boards: bool
     can_sleep: bool
     can_select_profile: bool
+    confirmed: Confirmation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

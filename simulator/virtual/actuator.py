@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from agent.core.cards import ActuatorCard
 from agent.core.decisions import Command, Setpoint, Stage
 from agent.core.fleet import matches, read_back
-from agent.core.snapshot import PendingCommand
-from drivers.readings import MinerReading
+from agent.core.moves import seconds_to
+from agent.core.snapshot import Confirmation, PendingCommand
+from drivers.readings import MinerReading, PowerProvenance
 from simulator.machine import Machine
 from simulator.virtual.polls import MINER_TIMEOUT_S, MinerPost
 from simulator.virtual.site import Site, Unit
@@ -34,6 +34,7 @@ class _Errand:
     turn: int
     sent_at_s: float
     deadline_s: float
+    origin: Setpoint | None
     has_answer: bool = True
     is_applied: bool = False
 
@@ -48,7 +49,6 @@ class Actuator:
 
     site: Site
     posts: Mapping[str, MinerPost]
-    cards: Mapping[str, ActuatorCard]
     commands: int = 0
     _writing: int = 0
     _waiting: deque[_Errand] = field(default_factory=deque)
@@ -70,13 +70,16 @@ class Actuator:
 
     def _take_up(self, post: MinerPost, command: Command) -> None:
         now_s = self.site.agenda.now_s
+        origin = None if post.reading is None else read_back(post.reading)
+        limit_s = seconds_to(command.card, origin, command.setpoint) + 3 * READ_PAUSE_S
         post.turn += 1
         errand = _Errand(
             post=post,
             command=command,
             turn=post.turn,
             sent_at_s=now_s,
-            deadline_s=now_s + self._time_limit_s(post, command.setpoint),
+            deadline_s=now_s + limit_s,
+            origin=origin,
         )
         self._reach(errand, Stage.SENT, "")
         if post.reading is None:
@@ -153,6 +156,13 @@ class Actuator:
                 errand.is_applied = True
                 self._reach(errand, Stage.APPLIED, "")
             if _watts_follow(reading, errand.command.expected_w):
+                post.confirmed = Confirmation(
+                    setpoint=errand.command.setpoint,
+                    origin=errand.origin,
+                    sent_at_s=errand.sent_at_s,
+                    confirmed_at_s=agenda.now_s,
+                    is_measured=reading.power_provenance is PowerProvenance.METERED_PSU,
+                )
                 self._reach(errand, Stage.CONFIRMED, "")
                 return
         agenda.after(READ_PAUSE_S + 0.1, lambda: self._look(errand))
@@ -167,20 +177,6 @@ class Actuator:
         is_unknown = not errand.has_answer and not errand.is_applied
         self._reach(errand, Stage.UNKNOWN if is_unknown else Stage.INEFFECTIVE, words)
 
-    def _time_limit_s(self, post: MinerPost, setpoint: Setpoint) -> float:
-        card = self.cards[post.unit.family.name]
-        at = None if post.reading is None else read_back(post.reading)
-        if not setpoint.is_awake:
-            return card.sleep_s + 3 * READ_PAUSE_S
-        if at is None or not at.is_awake:
-            return card.wake_s + 3 * READ_PAUSE_S
-        limit_s = card.board_off_s
-        if setpoint.boards_on - at.boards_on:
-            limit_s = max(limit_s, card.board_on_s)
-        if setpoint.profile is not None and setpoint.profile != at.profile:
-            limit_s = max(limit_s, card.profile_s)
-        return limit_s + 3 * READ_PAUSE_S
-
     def _reach(self, errand: _Errand, stage: Stage, words: str) -> None:
         errand.post.pending = (
             None
@@ -190,6 +186,7 @@ class Actuator:
                 sent_at_s=errand.sent_at_s,
                 stage=stage,
                 detail=words,
+                origin=errand.origin,
             )
         )
 

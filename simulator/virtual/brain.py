@@ -1,7 +1,8 @@
 """The agent's core in virtual time: its state from tick to tick, its death and its second life.
 
 What outlives a death is what the journal holds: the books up to the last reading, with the details
-of the last state record. Purchases that come while nobody is there are delivered afterwards.
+of the last state record, and what each machine was told that day. Purchases that come while nobody
+is there are delivered afterwards.
 """
 
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from agent.core.cards import CARDS
+from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Ledger, Transaction, admit
 from agent.core.limits import Limit
@@ -17,7 +20,6 @@ from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario
 from simulator.virtual.actuator import Actuator
-from simulator.virtual.cards import all_cards
 from simulator.virtual.polls import Polls
 from simulator.virtual.site import Site
 from simulator.virtual.truth import Bought
@@ -50,7 +52,7 @@ def parameters_of(scenario: Scenario, without: frozenset[str] = frozenset()) -> 
         "rise_interval_s": 10.0,
         "command_latency_s": 1.5,
         "missing_floor_w": 0.0,
-        "cards": all_cards(),
+        "cards": CARDS,
         "limits": (connection_limit(rated_w),),
     }
     core = without - {"watchdog"}
@@ -188,6 +190,7 @@ class Brain:
         self.state = SiteState(
             fusion=_seeded(traits, ledger, now_s=now_s, now_ms=now_ms),
             ledger=ledger,
+            memories={n: Memory(wear=m.wear) for n, m in self.state.memories.items()},
             is_recovering=ledger.booked_wh is not None,
         )
         self.is_alive, self.is_paused = True, False

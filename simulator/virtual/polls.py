@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from agent.core.decisions import Command
-from agent.core.snapshot import MeterView, MinerView, PendingCommand
+from agent.core.snapshot import Confirmation, MeterView, MinerView, PendingCommand
 from drivers.readings import (
     Activity,
     BoardReading,
@@ -25,7 +25,6 @@ METER_TIMEOUT_S = 1.0
 MINER_TIMEOUT_S = 5.0
 AWAY_AFTER_MISSES = 3
 BACKOFF_LAST_S = 60.0
-_PROVENANCE = {True: PowerProvenance.FIRMWARE_ESTIMATE, False: PowerProvenance.ABSENT}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +42,7 @@ class MinerPost:
     missed_polls: int = 0
     fault: str | None = None
     pending: PendingCommand | None = None
+    confirmed: Confirmation | None = None
     mailbox: Command | None = None
     is_writing: bool = False
     turn: int = 0
@@ -64,8 +64,8 @@ class MinerPost:
             taken_at_ms=0,
             activity=self._activity,
             hashrate_hs=machine.hashrate_hs.value(now_s),
-            power_w=round(power_w) if family.reports_power else None,
-            power_provenance=_PROVENANCE[family.reports_power],
+            power_w=None if family.watts == "absent" else round(power_w),
+            power_provenance=PowerProvenance(family.watts),
             profile=machine.point.name,
             boards=self._boards,
         )
@@ -101,6 +101,7 @@ class MinerPost:
             view is None
             or view.reading is not self.reading
             or view.pending is not self.pending
+            or view.confirmed is not self.confirmed
             or view.fault is not self.fault
             or (view.identity is None) is self.is_identified
         ):
@@ -116,6 +117,7 @@ class MinerPost:
                 can_switch_boards=family.switches_boards,
                 can_sleep=family.sleeps,
                 can_select_profile=family.selects_profiles,
+                confirmed=self.confirmed,
             )
         return view
 
@@ -143,6 +145,7 @@ class Polls:
         period_s = self.site.scenario.site.miner_poll_s
         for n, post in enumerate(self.posts):
             post.reading, post.pending, post.mailbox = None, None, None
+            post.confirmed = None
             post.is_identified, post.is_writing, post.fault = False, False, None
             post.missed_polls, post.turn = 0, post.turn + 1
             first_s = period_s * (n + rng.random()) / len(self.posts)

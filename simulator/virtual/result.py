@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from agent.core.cards import CARDS
 from simulator.scenario import BarsTable
 from simulator.virtual.brain import Brain
 from simulator.virtual.site import Site
@@ -12,7 +13,6 @@ from simulator.virtual.truth import MEANS_SOMETHING_WH, Bought
 ROLLOVER_NEAR_S = 60.0
 GAP_SHARE = 0.5
 SETTLE_S = 90.0
-RESTARTS_PER_DAY = 24
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,13 +192,17 @@ def _idle_broken(site: Site, trace: Trace) -> list[Violation]:
 
 
 def _wear(site: Site) -> list[Violation]:
+    """No machine's mining is restarted more often in a day than its card allows; reboots that a
+    machine makes by itself are not counted."""
     days = max(site.agenda.now_s / 86_400.0, 1.0)
-    worst = max(site.units, key=lambda unit: unit.machine.counters.mining_restarts)
-    restarts = worst.machine.counters.mining_restarts
-    if restarts <= RESTARTS_PER_DAY * days:
-        return []
-    words = f"mining was restarted {restarts} times in {days:.0f} day(s)"
-    return [_violation("wear", worst.miner_id, words)]
+    found = []
+    for unit in site.units:
+        counters = unit.machine.counters
+        restarts = counters.mining_restarts - counters.device_reboots
+        if restarts > CARDS[unit.family.name].restarts_per_day * days:
+            words = f"mining was restarted {restarts} times in {days:.0f} day(s)"
+            found.append(_violation("wear", unit.miner_id, words))
+    return found
 
 
 def _unavoidable_w(site: Site) -> float:

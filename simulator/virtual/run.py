@@ -11,7 +11,6 @@ from simulator.scenario import OrderTable, Scenario
 from simulator.virtual.actuator import Actuator
 from simulator.virtual.agenda import Agenda
 from simulator.virtual.brain import TICK_S, Brain, first_state, parameters_of
-from simulator.virtual.cards import all_cards
 from simulator.virtual.polls import open_polls
 from simulator.virtual.result import Result, Trace, judge
 from simulator.virtual.site import build_site
@@ -62,7 +61,7 @@ def prepare(scenario: Scenario, *, without: frozenset[str] = frozenset()) -> Run
     brain = Brain(
         site=site,
         polls=polls,
-        actuator=Actuator(site=site, posts=posts, cards=all_cards()),
+        actuator=Actuator(site=site, posts=posts),
         clock=WallClock(),
         parameters=parameters_of(scenario, without),
         state=first_state(scenario),

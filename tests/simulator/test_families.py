@@ -1,4 +1,4 @@
-"""Families as data: every one can be built, and none is worse than the card it is staked on."""
+"""Families as data: every one can be built, and does what its row says."""
 
 import pytest
 
@@ -16,15 +16,6 @@ def machine_of(family: Family) -> Machine:
     )
 
 
-def settled_after(machine: Machine, from_s: float) -> float:
-    """Seconds until the watts are within five percent of where they go."""
-    final_w = machine.watts.final
-    at_s = from_s
-    while abs(machine.watts.value(at_s) - final_w) > max(0.05 * final_w, 5.0):
-        at_s += 0.5
-    return at_s - from_s
-
-
 def test_all_families_of_the_fact_sheet_are_there() -> None:
     wanted = {"luxos", "whatsminer-v2", "whatsminer-v3", "antminer", "avalon", "braiins", "vnish"}
     assert wanted | {"epic", "auradine", "bitaxe", "proto"} <= set(NAMES)
@@ -40,29 +31,6 @@ def test_points_rise_with_the_step_and_end_near_the_nameplate(name: str) -> None
         assert watts == sorted(watts)
         default = next(point for point in model.profiles if point.step == 0)
         assert default.watts == pytest.approx(nameplate(key).watts, rel=0.02)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_machines_follow_within_the_worst_case_of_their_family(name: str) -> None:
-    family = families()[name]
-    write_s = family.write_s[1]
-    machine = machine_of(family)
-    machine.sleep(now_s=0.0)
-    assert settled_after(machine, 0.0) + write_s <= family.worst.sleep_s
-    machine.wake(now_s=1000.0)
-    assert settled_after(machine, 1000.0) + write_s <= family.worst.wake_s
-    if family.switches_boards:
-        machine.switch_board(0, is_on=False, now_s=3000.0)
-        assert settled_after(machine, 3000.0) + write_s <= family.worst.board_on_s
-        machine.switch_board(0, is_on=True, now_s=4000.0)
-        assert settled_after(machine, 4000.0) + write_s <= family.worst.board_on_s
-    if family.selects_profiles:
-        lowest = 0
-        machine.select_profile(lowest, now_s=6000.0)
-        assert settled_after(machine, 6000.0) + write_s <= family.worst.profile_s
-        default = next(n for n, p in enumerate(machine.model.profiles) if p.step == 0)
-        machine.select_profile(default, now_s=9000.0)
-        assert settled_after(machine, 9000.0) + write_s <= family.worst.profile_s
 
 
 def test_a_power_limit_of_a_whatsminer_costs_a_minute_at_no_power() -> None:

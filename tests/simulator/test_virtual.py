@@ -7,9 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simulator.__main__ import app
-from simulator.families import families
 from simulator.scenario import Scenario, parse_scenario
-from simulator.virtual.cards import all_cards
 from simulator.virtual.run import Run, prepare, run_scenario
 
 CONTRACT = [
@@ -173,14 +171,6 @@ def test_a_revised_purchase_is_refused_and_the_first_word_counts() -> None:
     result = run_scenario(parse_scenario(BENCH.partition("[series]")[0] + rows, "revised"))
     assert result.purchased_wh == 2000
     assert result.violations == ()
-
-
-def test_every_family_has_a_card_that_the_agent_can_stake_a_purchase_on() -> None:
-    cards = all_cards()
-    assert set(families()) <= set(cards)
-    for name, family in families().items():
-        assert cards[name].sleep_s >= family.timings.sleep_s
-        assert cards[name].wake_s >= family.timings.wake_s
 
 
 def test_the_command_prints_the_contract_and_nothing_else(tmp_path: Any) -> None:

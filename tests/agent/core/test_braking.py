@@ -21,8 +21,6 @@ def machine(
         at_w=0.0,
         upper_w=upper_w,
         rising_w=rising_w,
-        standing=None,
-        standing_w=0.0,
         is_commandable=obeys,
         is_controllable=obeys,
         is_in_transit=False,
@@ -117,7 +115,7 @@ def test_with_a_fresh_meter_only_rises_and_jumps_are_feared() -> None:
     seen = exposure(machine(rising_w=900.0), machine(rising_w=100.0))
     assert seen.power_hi_w == pytest.approx(50_000 * 1.01 + 1000 + 6000)
     assert seen.jolt_w == pytest.approx(500 + 6000)
-    assert seen.floor_w == pytest.approx(2 * 80 + 10_000)
+    assert seen.floor_w == pytest.approx(2 * LUXOS.idle_w + 10_000)
 
 
 def test_without_a_meter_every_machine_counts_at_its_worst() -> None:
@@ -136,7 +134,7 @@ def test_a_base_load_above_its_maximum_lowers_no_bound() -> None:
 
 def test_a_machine_that_does_not_obey_stays_in_the_floor_at_its_worst() -> None:
     stuck = exposure(machine(upper_w=3000.0, obeys=False), machine())
-    assert stuck.floor_w == pytest.approx(3000 * 1.05 + 80 + 10_000)
+    assert stuck.floor_w == pytest.approx(3000 * 1.05 + LUXOS.idle_w + 10_000)
 
 
 def test_a_stop_takes_as_long_as_the_slowest_machine_that_is_counted_on() -> None:

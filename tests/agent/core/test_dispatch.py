@@ -48,8 +48,6 @@ def machine(name: str = "m", at: Setpoint | None = None, **changes: object) -> M
         at_w=0.0,
         upper_w=0.0,
         rising_w=0.0,
-        standing=None,
-        standing_w=0.0,
         is_commandable=True,
         is_controllable=True,
         is_in_transit=False,
@@ -241,7 +239,7 @@ def test_a_machine_without_board_switches_goes_to_sleep_in_one_step() -> None:
 
 
 def test_a_step_that_changes_no_watts_is_none() -> None:
-    flat = tuple(replace(p, power_w=80.0) for p in profiles())
+    flat = tuple(replace(p, power_w=LUXOS.idle_w) for p in profiles())
     assert shrink(farm(machine(profiles=flat)), 900.0, ALL_ROOM) == {}
     assert grow(farm(machine(at=told(1), profiles=flat)), 900.0, ALL_ROOM) == {}
 

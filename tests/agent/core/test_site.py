@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from agent.core.cards import CARDS
+from agent.core.decisions import Setpoint
+from agent.core.learning import HEADROOM
 from agent.core.ledger import Ledger, admit, anchor
 from agent.core.meterfusion import Fusion, MeterTraits
 from agent.core.site import KEEP_ENDED_MS, Parameters, SiteState, observe
-from agent.core.snapshot import MeterView, MinerView, Snapshot
+from agent.core.snapshot import Confirmation, MeterView, MinerView, Snapshot
 
 POWER_W = 36_000.0
 
@@ -268,3 +270,25 @@ def test_every_machine_is_judged_by_the_card_of_its_family(
     ticks.tick(1.0)
     assert set(ticks.picture.machines) == {"m000", "m001", "m002"}
     assert {m.card for m in ticks.picture.machines.values()} == {CARDS["luxos"]}
+
+
+def test_a_machine_that_was_slower_than_its_card_lengthens_every_stop(
+    toy: SimpleNamespace, parameters: Parameters
+) -> None:
+    ticks = Ticks(toy, parameters)
+    ticks.miners = views(toy, 1.0, *toy.fleet(2))
+    ticks.until(1, 6)
+    before_s = ticks.picture.exposure.stop_s
+    awake, stopped = (
+        Setpoint(is_awake=True, profile="default", boards_on=frozenset(boards))
+        for boards in ((0, 1, 2), ())
+    )
+    late = Confirmation(
+        setpoint=stopped, origin=awake, sent_at_s=1.0, confirmed_at_s=9.0, is_measured=True
+    )
+    seen = views(toy, 6.0, *toy.fleet(2))
+    ticks.miners = (replace(seen[0], confirmed=late), seen[1])
+    ticks.tick(7.0)
+    longer_s = HEADROOM * 8.0 - CARDS["luxos"].board_off_s
+    assert ticks.picture.exposure.stop_s == pytest.approx(before_s + longer_s)
+    assert ticks.picture.machines["m001"].card == CARDS["luxos"]
