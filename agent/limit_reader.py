@@ -42,7 +42,7 @@ class LimitReader:
         except (ValueError, RecursionError):
             raise Unreadable("the request is not JSON; use `kwota limit`") from None
         kind = fields.get("kind") if isinstance(fields, dict) else None
-        if kind not in _KEYS:
+        if not isinstance(kind, str) or kind not in _KEYS:
             raise Unreadable(f'the request has no kind; write "{MANUAL}" or "{ORDER}"')
         strange = sorted(fields.keys() - _KEYS[kind])
         if strange:
