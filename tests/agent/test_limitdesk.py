@@ -85,10 +85,12 @@ async def door_on(rig: Any, directory: Path) -> AsyncIterator[Door]:
         runner = web.AppRunner(app)
         await runner.setup()
         await web.UnixSite(runner, str(path)).start()
-        async with rig.running(recorder.run()):
-            yield Door(path, desk, journal, clock)
-        await runner.cleanup()
-        await recorder.flush()
+        try:
+            async with rig.running(recorder.run()):
+                yield Door(path, desk, journal, clock)
+        finally:
+            await runner.cleanup()
+            await recorder.flush()
 
 
 async def test_a_limit_rules_at_once_and_is_on_record_when_it_is_answered(

@@ -10,7 +10,9 @@ from agent.core.cards import CARDS
 from agent.core.ceiling import BASE_KNOWN_S, lowered, spare_under
 from agent.core.decisions import Mode
 from agent.core.dispatch import Room
+from agent.core.governor import _room
 from agent.core.limits import Limit
+from agent.core.verdict import judge
 
 P = 0.01  # what the meter's power may be off by
 
@@ -108,12 +110,39 @@ def test_an_order_that_leaves_no_room_for_the_purchase_costs_energy_and_not_the_
 
 
 def test_the_pace_may_not_pass_a_ceiling_by_its_dead_band(toy: SimpleNamespace) -> None:
-    """The purchase wants just what the cap allows: the cap forgives nothing, the purchase would."""
+    """The purchase forgives a base load that rises a little, the cap forgives nothing."""
+
+    def fault(site: Any, now_s: float) -> None:
+        if now_s == 150:
+            pace_w = site.decisions[-1].power_cap_w
+            cap = replace(order(toy, pace_w + 200, 0, None), kind="cap", limit_id="")
+            site.changes["limits"] = (cap,)
+            caps_w.append(cap.power_w)
+            site.base_w += 800
+        if now_s == 155:
+            ruled.append(site.decisions[-1].because.limit)
+
+    caps_w: list[float] = []
+    ruled: list[str] = []
     site = farm(toy, share=0.6, reserve_share=0.03)
-    cap_w = full_w(site.machines) * 0.6
-    site.changes["limits"] = (replace(order(toy, cap_w, 0, None), kind="cap"),)
-    site.run(300)
-    assert max(powers(site, 60, 300)) <= cap_w * (1 + P)
+    site.on_tick = fault
+    site.run(170)
+    assert ruled == ["purchase"]
+    assert max(powers(site, 160, 170)) <= caps_w[0] * (1 + P)
+    assert site.base_w == 8_800
+
+
+@pytest.mark.parametrize("power_w", range(40_000, 47_000, 1_000))
+def test_a_meter_that_shows_too_little_within_its_error_costs_no_limit(
+    toy: SimpleNamespace, power_w: int
+) -> None:
+    def shows_less(now_s: float, latched: tuple[float, float]) -> Any:
+        return type(site).read_meter(site, now_s, (latched[0], latched[1] * (1 - P)))
+
+    site = farm(toy, order(toy, power_w, 60, None))
+    site.read_meter = shows_less
+    site.run(140)
+    assert max(powers(site, 60, 140)) <= power_w
 
 
 def test_a_long_order_below_what_idle_boards_draw_puts_machines_to_sleep(
@@ -129,17 +158,18 @@ def test_a_long_order_below_what_idle_boards_draw_puts_machines_to_sleep(
     assert all(machine.is_awake for machine in short.machines)
 
 
-def test_nothing_slow_is_begun_before_a_wall(toy: SimpleNamespace) -> None:
-    machines = toy.fleet(20)
-    energy_wh = full_w(machines) * 0.82 * 900 / 3600
-    wall = order(toy, 10_000.0, 400, None)
-    site = toy.Site(
-        machines=machines,
-        transactions=[toy.purchase(1, 30, 930, energy_wh)],
-        changes={"limits": (wall,)},
-    )
-    site.run(300)
-    assert {c.setpoint.profile for d in site.decisions[50:] for c in d.commands} <= {"default"}
+def test_slow_steps_and_wakes_are_given_the_time_until_the_wall_and_no_more(
+    toy: SimpleNamespace,
+) -> None:
+    lefts_s = {}
+    for wall_s in (130, 10_000):
+        site = farm(toy, order(toy, 12_000.0, wall_s, None))
+        site.run(100)
+        verdict = judge(site.state, site.outcome.picture, site.parameters())
+        room = _room(site.state, site.outcome.picture, verdict)
+        lefts_s[wall_s] = (round(room.window_left_s), round(room.bought_for_s))
+    now_s = round((site.decisions[-1].at_ms - toy.START_MS) / 1000)
+    assert lefts_s == {130: (130 - now_s,) * 2, 10_000: (330 - now_s,) * 2}
 
 
 def test_a_silent_meter_does_not_lift_an_order(toy: SimpleNamespace) -> None:
