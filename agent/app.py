@@ -9,10 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 
+from aiohttp import web
+
 from agent.actuator import Actuator
 from agent.assembly import (
     Base,
     first_record,
+    limit_reader,
     meter_posts,
     miner_posts,
     open_keeper,
@@ -21,6 +24,7 @@ from agent.assembly import (
 )
 from agent.broker import MqttFileError
 from agent.control import Control, ControlError, open_control
+from agent.control_limits import add_limit_routes
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
@@ -192,7 +196,12 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
     control = Control(
         target=keeper, reader=purchase_reader(base.settings), now_ms=base.clock.now_ms
     )
-    door = open_control(status.socket, control, lambda app: add_read_routes(app, keeper))
+
+    def mount(app: web.Application) -> None:
+        add_read_routes(app, keeper)
+        add_limit_routes(app, keeper.desk, limit_reader(base.settings), base.clock)
+
+    door = open_control(status.socket, control, mount)
     await stack.enter_async_context(door)
 
 

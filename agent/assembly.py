@@ -11,13 +11,14 @@ from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.core.cards import CARDS
 from agent.core.fleet import Memory
-from agent.core.limits import Limit
 from agent.core.meterfusion import MeterTraits
 from agent.core.note import VerifierKey
 from agent.core.site import Parameters, SiteState
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.keys import LogKey
+from agent.limit_reader import LimitReader
+from agent.limitdesk import LimitDesk
 from agent.policy import Policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
@@ -25,9 +26,10 @@ from agent.publisher import Publisher, PublisherSettings
 from agent.purchases import PurchaseReader
 from agent.recorder import Recorder
 from agent.records import NewRecord
-from agent.recovery import recover, recover_wear, seeded
+from agent.recovery import recover, recover_limits, recover_wear, seeded
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
 from agent.siteclock import SiteClock
+from agent.standing_limits import StandingLimits
 from agent.status.portrait import Frame
 from agent.status.view import DeliveryView
 from agent.testimony import config_record
@@ -149,6 +151,7 @@ async def open_keeper(
     return Keeper(
         clock=clock,
         parameters=parameters_of(settings, site_meter.meter_id),
+        desk=await _open_desk(base),
         state=state,
         frame=_frame(settings, base.version, clock.now_ms()),
         recorder=base.recorder,
@@ -167,17 +170,20 @@ async def open_keeper(
     )
 
 
-def parameters_of(settings: Settings, meter_id: str) -> Parameters:
-    """The core's parameters, from the configuration."""
-    governor, rated_w = settings.governor, settings.site.rated_power_w
-    connection = Limit(
-        kind="connection",
-        source="site.rated_power_w",
-        power_w=rated_w,
-        safe_w=rated_w,
-        expires_ms=None,
-        words=f"the connection is rated for {rated_w / 1000:.0f} kW",
+async def _open_desk(base: Base) -> LimitDesk:
+    book, reached = await recover_limits(base.journal, rated_w=base.settings.site.rated_power_w)
+    return LimitDesk(
+        clock=base.clock,
+        recorder=base.recorder,
+        standing=StandingLimits(base.settings),
+        book=book,
+        reached=reached,
     )
+
+
+def parameters_of(settings: Settings, meter_id: str) -> Parameters:
+    """The core's parameters, from the configuration; the limits are the desk's, at each tick."""
+    governor, rated_w = settings.governor, settings.site.rated_power_w
     floor_w = governor.on_missing_floor_w if governor.on_missing == "floor_kw" else None
     meter = next(meter for meter in settings.meters if meter.id == meter_id)
     return Parameters(
@@ -195,7 +201,7 @@ def parameters_of(settings: Settings, meter_id: str) -> Parameters:
         command_latency_s=COMMAND_LATENCY_S,
         missing_floor_w=floor_w or 0.0,
         cards={family: CARDS[family] for family in FAMILIES},
-        limits=(connection,),
+        limits=(),
     )
 
 
@@ -258,3 +264,8 @@ def _delivery_conditions(publisher: Publisher | None) -> list[Condition]:
 def purchase_reader(settings: Settings) -> PurchaseReader:
     """Reads purchases with this site's meter point and zone where they name none."""
     return PurchaseReader(meter_point=settings.site.meter_point, zone=ZoneInfo(settings.site.zone))
+
+
+def limit_reader(settings: Settings) -> LimitReader:
+    """Reads limits with this site's zone and its connection."""
+    return LimitReader(zone=ZoneInfo(settings.site.zone), rated_w=settings.site.rated_power_w)

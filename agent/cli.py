@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from agent.commands import daemon, devices, evidence, site, transactions
+from agent.commands import daemon, devices, evidence, limits, site, transactions
 from agent.commands.console import EXIT_CODES, Code, CommandError, say
 
 app = typer.Typer(
@@ -60,6 +60,7 @@ app.command()(site.why)
 app.command()(site.miners)
 app.command()(site.meters)
 app.add_typer(transactions.app, name="transactions")
+app.add_typer(limits.app, name="limit")
 app.command()(devices.poll)
 app.command()(evidence.verify)
 app.command("enroll")(evidence.enroll_key)

@@ -137,27 +137,27 @@ async def _transactions(request: web.Request, control: Control) -> web.Response:
     written_as = _FORMATS.get(request.content_type)
     if written_as is None:
         known = ", ".join(_FORMATS)
-        return _error(415, f"purchases cannot be read as {request.content_type}; send {known}")
+        return denied(415, f"purchases cannot be read as {request.content_type}; send {known}")
     try:
         async with asyncio.timeout(READ_S):
             content = await request.read()
     except TimeoutError:
-        return _error(408, "the purchases did not arrive in time; send them again")
+        return denied(408, "the purchases did not arrive in time; send them again")
     try:
         batch = control.reader.read(content, written_as, received_at_ms=control.now_ms())
     except PurchasesError as error:
-        return _error(400, str(error))
+        return denied(400, str(error))
     admissions: Sequence[Admission] = ()
     if batch.candidates:
         try:
             async with asyncio.timeout(ANSWER_S):
                 admissions = await control.target.add_transactions(batch.candidates)
         except TimeoutError:
-            return _error(503, "the daemon did not answer in time; send the same again")
+            return denied(503, "the daemon did not answer in time; send the same again")
         except NotNowError as error:
-            return _error(503, str(error))
+            return denied(503, str(error))
     results = _results(batch, admissions)
-    _log.info("event=transactions_received uid=%s items=%d", _peer_uid(request), len(results))
+    _log.info("event=transactions_received uid=%s items=%d", peer_uid(request), len(results))
     return web.Response(body=orjson.dumps({"results": results}), content_type="application/json")
 
 
@@ -181,7 +181,7 @@ def _results(batch: Batch, admissions: Sequence[Admission]) -> list[dict[str, An
 def _why(miner_id: str, target: ControlTarget) -> web.Response:
     answer = target.why(miner_id)
     if answer is None:
-        return _error(404, f"there is no miner {miner_id[:64]!r}; `kwota miners` lists them")
+        return denied(404, f"there is no miner {miner_id[:64]!r}; `kwota miners` lists them")
     return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
@@ -190,16 +190,16 @@ async def _journal(request: web.Request, target: ControlTarget) -> web.Response:
     kind = request.query.get("kind")
     is_count = tail.isascii() and tail.isdigit() and len(tail) <= 6
     if not is_count or not 1 <= int(tail) <= TAIL_MAX:
-        return _error(400, f"tail is not a number from 1 to {TAIL_MAX}; correct it")
+        return denied(400, f"tail is not a number from 1 to {TAIL_MAX}; correct it")
     if kind is not None and kind not in KINDS:
-        return _error(400, f"there is no such kind of record; there are {', '.join(sorted(KINDS))}")
+        return denied(400, f"there is no such kind of record; there are {', '.join(sorted(KINDS))}")
     try:
         async with asyncio.timeout(ANSWER_S):
             records = await target.journal_tail(int(tail), kind)
     except TimeoutError:
-        return _error(503, "the journal did not answer in time; try again")
+        return denied(503, "the journal did not answer in time; try again")
     except NotNowError as error:
-        return _error(503, str(error))
+        return denied(503, str(error))
     body = b"".join(record + b"\n" for record in records)
     return web.Response(body=body, content_type="application/x-ndjson")
 
@@ -210,28 +210,29 @@ async def _evidence(request: web.Request, target: ControlTarget) -> web.Response
             wanted = orjson.loads(await request.read())
         directory = Path(wanted["directory"])
     except TimeoutError:
-        return _error(408, "the request did not arrive in time; send it again")
+        return denied(408, "the request did not arrive in time; send it again")
     except (ValueError, KeyError, TypeError):
-        return _error(400, 'the request names no directory; send {"directory": "/path"}')
+        return denied(400, 'the request names no directory; send {"directory": "/path"}')
     if not directory.is_absolute():
-        return _error(400, f"{directory} is not an absolute path; the daemon runs elsewhere")
+        return denied(400, f"{directory} is not an absolute path; the daemon runs elsewhere")
     try:
         async with asyncio.timeout(EXPORT_S):
             records = await target.export_evidence(directory)
     except TimeoutError:
-        return _error(503, "the export took too long; remove what is there and try again")
+        return denied(503, "the export took too long; remove what is there and try again")
     except DirectoryError as error:
-        return _error(409, str(error))
+        return denied(409, str(error))
     body = orjson.dumps({"directory": str(directory), "records": records})
     return web.Response(body=body, content_type="application/json")
 
 
-def _error(status: int, sentence: str) -> web.Response:
+def denied(status: int, sentence: str) -> web.Response:
+    """A no: one sentence for the operator, as JSON."""
     body = orjson.dumps({"error": sentence})
     return web.Response(status=status, body=body, content_type="application/json")
 
 
-def _peer_uid(request: web.Request) -> int | None:
+def peer_uid(request: web.Request) -> int | None:
     """Who is at the other end, as the kernel says; None where the transport hides its socket."""
     peer = request.get_extra_info("socket")
     if peer is None:

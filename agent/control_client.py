@@ -72,6 +72,23 @@ def send_purchases(path: Path, content: bytes, content_type: str) -> list[dict[s
     return results
 
 
+def tell_limit(path: Path, fields: dict[str, str]) -> dict[str, str]:
+    """Hand in one limit; what became of it. Raises NoDaemonError or RefusedError."""
+    headers = {"Content-Type": "application/json"}
+    content = json.dumps(fields).encode()
+    answer: dict[str, str] = json.loads(
+        _exchange(path, "POST", "/control/v1/limits", content, headers)
+    )
+    return answer
+
+
+def clear_limit(path: Path, limit_id: str) -> dict[str, str]:
+    """Lift one limit; what became of it. Raises NoDaemonError or RefusedError."""
+    target = f"/control/v1/limits/{quote(limit_id, safe='')}"
+    answer: dict[str, str] = json.loads(_exchange(path, "DELETE", target, None, {}))
+    return answer
+
+
 def _exchange(
     path: Path,
     method: str,

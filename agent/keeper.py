@@ -21,6 +21,7 @@ from agent.core.ledger import Admission, Transaction, admit
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from agent.journal import Journal
+from agent.limitdesk import LimitDesk
 from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
@@ -64,6 +65,7 @@ class Keeper:
         *,
         clock: SiteClock,
         parameters: Parameters,
+        desk: LimitDesk,
         state: SiteState,
         frame: Frame,
         recorder: Recorder,
@@ -80,6 +82,7 @@ class Keeper:
     ) -> None:
         self._clock = clock
         self._parameters = parameters
+        self.desk = desk
         self.state = state
         self._frame = frame
         self._recorder = recorder
@@ -130,11 +133,14 @@ class Keeper:
                 "clock event=%s old_ms=%d new_ms=%d", event.what, event.old_ms, event.new_ms
             )
             self._recorder.keep([NewRecord(kind="clock", source="agent", data=event.data)])
-        outcome = step(self.state, self._snapshot(), self._parameters)
+        snapshot = self._snapshot()
+        limits = self.desk.current(snapshot.now_ms)
+        outcome = step(self.state, snapshot, replace(self._parameters, limits=limits))
         previous, self.state, self._outcome = self._outcome, outcome.state, outcome
         self._record_readings(outcome)
         self._act(outcome, previous)
         self._record_books(outcome)
+        self.desk.note_power(outcome.decision.at_ms, outcome.picture.measured_w)
         self._raise_alarms(outcome)
         self._decisions.append(decision_row(outcome.decision, outcome.picture.measured_w))
         self._ticked_at_s = self._clock.now_s()
@@ -152,6 +158,7 @@ class Keeper:
             outcome,
             self._frame,
             tally=self._tally,
+            limits=self.desk.current(outcome.decision.at_ms),
             meters=self._meters(),
             delivery=self._delivery(),
             alarms=self._alarms.alarms,

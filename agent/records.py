@@ -20,6 +20,7 @@ KINDS = frozenset(
         "meter",
         "sweep",
         "ledger",
+        "limit",
         "decision",
         "throttle",
         "clock",

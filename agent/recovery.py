@@ -15,6 +15,8 @@ import orjson
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Setpoint, Stage
 from agent.core.ledger import Account, Ledger, Transaction, book
+from agent.core.limitbook import LimitBook, ToldLimit, clear, remember
+from agent.core.limits import Limit
 from agent.core.meterfusion import Fusion, MeterTraits, resumed
 from agent.core.wear import DAY_S, UNWORN, Wear, worn
 from agent.journal import Journal
@@ -101,6 +103,40 @@ async def recover_wear(
             at_s,
         )
     return wear
+
+
+async def recover_limits(journal: Journal, *, rated_w: float) -> tuple[LimitBook, frozenset[str]]:
+    """The limits that were told, by their records alone, and which of them had been reached."""
+    book, reached = LimitBook(rated_w=rated_w), set()
+    async for raw in journal.records_of(["limit"]):
+        record = orjson.loads(raw)
+        limit_id, data = record["s"], record["d"]
+        if data["event"] == "told":
+            book = remember(book, _told(limit_id, data))
+        elif data["event"] == "cleared":
+            book, _ = clear(book, limit_id, now_ms=data["cleared_at_ms"])
+        elif data["event"] == "reached":
+            reached.add(limit_id)
+    return book, frozenset(reached)
+
+
+def _told(limit_id: str, data: dict[str, Any]) -> ToldLimit:
+    limit = Limit(
+        kind=data["kind"],
+        source=data["source"],
+        limit_id=limit_id,
+        power_w=float(data["power_w"]),
+        safe_w=float(data["safe_w"]),
+        from_ms=data["from_ms"],
+        expires_ms=data["until_ms"],
+        words=data["words"],
+    )
+    return ToldLimit(
+        limit=limit,
+        told_by=data["told_by"],
+        reason=data["reason"],
+        received_at_ms=data["received_at_ms"],
+    )
 
 
 def seeded(traits: MeterTraits, ledger: Ledger, *, now_s: float, now_ms: int) -> Fusion:

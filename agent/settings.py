@@ -37,6 +37,7 @@ from agent.settings_fields import (
     TickS,
     Zone,
 )
+from agent.settings_limits import LimitsSettings, check_limits
 
 DEFAULT_LISTEN = Endpoint(host="127.0.0.1", port=8480)
 DEFAULT_SOCKET = Path("/run/kwota/kwota.sock")
@@ -136,6 +137,7 @@ class Settings:
     mqtt: MqttSettings | None
     status: StatusSettings
     governor: GovernorSettings
+    limits: LimitsSettings | None
     purchases: PurchasesSettings | None
     drivers: DriverSettings
     meters: tuple[MeterSettings, ...]
@@ -154,6 +156,7 @@ _TABLES: Mapping[str, type] = {
     "mqtt": MqttSettings,
     "status": StatusSettings,
     "governor": GovernorSettings,
+    "limits": LimitsSettings,
     "purchases": PurchasesSettings,
     "drivers": DriverSettings,
 }
@@ -180,14 +183,16 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     status = _table(found, data, StatusSettings, "status", default={})
     governor = _table(found, data, GovernorSettings, "governor")
     drivers = _table(found, data, DriverSettings, "drivers", default={})
-    mqtt = _table(found, data, MqttSettings, "mqtt") if "mqtt" in data else None
-    is_importing = "purchases" in data
-    purchases = _table(found, data, PurchasesSettings, "purchases") if is_importing else None
+    mqtt = _optional(found, data, MqttSettings, "mqtt")
+    limits = _optional(found, data, LimitsSettings, "limits")
+    purchases = _optional(found, data, PurchasesSettings, "purchases")
     meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
     miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
     check_duplicates(found, data)
     _check_mqtt(found, mqtt)
     _check_governor(found, site, governor, meters)
+    if limits is not None:
+        check_limits(found, limits, None if site is None else site.rated_power_w)
     if found.faults or not (site and policy and journal and status and governor and drivers):
         raise SettingsError(found.faults)
     return Settings(
@@ -198,6 +203,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         mqtt=mqtt,
         status=status,
         governor=governor,
+        limits=limits,
         purchases=purchases,
         drivers=drivers,
         meters=tuple(meters.values()),
@@ -237,6 +243,11 @@ def _table(
         found.add(key, "is missing", f"add a [{key}] table; the example file shows it")
         return None
     return found.parse(_ADAPTERS[shape], shape, value, key)
+
+
+def _optional(found: FaultList, data: Mapping[str, Any], shape: type[T], key: str) -> T | None:
+    """A table that need not be there; None where it is not, or is full of faults."""
+    return _table(found, data, shape, key) if key in data else None
 
 
 def _rows(

@@ -11,6 +11,7 @@ from typing import Any
 from agent.actuator import Actuation
 from agent.core.decisions import Because, Command, Decision, Setpoint
 from agent.core.ledger import ORDER, Account, Admission, Entry, Ledger, Transaction
+from agent.core.limitbook import ToldLimit
 from agent.core.snapshot import MinerView
 from agent.records import NewRecord
 from drivers.readings import MeterReading
@@ -158,6 +159,48 @@ def state_record(ledger: Ledger, *, closed: AbstractSet[str], purchases_from: in
             ],
         },
     )
+
+
+def limit_record(told: ToldLimit) -> NewRecord:
+    """``limit``: a limit was told and rules by its times from now on."""
+    limit = told.limit
+    return _limit_record(
+        limit.limit_id,
+        "told",
+        {
+            "kind": limit.kind,
+            "source": limit.source,
+            "power_w": round(limit.power_w),
+            "from_ms": limit.from_ms,
+            "until_ms": limit.expires_ms,
+            "safe_w": round(limit.safe_w),
+            "words": limit.words,
+            "reason": told.reason,
+            "told_by": told.told_by,
+            "received_at_ms": told.received_at_ms,
+        },
+    )
+
+
+def limit_refusal_record(told: ToldLimit, reason: str) -> NewRecord:
+    """``limit``: a limit was refused."""
+    data = {"words": told.limit.words, "reason": reason, "told_by": told.told_by}
+    return _limit_record(told.limit.limit_id, "refused", data)
+
+
+def limit_cleared_record(limit_id: str, *, told_by: str, cleared_at_ms: int) -> NewRecord:
+    """``limit``: a limit was lifted before its end."""
+    data = {"told_by": told_by, "cleared_at_ms": cleared_at_ms}
+    return _limit_record(limit_id, "cleared", data)
+
+
+def limit_reached_record(limit_id: str, measured_w: float) -> NewRecord:
+    """``limit``: the meter shows for the first time that the limit, being in force, is kept."""
+    return _limit_record(limit_id, "reached", {"power_w": round(measured_w)})
+
+
+def _limit_record(limit_id: str, event: str, data: Mapping[str, Any]) -> NewRecord:
+    return NewRecord(kind="limit", source=limit_id, data={"event": event, **data})
 
 
 def decision_records(decision: Decision) -> Iterator[NewRecord]:

@@ -144,12 +144,27 @@ class SeriesTable(_Table):
 
 
 class OrderTable(_Table):
-    """``[[orders]]``: the grid operator's order to draw no more than ``kw``."""
+    """``[[orders]]``: the grid operator's order to draw no more than ``kw``.
+
+    It comes ``notice_s`` before it begins. With less notice than ``within_s`` it is to be kept
+    that long after it came, else from its first second on.
+    """
 
     kw: Annotated[float, Field(ge=0.0)]
     at_min: Minutes
     for_min: Annotated[float, Field(gt=0.0)]
+    notice_s: Annotated[float, Field(ge=0.0)] = 300.0
     within_s: Annotated[float, Field(gt=0.0)] = 60.0
+
+    @property
+    def comes_min(self) -> float:
+        """When the agent is told."""
+        return max(self.at_min - self.notice_s / 60.0, 0.0)
+
+    @property
+    def kept_from_s(self) -> float:
+        """From when on it is to be kept."""
+        return max(self.at_min * 60.0, self.comes_min * 60.0 + self.within_s)
 
 
 class FaultTable(_Table):

@@ -153,6 +153,10 @@ def _overview(view: StatusView) -> Table:
         bought = f"{kwh(window.left_wh)} of {kwh(window.purchased_wh)} kWh left"
         until = f"{window.time_left_s:.0f} s until {local_time(window.end_ms, view.zone)}"
         rows.append(("energy", f"{bought}, {until}"))
+    ruling = [limit for limit in view.limits if limit.is_ruling]
+    others = len(view.limits) - len(ruling)
+    names = ", ".join(f"{limit.kind} {limit.id}" for limit in ruling)
+    rows.append(("limit", f"{names} rules; {others} more, see `kwota limit list`"))
     states = (
         f"{view.miners_hashing} hashing, {view.miners_throttled} throttled, "
         f"{view.miners_sleeping} sleeping, {view.miners_faulty} faulty"

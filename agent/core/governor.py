@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.core import braking, dispatch
+from agent.core.ceiling import for_machines_w, lowered, spare_under
 from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Judged, Machine, Memory, matches, obeys, recall
@@ -38,7 +39,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
     verdict = judge(state, picture, parameters)
     because = Because(
         limit=verdict.limit.kind,
-        source=verdict.limit.source,
+        source=verdict.limit.name,
         words=verdict.limit.words,
         numbers={"power_upper_w": int(picture.exposure.power_hi_w) + 1, **verdict.numbers},
     )
@@ -59,7 +60,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
     decision = Decision(
         at_ms=snapshot.now_ms,
         mode=verdict.mode,
-        power_cap_w=verdict.limit.power_at(snapshot.now_ms),
+        power_cap_w=verdict.limit.power_w,
         planned_w=planned_w,
         because=because,
         commands=commands,
@@ -89,21 +90,23 @@ def _choose(
     now_ms, now_s = picture.snapshot.now_ms, picture.snapshot.now_s
     if verdict.to_floor:
         due_s = None if verdict.edge_s is None else verdict.edge_s - _latency_s(parameters)
-        return _all_to_floor(state, picture, now_ms, due_s=due_s)
+        is_long = verdict.ceiling.is_deep
+        return _all_to_floor(state, picture, now_ms, is_long=is_long, due_s=due_s)
     chosen = _called_to_order(picture)
-    if verdict.mode is Mode.FAILSAFE and verdict.time_left_s == 0.0:
+    if verdict.mode is Mode.FAILSAFE and verdict.limit.kind == "meter":
         return chosen
-    allowed_w = verdict.limit.power_at(now_ms) - (state.base_load_w or 0.0)
-    if picture.measured_w is None:
-        allowed_w = verdict.limit.power_at(now_ms) - parameters.base_load_max_w
-        allowed_w /= 1 + parameters.power_margin_share
-    excess_w = dispatch.planned_w(picture.machines, {}) - allowed_w
+    planned_w = dispatch.planned_w(picture.machines, {})
+    excess_w = planned_w - for_machines_w(verdict.limit.power_w, state, picture, parameters)
+    over_w = planned_w - for_machines_w(verdict.ceiling.power_w, state, picture, parameters)
+    room = _room(state, picture, verdict)
+    if over_w > 0:
+        excess_w = max(excess_w, over_w * (1 + parameters.power_margin_share))
+        return chosen | lowered(picture.machines, excess_w, room)
     worth_wh = abs(excess_w) * verdict.time_left_s / SECONDS_PER_HOUR
     # Energy that is missed by little evens out until the window ends; power that is over is over.
     is_energy = verdict.limit.kind == "purchase"
     if worth_wh <= verdict.slack_wh and (is_energy or excess_w <= 0):
         return chosen
-    room = _room(state, picture, verdict)
     if excess_w > 0:
         return chosen | dispatch.shrink(picture.machines, excess_w, room, is_exact=not is_energy)
     may_rise = (
@@ -112,7 +115,8 @@ def _choose(
         and now_s - state.changed_at_s >= parameters.rise_interval_s
         and verdict.time_left_s > 2 * parameters.rise_interval_s
     )
-    return chosen | dispatch.grow(picture.machines, -excess_w, room) if may_rise else chosen
+    spare_w = spare_under(excess_w, over_w, state, now_s, parameters.power_margin_share)
+    return chosen | dispatch.grow(picture.machines, spare_w, room) if may_rise else chosen
 
 
 def _latency_s(parameters: Parameters) -> float:
@@ -120,7 +124,7 @@ def _latency_s(parameters: Parameters) -> float:
 
 
 def _all_to_floor(
-    state: SiteState, picture: Picture, now_ms: int, *, due_s: float | None
+    state: SiteState, picture: Picture, now_ms: int, *, is_long: bool, due_s: float | None
 ) -> dict[str, Setpoint]:
     """Everything that can be told goes down; who was told already and is on the way is left.
 
@@ -128,7 +132,8 @@ def _all_to_floor(
     """
     next_ms = state.ledger.next_start_ms(now_ms)
     has_purchase = bool(braking.pots(state.ledger, now_ms))
-    is_long = not has_purchase and (next_ms is None or next_ms - now_ms > LONG_STOP_MS)
+    is_idle = not has_purchase and (next_ms is None or next_ms - now_ms > LONG_STOP_MS)
+    is_long = is_long or is_idle
     chosen: dict[str, Setpoint] = {}
     for machine in picture.machines.values():
         floor = dispatch.floor_setpoint(machine, is_long=is_long)
@@ -163,8 +168,8 @@ def _room(state: SiteState, picture: Picture, verdict: Verdict) -> dispatch.Room
     until_ms = _bought_until_ms(state, now_ms)
     without_end = verdict.time_left_s if until_ms is None else (until_ms - now_ms) / 1000.0
     return dispatch.Room(
-        window_left_s=verdict.time_left_s,
-        bought_for_s=max(verdict.time_left_s, without_end),
+        window_left_s=min(verdict.time_left_s, verdict.ceiling.wall_s),
+        bought_for_s=min(max(verdict.time_left_s, without_end), verdict.ceiling.wall_s),
         window_ms=_window_ms(state, picture.snapshot),
         now_s=picture.snapshot.now_s,
     )

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.core import braking
+from agent.core.ceiling import OPEN, Ceiling, ceiling_of, paced_w
 from agent.core.decisions import Mode
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.ledger import FOREVER_MS, Account
-from agent.core.limits import Limit, ruling
+from agent.core.limits import Limit, falls_below_ms, ruling
 from agent.core.site import Parameters, Picture, SiteState
 
 
@@ -20,7 +21,8 @@ from agent.core.site import Parameters, Picture, SiteState
 class Verdict:
     """How much the site may draw, in which mode, and for how long that plan is good.
 
-    With ``edge_s`` only those machines go to their floor that need so long for it.
+    With ``edge_s`` only those machines go to their floor that need so long for it. ``ceiling`` is
+    what the limits in kW say, whichever limit is the smallest.
     """
 
     mode: Mode
@@ -30,10 +32,36 @@ class Verdict:
     slack_wh: float
     to_floor: bool
     edge_s: float | None = None
+    ceiling: Ceiling = OPEN
 
 
 def judge(state: SiteState, picture: Picture, parameters: Parameters) -> Verdict:
     """Find the smallest limit and the mode that follows from it."""
+    ceiling = ceiling_of(state, picture, parameters)
+    verdict = _by_energy(state, picture, parameters)
+    numbers = {**verdict.numbers, **ceiling.numbers()}
+    verdict = replace(verdict, ceiling=ceiling, numbers=numbers)
+    if verdict.to_floor:
+        return verdict
+    is_lower = ceiling.limit is not None and ceiling.limit.power_w < verdict.limit.power_w
+    if ceiling.limit is not None and (ceiling.is_deep or is_lower):
+        return replace(verdict, limit=ceiling.limit, to_floor=ceiling.is_deep)
+    return replace(verdict, limit=_with_wall(verdict, picture, parameters))
+
+
+def _with_wall(verdict: Verdict, picture: Picture, parameters: Parameters) -> Limit:
+    """The limit that rules, whose words also name the lower one that is planned for."""
+    now_ms, limit = picture.snapshot.now_ms, verdict.limit
+    wall_ms = falls_below_ms(parameters.limits, now_ms, limit.power_w)
+    if wall_ms is None or wall_ms - now_ms >= verdict.time_left_s * 1000:
+        return limit
+    wall = ruling(parameters.limits, wall_ms)
+    words = f"{limit.words}; in {(wall_ms - now_ms) / 1000:.0f} s a lower limit begins"
+    return replace(limit, words=f"{words}: {wall.words}")
+
+
+def _by_energy(state: SiteState, picture: Picture, parameters: Parameters) -> Verdict:
+    """What the meter, the purchases and the clock allow, the limits in kW apart."""
     now_ms, now_s = picture.snapshot.now_ms, picture.snapshot.now_s
     since_s = state.meter_fresh_at_s if state.meter_fresh_at_s is not None else state.started_at_s
     assert since_s is not None
@@ -67,7 +95,7 @@ def _without_purchase(state: SiteState, picture: Picture, parameters: Parameters
         limit = _limit("no_purchase", "policy", parameters.missing_floor_w, words)
         return Verdict(
             mode=Mode.NO_PURCHASE,
-            limit=ruling((limit, *parameters.limits), picture.snapshot.now_ms),
+            limit=limit,
             numbers={},
             time_left_s=SECONDS_PER_HOUR,
             slack_wh=0.0,
@@ -114,18 +142,18 @@ def _with_purchase(
         return replace(_floor(Mode.SHEDDING, "purchase", source, words, numbers), edge_s=edge_s)
     power_w = _pace_w(state, picture, parameters, accounts, reserve)
     mode = Mode.FOLLOWING if picture.measured_w is not None else Mode.BLIND
+    use = "uses them up" if power_w < parameters.rated_power_w else "does not use them up"
     words = (
         f"{max(left, 0):.0f} Wh of {purchased_wh} Wh are surely left for {time_left_s:.0f} s: "
-        f"{power_w / 1000:.1f} kW uses them up"
+        f"{power_w / 1000:.1f} kW {use}"
     )
     if mode is Mode.BLIND:
         words = f"{picture.meter_words}; counting by the upper bound: {words}"
     elif not state.is_armed:
         mode, words = Mode.FAILSAFE, f"starting, nothing may rise yet: {words}"
-    limits = (_limit("purchase", source, power_w, words), *parameters.limits)
     return Verdict(
         mode=mode,
-        limit=ruling(limits, now_ms),
+        limit=_limit("purchase", source, power_w, words),
         numbers=numbers,
         time_left_s=time_left_s,
         slack_wh=reserve / 2,
@@ -168,7 +196,8 @@ def _pace_w(
             if account.transaction.deadline_ms == FOREVER_MS:
                 extra_w = braking.pace_w(pot_wh - earlier_wh, reserve, seconds)
                 return min(steepest_w + extra_w, parameters.rated_power_w)
-            steepest_w = max(steepest_w, braking.pace_w(pot_wh, reserve, seconds))
+            energy_wh = max(pot_wh - reserve, 0.0)
+            steepest_w = max(steepest_w, paced_w(energy_wh, seconds, picture, parameters))
             earlier_wh = pot_wh
     return steepest_w
 

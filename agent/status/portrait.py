@@ -8,12 +8,14 @@ from agent.core.decisions import Because, Decision, Mode
 from agent.core.fleet import Machine, Memory, matches
 from agent.core.governor import Outcome
 from agent.core.ledger import FOREVER_MS, Account, Ledger
+from agent.core.limits import Limit
 from agent.core.snapshot import MinerView
 from agent.status.view import (
     AlarmView,
     BecauseView,
     DecisionRow,
     DeliveryView,
+    LimitView,
     MeterRow,
     MinerRow,
     SiteView,
@@ -76,6 +78,7 @@ def portray(
     frame: Frame,
     *,
     tally: Tally,
+    limits: Sequence[Limit],
     meters: Mapping[str, MeterIdentity | None],
     delivery: DeliveryView,
     alarms: Sequence[AlarmView],
@@ -83,7 +86,7 @@ def portray(
 ) -> SiteView:
     """The image of one tick."""
     return SiteView(
-        status=_status(outcome, frame, tally, delivery, alarms),
+        status=_status(outcome, frame, tally, limits=limits, delivery=delivery, alarms=alarms),
         miners=[_miner_row(outcome, view, frame) for view in outcome.picture.snapshot.miners],
         meters=list(_meter_rows(outcome, frame, meters)),
         transactions=list(_transaction_rows(outcome.state.ledger, outcome.decision.at_ms)),
@@ -95,6 +98,8 @@ def _status(
     outcome: Outcome,
     frame: Frame,
     tally: Tally,
+    *,
+    limits: Sequence[Limit],
     delivery: DeliveryView,
     alarms: Sequence[AlarmView],
 ) -> StatusView:
@@ -126,6 +131,7 @@ def _status(
         over_wh=state.ledger.over_wh,
         is_clock_trusted=picture.snapshot.is_clock_trusted,
         window=_window(outcome),
+        limits=list(_limits(outcome, limits)),
         delivery=delivery,
         alarms=list(alarms),
     )
@@ -152,6 +158,37 @@ def _window(outcome: Outcome) -> WindowView | None:
         left_wh=purchased_wh - allocated_wh,
         transactions=[a.transaction.transaction_id for a in accounts],
     )
+
+
+def _limits(outcome: Outcome, limits: Sequence[Limit]) -> Iterator[LimitView]:
+    """The limits in kW, and before them whatever else rules: a purchase, none, or the meter."""
+    decision, because = outcome.decision, outcome.decision.because
+    rules = [limit.kind == because.limit and limit.name == because.source for limit in limits]
+    if not any(rules):
+        yield LimitView(
+            id=because.source,
+            kind=because.limit,
+            source=because.source,
+            power_w=None if decision.mode is Mode.FAILSAFE else decision.power_cap_w,
+            from_ms=None,
+            until_ms=None,
+            safe_w=0.0,
+            words=because.words,
+            is_ruling=True,
+        )
+    for limit, is_ruling in zip(limits, rules, strict=True):
+        has_begun = limit.from_ms is None or decision.at_ms >= limit.from_ms
+        yield LimitView(
+            id=limit.name,
+            kind=limit.kind,
+            source=limit.source,
+            power_w=limit.power_at(decision.at_ms) if has_begun else limit.power_w,
+            from_ms=limit.from_ms,
+            until_ms=limit.expires_ms,
+            safe_w=limit.safe_w,
+            words=limit.words_at(decision.at_ms) if has_begun else limit.words,
+            is_ruling=is_ruling,
+        )
 
 
 def _is_throttled(machine: Machine) -> bool:

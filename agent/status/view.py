@@ -33,6 +33,24 @@ class WindowView(_View):
     transactions: list[str]
 
 
+class LimitView(_View):
+    """One limit that bounds the site now or later; exactly one rules.
+
+    ``power_w`` is what it allows now, or once it begins; ``safe_w`` what it allows after its end.
+    Without ``from_ms`` it holds already, without ``until_ms`` for good.
+    """
+
+    id: str
+    kind: str
+    source: str
+    power_w: float | None
+    from_ms: int | None
+    until_ms: int | None
+    safe_w: float
+    words: str
+    is_ruling: bool
+
+
 class AlarmView(_View):
     """Something a person should know. ``severity`` is ``warning`` or ``critical``."""
 
@@ -83,6 +101,7 @@ class StatusView(_View):
     over_wh: int
     is_clock_trusted: bool
     window: WindowView | None
+    limits: list[LimitView]
     delivery: DeliveryView
     alarms: list[AlarmView]
 

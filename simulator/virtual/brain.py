@@ -20,6 +20,7 @@ from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario
 from simulator.virtual.actuator import Actuator
+from simulator.virtual.orders import connection_limit
 from simulator.virtual.polls import Polls
 from simulator.virtual.site import Site
 from simulator.virtual.truth import Bought
@@ -62,18 +63,6 @@ def parameters_of(scenario: Scenario, without: frozenset[str] = frozenset()) -> 
             raise ValueError(f"this core has no switch to leave out {named} yet")
         values["without"] = core
     return Parameters(**values)
-
-
-def connection_limit(rated_w: float) -> Limit:
-    """What the connection can carry."""
-    return Limit(
-        kind="connection",
-        source="site.rated_power_w",
-        power_w=rated_w,
-        safe_w=rated_w,
-        expires_ms=None,
-        words="the connection's rating",
-    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,10 +158,9 @@ class Brain:
                 )
             )
 
-    def order(self, limit: Limit | None) -> None:
-        """An order of the grid operator comes, or is lifted."""
-        connection = connection_limit(self.parameters.rated_power_w)
-        limits = (connection,) if limit is None else (connection, limit)
+    def order(self, limit: Limit) -> None:
+        """An order of the grid operator comes. It is on record and outlives the process."""
+        limits = (*self.parameters.limits, limit)
         self.parameters = replace(self.parameters, limits=limits)
 
     def kill(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.core.cards import CARDS
 from simulator.scenario import BarsTable
-from simulator.virtual.brain import Brain
+from simulator.virtual.brain import POWER_ERROR_SHARE, Brain
 from simulator.virtual.site import Site
 from simulator.virtual.truth import MEANS_SOMETHING_WH, Bought
 
@@ -150,15 +150,19 @@ def _violations(brain: Brain, trace: Trace) -> list[Violation]:
 
 
 def _orders_broken(brain: Brain, trace: Trace) -> list[Violation]:
-    """An order of the grid operator is kept from its time on, until it is lifted."""
+    """An order of the grid operator is kept from its first second to its last one.
+
+    Judged by the plant's true power, with what a site's meter may be off by: the agent can steer
+    no better than it can see. What no command takes away is no fault of the agent's.
+    """
     found = []
     for order in brain.site.scenario.orders:
-        from_s = order.at_min * 60.0 + order.within_s
+        from_s = order.kept_from_s
         until_s = (order.at_min + order.for_min) * 60.0
         powers = [
             p for t, p in zip(trace.at_s, trace.power_w, strict=True) if from_s <= t < until_s
         ]
-        allowed_w = max(order.kw * 1000.0, _unavoidable_w(brain.site)) * 1.01
+        allowed_w = max(order.kw * 1000.0, _unavoidable_w(brain.site)) * (1 + POWER_ERROR_SHARE)
         over_w = max(powers, default=0.0) - allowed_w
         if over_w > 0.0:
             wh = sum(max(p - allowed_w, 0.0) for p in powers) / 3600.0
@@ -168,7 +172,7 @@ def _orders_broken(brain: Brain, trace: Trace) -> list[Violation]:
                     promise="order",
                     id=name,
                     over_wh=wh,
-                    words=f"up to {over_w / 1000.0:.1f} kW above it, {order.within_s:.0f} s after",
+                    words=f"up to {over_w / 1000.0:.1f} kW above it since second {from_s:.0f}",
                 )
             )
     return found

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from agent.core.limits import Limit
 from simulator.optimum import best_hashes
-from simulator.scenario import OrderTable, Scenario
+from simulator.scenario import Scenario
 from simulator.virtual.actuator import Actuator
 from simulator.virtual.agenda import Agenda
 from simulator.virtual.brain import TICK_S, Brain, first_state, parameters_of
+from simulator.virtual.orders import limit_of
 from simulator.virtual.polls import open_polls
 from simulator.virtual.result import Result, Trace, judge
 from simulator.virtual.site import build_site
 from simulator.virtual.troubles import arrange
-from simulator.virtual.wallclock import START_MS, WallClock
+from simulator.virtual.wallclock import WallClock
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +74,8 @@ def prepare(scenario: Scenario, *, without: frozenset[str] = frozenset()) -> Run
             at_s = purchase.arrives_min * 60.0 + 60.0
             agenda.at(at_s, partial(brain.deliver, purchase, kwh=purchase.revised_kwh))
     for order in scenario.orders:
-        _arrange_order(brain, order)
+        limit = limit_of(order, brain.parameters.rated_power_w)
+        agenda.at(order.comes_min * 60.0, partial(brain.order, limit))
     for number, fault in enumerate(scenario.faults):
         arrange(brain, fault, number, has_watchdog="watchdog" not in without)
     return Run(brain=brain, trace=Trace(), end_s=scenario.minutes * 60.0)
@@ -83,18 +84,3 @@ def prepare(scenario: Scenario, *, without: frozenset[str] = frozenset()) -> Run
 def run_scenario(scenario: Scenario, *, without: frozenset[str] = frozenset()) -> Result:
     """Build and run."""
     return prepare(scenario, without=without).go()
-
-
-def _arrange_order(brain: Brain, order: OrderTable) -> None:
-    at_s = order.at_min * 60.0
-    until_s = at_s + order.for_min * 60.0
-    limit = Limit(
-        kind="dispatch_order",
-        source="grid operator",
-        power_w=order.kw * 1000.0,
-        safe_w=order.kw * 1000.0,
-        expires_ms=START_MS + round(until_s * 1000),
-        words=f"the grid operator ordered {order.kw:.0f} kW at most",
-    )
-    brain.site.agenda.at(at_s, lambda: brain.order(limit))
-    brain.site.agenda.at(until_s, lambda: brain.order(None))

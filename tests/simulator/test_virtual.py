@@ -186,3 +186,24 @@ def test_wrong_input_is_told_in_one_sentence(arguments: list[str]) -> None:
     done = CliRunner().invoke(app, ["virtual", *arguments])
     assert done.exit_code == 2
     assert "known:" in done.stderr or "one of:" in done.stderr
+
+
+def order(notice_s: float, within_s: float) -> str:
+    return (
+        "\n[[orders]]\nkw = 12\nat_min = 5\nfor_min = 2\n"
+        f"notice_s = {notice_s}\nwithin_s = {within_s}\n"
+    )
+
+
+def test_an_order_is_judged_from_its_first_second_where_there_was_notice() -> None:
+    assert run_scenario(bench(order(notice_s=120, within_s=60))).violations == ()
+    # Nobody can obey before having heard: the same second is a broken promise without notice.
+    (broken,) = run_scenario(bench(order(notice_s=0, within_s=1))).violations
+    assert (broken.promise, broken.id) == ("order", "12 kW at minute 5")
+    assert "since second 301" in broken.words
+    assert run_scenario(bench(order(notice_s=0, within_s=15))).violations == ()
+
+
+def test_an_order_outlives_the_process_that_took_it() -> None:
+    late = order(notice_s=120, within_s=60) + fault("agent_killed", 4.0, 20)
+    assert run_scenario(bench(late)).violations == ()

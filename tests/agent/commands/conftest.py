@@ -18,6 +18,7 @@ from agent.status.view import (
     AlarmView,
     BecauseView,
     DeliveryView,
+    LimitView,
     MeterRow,
     MinerRow,
     SiteView,
@@ -60,6 +61,25 @@ DELIVERY = DeliveryView(
 )
 
 
+LIMITS = [
+    LimitView(
+        id=name,
+        kind=kind,
+        source=source,
+        power_w=power_w,
+        from_ms=None,
+        until_ms=until_ms,
+        safe_w=0.0,
+        words=f"{name} in words",
+        is_ruling=name == "tx-1",
+    )
+    for name, kind, source, power_w, until_ms in (
+        ("tx-1", "purchase", "tx-1", 480_000.0, None),
+        ("o-7", "dispatch_order", "grid [b]operator", 54_000.0, NOW_MS + 3_600_000),
+    )
+]
+
+
 def site(*, is_quiet: bool = False) -> SiteView:
     """A small site in the middle of an hour; a quiet one knows nothing yet."""
     return SiteView(
@@ -96,6 +116,7 @@ def status(*, is_quiet: bool) -> StatusView:
         over_wh=0,
         is_clock_trusted=not is_quiet,
         window=None if is_quiet else WINDOW,
+        limits=LIMITS,
         delivery=DELIVERY,
         alarms=[] if is_quiet else [ALARM],
     )

@@ -11,6 +11,7 @@ from agent.status.view import (
     BecauseView,
     DecisionRow,
     DeliveryView,
+    LimitView,
     MeterRow,
     MinerRow,
     SiteView,
@@ -125,6 +126,33 @@ def alarm_views() -> list[AlarmView]:
     ]
 
 
+def limit_views() -> list[LimitView]:
+    return [
+        LimitView(
+            id="tx-2026-1121-14a",
+            kind="purchase",
+            source="tx-2026-1121-14a",
+            power_w=182_400.0,
+            from_ms=None,
+            until_ms=None,
+            safe_w=0.0,
+            words="587.250 kWh are left for 35 min 29 s.",
+            is_ruling=True,
+        ),
+        LimitView(
+            id="o-7",
+            kind="dispatch_order",
+            source="grid operator",
+            power_w=0.0,
+            from_ms=NOW_MS + 3_600_000,
+            until_ms=NOW_MS + 7_200_000,
+            safe_w=1_000_000.0,
+            words="The grid operator ordered 0.0 kW at most (order o-7).",
+            is_ruling=False,
+        ),
+    ]
+
+
 def status_view() -> StatusView:
     return StatusView(
         farm="ekibastuz-1",
@@ -161,6 +189,7 @@ def status_view() -> StatusView:
             left_wh=587_250,
             transactions=["tx-2026-1121-14a", "tx-2026-1121-14b"],
         ),
+        limits=limit_views(),
         delivery=DeliveryView(
             origin="pool.example/edge/ekibastuz-1-edge-1/1",
             journal_size=1_482_113,
