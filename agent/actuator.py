@@ -46,6 +46,7 @@ class Actuation:
 
     miner_id: str
     at_ms: int
+    sent_at_s: float
     stage: Stage
     setpoint: Setpoint
     expected_w: float
@@ -80,7 +81,8 @@ class Actuator:
                 await self._carry_out(post, command)
 
     async def _carry_out(self, post: MinerPost, command: Command) -> None:
-        sent_at_s = self.clock.now_s()
+        # In the journal's whole milliseconds: the governor goes by what is written.
+        sent_at_s = int(self.clock.now_s() * 1000) / 1000
         self._reach(post, command, sent_at_s, Stage.SENT, "")
         error = await self._write(post, command.setpoint)
         if isinstance(error, (RefusedError, UnsupportedError, WrongDeviceError)):
@@ -180,6 +182,7 @@ class Actuator:
             Actuation(
                 miner_id=post.miner_id,
                 at_ms=self.clock.now_ms(),
+                sent_at_s=sent_at_s,
                 stage=stage,
                 setpoint=command.setpoint,
                 expected_w=command.expected_w,

@@ -39,15 +39,13 @@ from agent.testimony import (
     entry_record,
     gap_record,
     purchase_record,
-    reading_record,
     refusal_record,
     state_record,
-    sweep_records,
 )
+from agent.transcript import Transcript
 from drivers.readings import MeterIdentity
 
 STATE_EVERY_S = 30.0
-SWEEP_EVERY_S = 30.0
 DECISION_EVERY_S = 60.0
 OVER_LATELY_MS = 600_000
 LATE_TICK_S = 5.0
@@ -99,10 +97,10 @@ class Keeper:
         self._outcome: Outcome | None = None
         self._view: SiteView | None = None
         self._ticked_at_s: float | None = None
-        self._last_meter_s = 0.0
         self._meter_lost_ms: int | None = None
         self._over: deque[tuple[int, int]] = deque()
-        self._due_s = {"state": 0.0, "sweep": 0.0, "decision": 0.0}
+        self._due_s = {"state": 0.0, "decision": 0.0}
+        self._transcript = Transcript(lost=lambda: recorder.lost, is_full=lambda: recorder.is_full)
 
     async def run(self) -> None:
         """Tick for ever, at an even pace; a late tick is not made up for."""
@@ -130,9 +128,14 @@ class Keeper:
                 "clock event=%s old_ms=%d new_ms=%d", event.what, event.old_ms, event.new_ms
             )
             self._recorder.keep([NewRecord(kind="clock", source="agent", data=event.data)])
-        outcome = step(self.state, self._snapshot(), self._parameters)
-        previous, self.state, self._outcome = self._outcome, outcome.state, outcome
+        raw = self._snapshot()
+        seen = self._transcript.see(raw, self.state, self._parameters)
+        outcome = step(self.state, seen, self._parameters)
+        self.state = outcome.state
         self._record_readings(outcome)
+        # People are shown what the devices said, not the rounder numbers that it is decided on.
+        outcome = replace(outcome, picture=replace(outcome.picture, snapshot=raw))
+        previous, self._outcome = self._outcome, outcome
         self._act(outcome, previous)
         self._record_books(outcome)
         self._raise_alarms(outcome)
@@ -173,7 +176,8 @@ class Keeper:
                 records.append(refusal_record(ledger.meter_point, admission))
         if not records:
             return admissions
-        self.state = replace(self.state, ledger=ledger)
+        before, self.state = self.state, replace(self.state, ledger=ledger)
+        self._transcript.admitted(before, self.state)
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def is_durable(indices: range) -> None:
@@ -254,21 +258,9 @@ class Keeper:
         self._tally = Tally(board_switches=switches, mining_restarts=restarts)
 
     def _record_readings(self, outcome: Outcome) -> None:
-        snapshot = outcome.picture.snapshot
-        records: list[NewRecord] = []
-        for meter in snapshot.meters:
-            reading = meter.reading
-            if meter.meter_id != self._parameters.meter_id or reading is None:
-                continue
-            if reading.requested_at_s > self._last_meter_s:
-                self._last_meter_s = reading.requested_at_s
-                record = reading_record(reading)
-                is_suspect = bool(outcome.state.fusion.suspect)
-                records.append(replace(record, state="S") if is_suspect else record)
-        records += self._gap(outcome)
-        if self._is_due("sweep", SWEEP_EVERY_S):
-            records += sweep_records(snapshot.miners, snapshot.now_s)
-        self._recorder.keep(records, is_evidence=False)
+        suspect = self._parameters.meter_id if outcome.state.fusion.suspect else None
+        records = self._transcript.records(outcome, suspect=suspect)
+        self._recorder.keep(records + self._gap(outcome), is_evidence=False)
 
     def _gap(self, outcome: Outcome) -> list[NewRecord]:
         """A gap is told when it begins and, with its length, when it ends."""
