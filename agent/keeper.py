@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.alarms import AlarmBoard, Condition, conditions
 from agent.control import DirectoryError, NotNowError, Why
-from agent.core.decisions import Command
+from agent.core.decisions import Command, Decision, Setpoint
 from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Admission, Transaction, admit
@@ -28,6 +28,8 @@ from agent.status.portrait import (
     DECISIONS_KEPT,
     Frame,
     Tally,
+    advice_of,
+    advice_words,
     decision_row,
     portray,
     why_words,
@@ -47,6 +49,7 @@ from drivers.readings import MeterIdentity
 
 STATE_EVERY_S = 30.0
 DECISION_EVERY_S = 60.0
+ADVICE_EVERY_S = 5.0
 OVER_LATELY_MS = 600_000
 LATE_TICK_S = 5.0
 DURABLE_WITHIN_S = 25.0
@@ -99,7 +102,8 @@ class Keeper:
         self._ticked_at_s: float | None = None
         self._meter_lost_ms: int | None = None
         self._over: deque[tuple[int, int]] = deque()
-        self._due_s = {"state": 0.0, "decision": 0.0}
+        self._due_s = {"state": 0.0, "decision": 0.0, "advice": 0.0}
+        self._advice: dict[str, Setpoint] = {}
         self._transcript = Transcript(lost=lambda: recorder.lost, is_full=lambda: recorder.is_full)
 
     async def run(self) -> None:
@@ -209,7 +213,11 @@ class Keeper:
             return None
         memory = self._outcome.state.memories.get(miner_id, Memory())
         machine = self._outcome.picture.machines[miner_id]
-        words = why_words(views[miner_id], machine, memory, self._outcome.decision)
+        decision = self._outcome.decision
+        words = why_words(views[miner_id], machine, memory, decision)
+        advised = advice_of(decision).get(miner_id)
+        if self._parameters.is_shadow and advised is not None:
+            words = advice_words(views[miner_id], advised, decision)
         return Why(miner_id=miner_id, words=words, because=memory.because)
 
     async def journal_tail(self, count: int, kind: str | None) -> Sequence[bytes]:
@@ -234,15 +242,28 @@ class Keeper:
         """Lowering commands now; rising ones once their decision is durable."""
         decision = outcome.decision
         is_new = previous is None or previous.decision.mode is not decision.mode
-        if not (decision.commands or is_new or self._is_due("decision", DECISION_EVERY_S)):
+        is_advice = self._parameters.is_shadow
+        is_worth_it = self._is_other_advice(decision) if is_advice else bool(decision.commands)
+        if not (is_worth_it or is_new or self._is_due("decision", DECISION_EVERY_S)):
             return
         if is_new:
             _log.info("mode=%s reason=%r", decision.mode.value, decision.because.words)
+        if is_advice:
+            self._recorder.keep(list(decision_records(decision, is_shadow=True)))
+            return
         self._count(outcome)
         lowering = [command for command in decision.commands if command.is_urgent]
         rising = [command for command in decision.commands if not command.is_urgent]
         self._submit(lowering)
         self._recorder.keep(list(decision_records(decision)), then=lambda _: self._submit(rising))
+
+    def _is_other_advice(self, decision: Decision) -> bool:
+        """Whether a shadow run would send something else than it last said; not every tick."""
+        advice = advice_of(decision)
+        if advice == self._advice or not self._is_due("advice", ADVICE_EVERY_S):
+            return False
+        self._advice = advice
+        return True
 
     def _count(self, outcome: Outcome) -> None:
         switches, restarts = self._tally.board_switches, self._tally.mining_restarts

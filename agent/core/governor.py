@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, replace
 
-from agent.core import braking, dispatch
+from agent.core import braking, dispatch, shadow
 from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Machine, Memory, matches, obeys, recall
@@ -30,6 +30,8 @@ class Outcome:
 
 def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcome:
     """One tick: from what was known and what is seen now to what shall be done."""
+    if parameters.is_shadow:
+        state = shadow.as_found(state, snapshot)
     state, picture, entries = observe(state, snapshot, parameters)
     state = _arm(state, picture)
     verdict = judge(state, picture, parameters)
@@ -60,7 +62,11 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         because=because,
         commands=commands,
     )
-    state = _remember(state, picture, decision, snapshot)
+    if parameters.is_shadow:
+        decision = shadow.unsent(decision)
+        state = replace(state, mode=decision.mode, decision=decision)
+    else:
+        state = _remember(state, picture, decision, snapshot)
     return Outcome(state=state, decision=decision, picture=picture, entries=entries)
 
 

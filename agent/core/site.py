@@ -26,7 +26,10 @@ KEEP_ENDED_MS = 48 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What the configuration says. Shares are fractions, powers W, times s."""
+    """What the configuration says. Shares are fractions, powers W, times s.
+
+    ``is_shadow``: nothing that is decided is sent; see ``agent.core.shadow``.
+    """
 
     meter_id: str
     tick_s: float
@@ -43,6 +46,7 @@ class Parameters:
     missing_floor_w: float
     cards: Mapping[str, ActuatorCard]
     limits: tuple[Limit, ...]
+    is_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class DeliveryView(_View):
 
 
 class StatusView(_View):
-    """``/api/v1/status``."""
+    """``/api/v1/status``. ``is_shadow``: what is decided is advice, nothing is sent."""
 
     farm: str
     agent: str
@@ -82,6 +82,7 @@ class StatusView(_View):
     mining_restarts: int
     over_wh: int
     is_clock_trusted: bool
+    is_shadow: bool = False
     window: WindowView | None
     delivery: DeliveryView
     alarms: list[AlarmView]
