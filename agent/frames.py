@@ -44,8 +44,8 @@ class Frame:
     parameters: Parameters
 
 
-def frame_records(frame: Frame) -> Iterator[NewRecord]:
-    """``frame``: the packed frame, in as many records as it takes."""
+def frame_records(frame: Frame, at_ms: int) -> Iterator[NewRecord]:
+    """``frame``: the packed frame of the tick at ``at_ms``, in as many records as it takes."""
     plain = to_plain(Frame, frame)
     packed = zlib.compress(orjson.dumps(plain), 6)
     text = base64.b64encode(packed).decode("ascii")
@@ -54,6 +54,7 @@ def frame_records(frame: Frame) -> Iterator[NewRecord]:
         yield NewRecord(
             kind="frame",
             source="agent",
+            taken_at_ms=at_ms,
             data={
                 "part": part,
                 "parts": len(chunks),

@@ -95,13 +95,15 @@ class Transcript:
         """The records of the tick that ``see`` began; ``suspect``: the meter not believed now."""
         assert self._news is not None
         self._state = outcome.state
-        records = [] if self._frame is None else list(frame_records(self._frame))
+        snapshot = outcome.picture.snapshot
+        records: list[NewRecord] = []
+        if self._frame is not None:
+            records += frame_records(self._frame, snapshot.now_ms)
         records += [
             replace(record, state="S") if record.source == suspect else record
             for record in self._news.readings
         ]
         *earlier, last = self._news.parts
-        snapshot = outcome.picture.snapshot
         distrust = {} if snapshot.is_clock_trusted else {"is_clock_trusted": False}
         parts: Sequence[dict[str, Any]] = [*earlier, last | distrust | told(outcome)]
         records += [

@@ -21,6 +21,7 @@ from agent.transcript import told
 
 Revise = Callable[[Parameters], Parameters]
 
+_MILESTONES = frozenset({"boot", "frame", "tick"})
 _OUTCOME_KINDS = frozenset({"decision", "ledger"})
 
 
@@ -96,21 +97,24 @@ class Follower:
     _frame_parts: list[Mapping[str, Any]] = field(default_factory=list)
     _tick: _Tick | None = None
     _hole: tuple[Record, str] | None = None
+    _doubt: Found | None = None
 
     def take(self, record: Record) -> None:
         """One record. Raises ExactError where it cannot be what the daemon wrote."""
-        if record.kind == "boot":
+        if record.kind in _MILESTONES:
             self._settle()
+        if self.found is not None:
+            return
+        if record.kind == "boot":
+            self._doubt = None
             self._close_hole(record)
             self._lose()
             self.counts.boots += 1
         elif record.kind == "frame":
-            self._settle()
             self._take_frame(record)
         elif record.kind == "tick":
-            self._settle()
             self._take_tick(record)
-        elif self._sight is None or self.found is not None:
+        elif self._sight is None:
             return
         elif record.kind == "meter":
             self.counts.readings += 1
@@ -146,6 +150,7 @@ class Follower:
     def _begin(self, record: Record, frame: Frame) -> None:
         """Go on from a whole frame; one that was written on the way must be what we have."""
         self.counts.frames += 1
+        self._clear_doubt(frame.tick == self._next_tick)
         self.is_shadow = self.is_shadow or frame.parameters.is_shadow
         is_known = self._state is not None and frame.tick == self._next_tick
         if frame.why is Why.HOUR and is_known:
@@ -153,7 +158,7 @@ class Follower:
                 to_plain(SiteState, frame.state), to_plain(SiteState, self._state), "state"
             )
             if other is not None:
-                self._differs(record, record.time_us // 1000, frame.tick, other)
+                self.found = self.found or _found(record, record, other)
             return
         self._close_hole(record)
         self._sight, self._state = Sight(frame.sight), frame.state
@@ -168,10 +173,9 @@ class Follower:
             return
         data = record.data
         is_next = data["tick"] == self._next_tick and data.get("part", 0) == len(self._parts)
+        self._clear_doubt(is_next)
         if not is_next:
-            reason = f"tick {self._next_tick} is not whole in the journal, tick {data['tick']} is"
-            self._hole = (record, reason)
-            self._lose()
+            self._begin_hole(record)
             return
         self._sight.take_part(data, record.time_us // 1000)
         self._parts.append(data)
@@ -197,7 +201,7 @@ class Follower:
         recorded = {name: data.get(name) for name in replayed}
         other = first_difference(recorded, replayed)
         if other is not None and other.path != "check":
-            self._differs(record, now_ms, data["tick"], other)
+            self.found = _found(record, record, other)
             return
         is_shadow = self._parameters.is_shadow
         meter_point = outcome.state.ledger.meter_point
@@ -232,6 +236,9 @@ class Follower:
             return
         expected: object = None
         if record.kind == "decision":
+            if record.time_us != tick.record.time_us:
+                self._begin_hole(record)
+                return
             self.counts.decisions += 1
             expected = _data_of(next(tick.decisions, None))
         elif event == "booked":
@@ -243,8 +250,11 @@ class Follower:
             return
         other = first_difference(dict(record.data), expected, record.kind)
         if other is not None:
-            number = tick.record.data["tick"]
-            self._differs(record, tick.record.time_us // 1000, number, other)
+            found = _found(record, tick.record, other)
+            if record.kind == "decision":
+                self.found = found
+            else:
+                self._doubt = self._doubt or found
 
     def _admit(self, record: Record) -> None:
         """Take a purchase in as the daemon did; whether it may was judged then."""
@@ -257,23 +267,23 @@ class Follower:
         )
         self._state = replace(self._state, ledger=ledger)
 
+    def _clear_doubt(self, is_next: bool) -> None:
+        """A ledger record that does not fit may be of a missing tick: the next one tells."""
+        if is_next and self.found is None:
+            self.found = self._doubt
+        self._doubt = None
+
+    def _begin_hole(self, record: Record) -> None:
+        """From here on nothing can be followed, until the next frame."""
+        reason = f"tick {self._next_tick} is not whole in the journal"
+        self._hole, self._tick = (record, reason), None
+        self._lose()
+
     def _settle(self) -> None:
         """The tick before is told in full: what only its check shows is a difference now."""
         tick, self._tick = self._tick, None
         if tick is not None and tick.check is not None and self.found is None:
-            at_ms = tick.record.time_us // 1000
-            self._differs(tick.record, at_ms, tick.record.data["tick"], tick.check)
-
-    def _differs(self, record: Record, at_ms: int, tick: int, other: Difference) -> None:
-        if self.found is None:
-            self.found = Found(
-                index=record.index,
-                at_ms=at_ms,
-                tick=tick,
-                field=other.path,
-                recorded=other.recorded,
-                replayed=other.replayed,
-            )
+            self.found = _found(tick.record, tick.record, tick.check)
 
     def _close_hole(self, until: Record | None) -> None:
         if self._hole is None:
@@ -288,6 +298,17 @@ class Follower:
                 reason=reason,
             )
         )
+
+
+def _found(record: Record, tick: Record, other: Difference) -> Found:
+    return Found(
+        index=record.index,
+        at_ms=tick.time_us // 1000,
+        tick=tick.data["tick"],
+        field=other.path,
+        recorded=other.recorded,
+        replayed=other.replayed,
+    )
 
 
 def _data_of(record: NewRecord | None) -> object:

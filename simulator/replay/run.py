@@ -15,6 +15,8 @@ from simulator.replay.follower import Counts, Follower, Found, Hole, Revise
 
 PROGRESS_EVERY = 200
 
+_MILESTONES = frozenset({"boot", "frame", "tick"})  # whose time is that of the run itself
+
 Progress = Callable[[int, int], None]
 """Told how many records are done, and of how many (0: not known)."""
 
@@ -139,16 +141,18 @@ def _records(log: Log) -> Iterator[Record]:
 def _within(records: Iterator[Record], span: Span) -> Iterator[Record]:
     """The records of a stretch, from the last whole frame before it."""
     held: list[Record] = []
+    at_ms = 0
     for record in records:
-        at_ms = record.time_us // 1000
-        if span.from_ms is not None and at_ms < span.from_ms:
-            if record.kind in ("frame", "boot") and not record.data.get("part", 0):
-                held = []
-            held.append(record)
-            continue
-        if span.to_ms is not None and at_ms > span.to_ms and record.kind == "tick":
+        if record.kind in _MILESTONES:
+            at_ms = record.time_us // 1000
+        if span.to_ms is not None and at_ms > span.to_ms:
             break
-        yield from held
-        held = []
-        yield record
+        if span.from_ms is None or at_ms >= span.from_ms:
+            yield from held
+            held = []
+            yield record
+            continue
+        if record.kind == "boot" or (record.kind == "frame" and not record.data.get("part", 0)):
+            held = []
+        held.append(record)
     yield from held
