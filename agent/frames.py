@@ -9,7 +9,7 @@ import base64
 import binascii
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,9 +19,22 @@ from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from agent.exact import ExactError, from_plain, to_plain
 from agent.records import NewRecord
+from drivers.readings import Profile
 
 CHUNK_CHARACTERS = 48_000
 UNPACKED_MAX_BYTES = 256_000_000
+
+_Profiles = tuple[Profile, ...]
+_PROFILES = tuple[tuple[Profile, ...], ...]
+_UNPACKING = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    binascii.Error,
+    zlib.error,
+    orjson.JSONDecodeError,
+)
 
 
 class Why(StrEnum):
@@ -46,7 +59,12 @@ class Frame:
 
 def frame_records(frame: Frame, at_ms: int) -> Iterator[NewRecord]:
     """``frame``: the packed frame of the tick at ``at_ms``, in as many records as it takes."""
-    plain = to_plain(Frame, frame)
+    table, bare = _without_profiles(frame.sight)
+    plain = {
+        "frame": to_plain(Frame, replace(frame, sight=bare)),
+        "profiles": to_plain(_PROFILES, tuple(table)),
+        "profiles_of": [table[view.profiles] for view in frame.sight.miners],
+    }
     packed = zlib.compress(orjson.dumps(plain), 6)
     text = base64.b64encode(packed).decode("ascii")
     chunks = [text[at : at + CHUNK_CHARACTERS] for at in range(0, len(text), CHUNK_CHARACTERS)]
@@ -76,7 +94,22 @@ def frame_from(parts: Sequence[Mapping[str, Any]]) -> Frame:
         packed = base64.b64decode("".join(str(part["zlib_base64"]) for part in parts))
         opener = zlib.decompressobj()
         plain = opener.decompress(packed, UNPACKED_MAX_BYTES)
-        frame: Frame = from_plain(Frame, orjson.loads(plain))
-    except (KeyError, binascii.Error, zlib.error, orjson.JSONDecodeError) as error:
+        whole = orjson.loads(plain)
+        frame: Frame = from_plain(Frame, whole["frame"])
+        table = from_plain(_PROFILES, whole["profiles"])
+        miners = tuple(
+            replace(view, profiles=table[at])
+            for view, at in zip(frame.sight.miners, whole["profiles_of"], strict=True)
+        )
+    except _UNPACKING as error:
         raise ExactError(f"a frame cannot be unpacked: {error}") from error
-    return frame
+    return replace(frame, sight=replace(frame.sight, miners=miners))
+
+
+def _without_profiles(sight: Snapshot) -> tuple[dict[_Profiles, int], Snapshot]:
+    """The lists of profiles, each once with its number: thousands of machines share a few."""
+    table: dict[_Profiles, int] = {}
+    for view in sight.miners:
+        table.setdefault(view.profiles, len(table))
+    miners = tuple(replace(view, profiles=()) for view in sight.miners)
+    return table, replace(sight, miners=miners)

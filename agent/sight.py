@@ -13,6 +13,7 @@ columns here (temperatures, serial numbers of boards) the governor does not see.
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
@@ -53,7 +54,10 @@ def _fields(kind: type, *but: str) -> tuple[str, ...]:
 _SITE_FIELDS = _fields(Snapshot, "now_s", "now_ms", "is_clock_trusted", "meters", "miners")
 _METER_FIELDS = _fields(MeterView, "meter_id", "reading", "fault")
 _MINER_FIELDS = _fields(MinerView, "miner_id", "reading", "pending", "profiles", "fault")
+_PARTS_OF = operator.attrgetter(*_fields(MinerView, "pending"))
 _STATE_FIELDS = _fields(MinerReading, "miner_id", "boards", *_MEASURED)
+_STATE_OF = operator.attrgetter(*_STATE_FIELDS)
+_BOARD_OF = operator.attrgetter("board", "is_enabled", "is_ramping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,28 +181,37 @@ class Sight:
         for at, (seen, view) in enumerate(zip(self._miners, raw.miners, strict=True)):
             if left <= 0:
                 break
-            changed = changed_fields(MinerView, _MINER_FIELDS, seen, view)
-            if _short(view.fault) != seen.fault:
-                changed["fault"] = _short(view.fault)
-            if view.profiles is not self._told[at].profiles and view.profiles != seen.profiles:
-                changed["profiles"] = self._profiles(view, listed)
-                listed.setdefault(view.profiles, at)
+            if all(map(operator.is_, _PARTS_OF(view), _PARTS_OF(told[at]))):
+                continue
+            changed = self._details(at, view, listed)
             told[at] = view
             if changed:
                 left -= _DETAILS_COUNT
                 yield "miners", [[at, changed]]
             if view.reading is None or view.reading is self._told[at].reading:
                 continue
-            state = _state_of(view.reading)
-            is_other = seen.reading is None or _state_of(seen.reading) != state
+            is_other = seen.reading is None or not _is_same_state(view.reading, seen.reading)
             if is_other:
                 left -= 1
-                yield "states", [[at, state]]
+                yield "states", [[at, _state_of(view.reading)]]
             if is_other or view.pending or _is_news(view.reading, seen.reading, mono_ms):
                 rows.append(_row(at, view.reading, mono_ms))
         self._told = tuple(told)
         for start in range(0, len(rows), _ROWS_PER_PIECE):
             yield "rows", _columns(rows[start : start + _ROWS_PER_PIECE])
+
+    def _details(
+        self, at: int, view: MinerView, listed: dict[tuple[Profile, ...], int]
+    ) -> dict[str, Any]:
+        """What else is new of a machine than its readings; ``listed``: profiles of this tick."""
+        seen = self._miners[at]
+        changed = changed_fields(MinerView, _MINER_FIELDS, seen, view)
+        if _short(view.fault) != seen.fault:
+            changed["fault"] = _short(view.fault)
+        if view.profiles is not self._told[at].profiles and view.profiles != seen.profiles:
+            changed["profiles"] = self._profiles(view, listed)
+            listed.setdefault(view.profiles, at)
+        return changed
 
     def _profiles(self, view: MinerView, listed: Mapping[tuple[Profile, ...], int]) -> _Plain:
         """The place of a machine that is known to have the same profiles, else their list."""
@@ -253,6 +266,11 @@ class Sight:
 
 def _short(fault: str | None) -> str | None:
     return None if fault is None else fault[:FAULT_CHARACTERS]
+
+
+def _is_same_state(one: MinerReading, other: MinerReading) -> bool:
+    boards = list(map(_BOARD_OF, one.boards)) == list(map(_BOARD_OF, other.boards))
+    return boards and bool(_STATE_OF(one) == _STATE_OF(other))
 
 
 def _state_of(reading: MinerReading) -> dict[str, Any]:
