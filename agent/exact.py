@@ -138,18 +138,19 @@ def _name(kind: Any) -> str:
 
 
 def _dataclass(kind: type) -> _Codec:
-    hints = hints_of(kind)
+    codecs = {name: _codec(hint) for name, hint in hints_of(kind).items()}
+    encoders = [(name, codec.encode) for name, codec in codecs.items()]
 
     def encode(value: Any) -> Any:
         if type(value) is not kind:
             raise ExactError(f"{value!r} is no {_name(kind)}")
-        return {name: _codec(hint).encode(getattr(value, name)) for name, hint in hints.items()}
+        return {name: encoded(getattr(value, name)) for name, encoded in encoders}
 
     def decode(plain: Any) -> Any:
-        if plain.keys() != hints.keys():
-            odd = min(plain.keys() ^ hints.keys())
+        if plain.keys() != codecs.keys():
+            odd = min(plain.keys() ^ codecs.keys())
             raise ExactError(f"{_name(kind)} and what was written differ in the field {odd}")
-        return kind(**{name: _codec(hint).decode(plain[name]) for name, hint in hints.items()})
+        return kind(**{name: codec.decode(plain[name]) for name, codec in codecs.items()})
 
     return _Codec(encode, decode)
 
