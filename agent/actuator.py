@@ -47,6 +47,7 @@ class Actuation:
 
     miner_id: str
     at_ms: int
+    sent_at_s: float
     stage: Stage
     setpoint: Setpoint
     expected_w: float
@@ -83,7 +84,9 @@ class Actuator:
 
     async def _carry_out(self, post: MinerPost, command: Command) -> None:
         origin = None if post.reading is None else read_back(post.reading)
-        errand = _Errand(command=command, origin=origin, sent_at_s=self.clock.now_s())
+        # In the journal's whole milliseconds: the governor goes by what is written.
+        sent_at_s = int(self.clock.now_s() * 1000) / 1000
+        errand = _Errand(command=command, origin=origin, sent_at_s=sent_at_s)
         self._reach(post, errand, Stage.SENT, "")
         error = await self._write(post, command.setpoint)
         if isinstance(error, (RefusedError, UnsupportedError, WrongDeviceError)):
@@ -168,6 +171,7 @@ class Actuator:
             Actuation(
                 miner_id=post.miner_id,
                 at_ms=self.clock.now_ms(),
+                sent_at_s=errand.sent_at_s,
                 stage=stage,
                 setpoint=command.setpoint,
                 expected_w=command.expected_w,

@@ -72,17 +72,20 @@ class _Parts:
 
     base: Base
     poller: Poller
-    actuator: Actuator
+    actuator: Actuator | None
     publisher: Publisher | None
     keeper: Keeper
     notifier: SdNotifier
 
 
-def run(settings: Settings) -> int:
-    """Run the daemon until SIGTERM or SIGINT. Returns the exit code; says why if it is not 0."""
+def run(settings: Settings, *, is_shadow: bool = False) -> int:
+    """Run the daemon until SIGTERM or SIGINT. Returns the exit code; says why if it is not 0.
+
+    A shadow run has no actuator at all: it decides and journals, and there is nobody to act.
+    """
     code = EXIT_OK
     try:
-        asyncio.run(_main(settings))
+        asyncio.run(_main(settings, is_shadow=is_shadow))
     except* _CLEAR_ERRORS as errors:
         for error in _leaves(errors):
             sys.stderr.write(f"kwota: {error}\n")
@@ -97,15 +100,17 @@ def _leaves(errors: BaseExceptionGroup[Exception]) -> list[BaseException]:
     return found
 
 
-async def _main(settings: Settings) -> None:
+async def _main(settings: Settings, *, is_shadow: bool) -> None:
     async with AsyncExitStack() as stack:
-        parts = await _open(stack, settings)
+        parts = await _open(stack, settings, is_shadow=is_shadow)
         try:
             async with asyncio.TaskGroup() as group:
                 _start(group, parts)
                 await _take_first_purchases(parts)
                 parts.notifier.ready()
                 _log.info("event=ready miners=%d", len(parts.poller.miners))
+                if parts.base.is_shadow:
+                    _log.warning("event=shadow nothing is sent to any machine")
         except* _ShutdownError:
             _log.info("event=stopping")
         parts.notifier.stopping()
@@ -125,7 +130,8 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
         spread_s = parts.poller.miner_period_s * place / len(miners)
         poll = parts.poller.poll_miner(miner, first_after_s=min(spread_s, 2.0 * place / 100))
         group.create_task(poll, name=f"poll {miner.miner_id}")
-        group.create_task(parts.actuator.drive(miner), name=f"drive {miner.miner_id}")
+        if parts.actuator is not None:
+            group.create_task(parts.actuator.drive(miner), name=f"drive {miner.miner_id}")
     if parts.publisher is not None:
         group.create_task(parts.publisher.run(group), name="publisher")
         group.create_task(_show_live(parts), name="live")
@@ -133,9 +139,9 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
     group.create_task(_feed_watchdog(parts), name="watchdog")
 
 
-async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
+async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -> _Parts:
     """Open everything that can fail to open. Raises one of the errors with a clear sentence."""
-    base = await _open_base(stack, settings)
+    base = await _open_base(stack, settings, is_shadow=is_shadow)
     meters, miners = meter_posts(settings), miner_posts(settings)
     stack.push_async_callback(_close_devices, (*meters, *miners))
     poller = Poller(
@@ -144,11 +150,7 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
         miners=miners,
         miner_period_s=settings.governor.miner_poll_s,
     )
-    actuator = Actuator(
-        clock=base.clock,
-        posts={post.miner_id: post for post in miners},
-        tell=lambda actuation: base.recorder.keep([actuation_record(actuation)]),
-    )
+    actuator = None if is_shadow else _actuator(base, miners)
     publisher = open_publisher(base)
     base.recorder.keep([first_record(base)])
     keeper = await open_keeper(base, poller, actuator, publisher)
@@ -165,7 +167,15 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> _Parts:
     )
 
 
-async def _open_base(stack: AsyncExitStack, settings: Settings) -> Base:
+def _actuator(base: Base, miners: Sequence[MinerPost]) -> Actuator:
+    return Actuator(
+        clock=base.clock,
+        posts={post.miner_id: post for post in miners},
+        tell=lambda actuation: base.recorder.keep([actuation_record(actuation)]),
+    )
+
+
+async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -> Base:
     """Clock, policy, keys and journal: without them there is no daemon."""
     clock = SiteClock()
     policy = load_policy(settings.policy.file)
@@ -184,6 +194,7 @@ async def _open_base(stack: AsyncExitStack, settings: Settings) -> Base:
         clock=clock,
         journal=journal,
         recorder=Recorder(journal),
+        is_shadow=is_shadow,
     )
 
 

@@ -1,6 +1,7 @@
 """How a configuration becomes the daemon's parts: posts, parameters, publisher, keeper."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from agent.alarms import Condition
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.core.cards import CARDS
+from agent.core.decisions import Command
 from agent.core.fleet import Memory
 from agent.core.meterfusion import MeterTraits
 from agent.core.note import VerifierKey
@@ -43,7 +45,10 @@ STEP_HEADROOM = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What everything else is built on. ``version`` is the program's."""
+    """What everything else is built on. ``version`` is the program's.
+
+    ``is_shadow``: whatever is decided, nothing is sent to a machine.
+    """
 
     settings: Settings
     policy: Policy
@@ -53,6 +58,7 @@ class Base:
     clock: SiteClock
     journal: Journal
     recorder: Recorder
+    is_shadow: bool = False
 
 
 def meter_posts(settings: Settings) -> list[MeterPost]:
@@ -130,7 +136,7 @@ def open_publisher(base: Base) -> Publisher | None:
 
 
 async def open_keeper(
-    base: Base, poller: Poller, actuator: Actuator, publisher: Publisher | None
+    base: Base, poller: Poller, actuator: Actuator | None, publisher: Publisher | None
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
@@ -150,14 +156,14 @@ async def open_keeper(
     )
     return Keeper(
         clock=clock,
-        parameters=parameters_of(settings, site_meter.meter_id),
+        parameters=parameters_of(settings, site_meter.meter_id, is_shadow=base.is_shadow),
         desk=await _open_desk(base),
         state=state,
-        frame=_frame(settings, base.version, clock.now_ms()),
+        frame=_frame(base),
         recorder=base.recorder,
         journal=journal,
         snapshot=poller.snapshot,
-        submit=actuator.submit,
+        submit=_refuse if actuator is None else actuator.submit,
         meters=lambda: {post.meter_id: post.identity for post in poller.meters},
         delivery=lambda: _delivery(base, publisher),
         faults=lambda: _delivery_conditions(publisher),
@@ -175,13 +181,19 @@ async def _open_desk(base: Base) -> LimitDesk:
     return LimitDesk(
         clock=base.clock,
         recorder=base.recorder,
-        standing=StandingLimits(base.settings),
+        standing=StandingLimits(base.settings).at,
         book=book,
         reached=reached,
     )
 
 
-def parameters_of(settings: Settings, meter_id: str) -> Parameters:
+def _refuse(commands: Sequence[Command]) -> None:
+    """Where nothing may be sent there is nobody to send it: a command that gets here is a bug."""
+    if commands:
+        raise AssertionError("a shadow run was about to send a command")
+
+
+def parameters_of(settings: Settings, meter_id: str, *, is_shadow: bool = False) -> Parameters:
     """The core's parameters, from the configuration; the limits are the desk's, at each tick."""
     governor, rated_w = settings.governor, settings.site.rated_power_w
     floor_w = governor.on_missing_floor_w if governor.on_missing == "floor_kw" else None
@@ -202,18 +214,20 @@ def parameters_of(settings: Settings, meter_id: str) -> Parameters:
         missing_floor_w=floor_w or 0.0,
         cards={family: CARDS[family] for family in FAMILIES},
         limits=(),
+        is_shadow=is_shadow,
     )
 
 
-def _frame(settings: Settings, version: str, now_ms: int) -> Frame:
-    site = settings.site
+def _frame(base: Base) -> Frame:
+    settings, site = base.settings, base.settings.site
     addresses = {meter.id: meter.uri for meter in settings.meters}
     return Frame(
         farm=site.farm,
         agent=site.agent,
-        version=version,
+        version=base.version,
         zone=site.zone,
-        started_at_ms=now_ms,
+        started_at_ms=base.clock.now_ms(),
+        is_shadow=base.is_shadow,
         meter_id=settings.meters[0].id,
         meter_profiles={meter.id: meter.profile for meter in settings.meters},
         addresses=addresses | {miner.id: miner.uri for miner in settings.miners},
@@ -230,7 +244,9 @@ def first_record(base: Base) -> NewRecord:
     """By which configuration and policy the agent goes from here on."""
     digest = hashlib.sha256(base.settings.path.read_bytes()).hexdigest()
     policy_from = base.policy.at(datetime.now(UTC).date()).valid_from.isoformat()
-    return config_record(digest=digest, policy_from=policy_from, version=base.version)
+    return config_record(
+        digest=digest, policy_from=policy_from, version=base.version, is_shadow=base.is_shadow
+    )
 
 
 def _delivery(base: Base, publisher: Publisher | None) -> DeliveryView:

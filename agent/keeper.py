@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.alarms import AlarmBoard, Condition, conditions
 from agent.control import DirectoryError, NotNowError, Why
-from agent.core.decisions import Command
+from agent.core.decisions import Command, Decision, Setpoint
 from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Admission, Transaction, admit
@@ -29,6 +29,8 @@ from agent.status.portrait import (
     DECISIONS_KEPT,
     Frame,
     Tally,
+    advice_of,
+    advice_words,
     decision_row,
     portray,
     why_words,
@@ -40,16 +42,15 @@ from agent.testimony import (
     entry_record,
     gap_record,
     purchase_record,
-    reading_record,
     refusal_record,
     state_record,
-    sweep_records,
 )
+from agent.transcript import Transcript
 from drivers.readings import MeterIdentity
 
 STATE_EVERY_S = 30.0
-SWEEP_EVERY_S = 30.0
 DECISION_EVERY_S = 60.0
+ADVICE_EVERY_S = 5.0
 OVER_LATELY_MS = 600_000
 LATE_TICK_S = 5.0
 DURABLE_WITHIN_S = 25.0
@@ -102,10 +103,11 @@ class Keeper:
         self._outcome: Outcome | None = None
         self._view: SiteView | None = None
         self._ticked_at_s: float | None = None
-        self._last_meter_s = 0.0
         self._meter_lost_ms: int | None = None
         self._over: deque[tuple[int, int]] = deque()
-        self._due_s = {"state": 0.0, "sweep": 0.0, "decision": 0.0}
+        self._due_s = {"state": 0.0, "decision": 0.0, "advice": 0.0}
+        self._advice: dict[str, Setpoint] = {}
+        self._transcript = Transcript(lost=lambda: recorder.lost, is_full=lambda: recorder.is_full)
 
     async def run(self) -> None:
         """Tick for ever, at an even pace; a late tick is not made up for."""
@@ -133,11 +135,17 @@ class Keeper:
                 "clock event=%s old_ms=%d new_ms=%d", event.what, event.old_ms, event.new_ms
             )
             self._recorder.keep([NewRecord(kind="clock", source="agent", data=event.data)])
-        snapshot = self._snapshot()
-        limits = self.desk.current(snapshot.now_ms)
-        outcome = step(self.state, snapshot, replace(self._parameters, limits=limits))
-        previous, self.state, self._outcome = self._outcome, outcome.state, outcome
+        raw = self._snapshot()
+        limits = self.desk.current(raw.now_ms)
+        if limits != self._parameters.limits:
+            self._parameters = replace(self._parameters, limits=limits)
+        seen = self._transcript.see(raw, self.state, self._parameters)
+        outcome = step(self.state, seen, self._parameters)
+        self.state = outcome.state
         self._record_readings(outcome)
+        # People are shown what the devices said, not the rounder numbers that it is decided on.
+        outcome = replace(outcome, picture=replace(outcome.picture, snapshot=raw))
+        previous, self._outcome = self._outcome, outcome
         self._act(outcome, previous)
         self._record_books(outcome)
         self.desk.note_power(outcome.decision.at_ms, outcome.picture.measured_w)
@@ -180,7 +188,8 @@ class Keeper:
                 records.append(refusal_record(ledger.meter_point, admission))
         if not records:
             return admissions
-        self.state = replace(self.state, ledger=ledger)
+        before, self.state = self.state, replace(self.state, ledger=ledger)
+        self._transcript.admitted(before, self.state)
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def is_durable(indices: range) -> None:
@@ -212,7 +221,11 @@ class Keeper:
             return None
         memory = self._outcome.state.memories.get(miner_id, Memory())
         machine = self._outcome.picture.machines[miner_id]
-        words = why_words(views[miner_id], machine, memory, self._outcome.decision)
+        decision = self._outcome.decision
+        words = why_words(views[miner_id], machine, memory, decision)
+        advised = advice_of(decision).get(miner_id)
+        if self._parameters.is_shadow and advised is not None:
+            words = advice_words(views[miner_id], advised, decision)
         return Why(miner_id=miner_id, words=words, because=memory.because)
 
     async def journal_tail(self, count: int, kind: str | None) -> Sequence[bytes]:
@@ -237,15 +250,28 @@ class Keeper:
         """Lowering commands now; rising ones once their decision is durable."""
         decision = outcome.decision
         is_new = previous is None or previous.decision.mode is not decision.mode
-        if not (decision.commands or is_new or self._is_due("decision", DECISION_EVERY_S)):
+        is_advice = self._parameters.is_shadow
+        is_worth_it = self._is_other_advice(decision) if is_advice else bool(decision.commands)
+        if not (is_worth_it or is_new or self._is_due("decision", DECISION_EVERY_S)):
             return
         if is_new:
             _log.info("mode=%s reason=%r", decision.mode.value, decision.because.words)
+        if is_advice:
+            self._recorder.keep(list(decision_records(decision, is_shadow=True)))
+            return
         self._count(outcome)
         lowering = [command for command in decision.commands if command.is_urgent]
         rising = [command for command in decision.commands if not command.is_urgent]
         self._submit(lowering)
         self._recorder.keep(list(decision_records(decision)), then=lambda _: self._submit(rising))
+
+    def _is_other_advice(self, decision: Decision) -> bool:
+        """Whether a shadow run would send something else than it last said; not every tick."""
+        advice = advice_of(decision)
+        if advice == self._advice or not self._is_due("advice", ADVICE_EVERY_S):
+            return False
+        self._advice = advice
+        return True
 
     def _count(self, outcome: Outcome) -> None:
         switches, restarts = self._tally.board_switches, self._tally.mining_restarts
@@ -261,21 +287,9 @@ class Keeper:
         self._tally = Tally(board_switches=switches, mining_restarts=restarts)
 
     def _record_readings(self, outcome: Outcome) -> None:
-        snapshot = outcome.picture.snapshot
-        records: list[NewRecord] = []
-        for meter in snapshot.meters:
-            reading = meter.reading
-            if meter.meter_id != self._parameters.meter_id or reading is None:
-                continue
-            if reading.requested_at_s > self._last_meter_s:
-                self._last_meter_s = reading.requested_at_s
-                record = reading_record(reading)
-                is_suspect = bool(outcome.state.fusion.suspect)
-                records.append(replace(record, state="S") if is_suspect else record)
-        records += self._gap(outcome)
-        if self._is_due("sweep", SWEEP_EVERY_S):
-            records += sweep_records(snapshot.miners, snapshot.now_s)
-        self._recorder.keep(records, is_evidence=False)
+        suspect = self._parameters.meter_id if outcome.state.fusion.suspect else None
+        records = self._transcript.records(outcome, suspect=suspect)
+        self._recorder.keep(records + self._gap(outcome), is_evidence=False)
 
     def _gap(self, outcome: Outcome) -> list[NewRecord]:
         """A gap is told when it begins and, with its length, when it ends."""

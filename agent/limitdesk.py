@@ -6,7 +6,7 @@ bounds until that is on the disk: what is not recorded may only make the site sa
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from agent.control import NotNowError
 from agent.core.limitbook import Answer, LimitBook, ToldLimit, accept, clear, forget, next_id
@@ -14,7 +14,6 @@ from agent.core.limits import Limit
 from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
-from agent.standing_limits import StandingLimits
 from agent.testimony import (
     limit_cleared_record,
     limit_reached_record,
@@ -29,14 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 class LimitDesk:
-    """``standing`` is what the configuration says, ``book`` what was told and recorded."""
+    """``standing`` is asked for what the configuration says at an instant (UTC ms), ``book`` is
+    what was told and recorded.
+    """
 
     def __init__(
         self,
         *,
         clock: SiteClock,
         recorder: Recorder,
-        standing: StandingLimits,
+        standing: Callable[[int], Sequence[Limit]],
         book: LimitBook,
         reached: frozenset[str],
     ) -> None:
@@ -53,7 +54,7 @@ class LimitDesk:
 
     def current(self, now_ms: int) -> tuple[Limit, ...]:
         """Everything that bounds the power now or later."""
-        return (*self._standing.at(now_ms), *self.book.standing(now_ms))
+        return (*self._standing(now_ms), *self.book.standing(now_ms))
 
     def note_power(self, now_ms: int, measured_w: float | None) -> None:
         """Record when the meter first shows that a told limit, being in force, is kept."""
@@ -83,7 +84,7 @@ class LimitDesk:
     async def lift(self, limit_id: str, *, told_by: str) -> Answer:
         """Clear a limit, once that is on the disk. Raises NotNowError."""
         now_ms = self._clock.now_ms()
-        if any(limit.name == limit_id for limit in self._standing.at(now_ms)):
+        if any(limit.name == limit_id for limit in self._standing(now_ms)):
             reason = "it is in the configuration; change the file and restart the daemon"
             return Answer(limit_id=limit_id, result="refused", reason=reason)
         _, answer = clear(self.book, limit_id, now_ms=now_ms)

@@ -16,6 +16,8 @@ from agent.records import JournalFullError, NewRecord
 
 WAITING_RECORDS_MAX = 20_000
 RECORDS_PER_COMMIT = 500
+LONG_KINDS = frozenset({"frame", "tick", "decision"})
+LONG_WEIGHT = 32  # such a record may be as long as a line may be: fifteen of them fill a commit
 FULL_PAUSE_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -26,6 +28,11 @@ class _HandOver:
     records: Sequence[NewRecord]
     is_evidence: bool
     then: Callable[[range], None] | None
+
+    @property
+    def weight(self) -> int:
+        """How much of a commit it takes."""
+        return sum(LONG_WEIGHT if r.kind in LONG_KINDS else 1 for r in self.records)
 
 
 class Recorder:
@@ -38,6 +45,7 @@ class Recorder:
         self._something = asyncio.Event()
         self._thinned = 0
         self.is_full = False
+        self.lost = 0
 
     def keep(
         self,
@@ -48,12 +56,13 @@ class Recorder:
     ) -> None:
         """Hand records over. ``then`` is called with their indices once they are durable.
 
-        Readings (``is_evidence`` false) are dropped, and counted, when too much is waiting.
+        Readings (``is_evidence`` false) are dropped, and counted in ``lost``, when too much is
+        waiting.
         """
         if not records:
             return
         if not is_evidence and (self.is_full or self._count > WAITING_RECORDS_MAX):
-            self._thinned += len(records)
+            self._thin(len(records))
             return
         self._waiting.append(_HandOver(records=records, is_evidence=is_evidence, then=then))
         self._count += len(records)
@@ -78,13 +87,18 @@ class Recorder:
 
     def _batch(self) -> list[_HandOver]:
         batch: list[_HandOver] = []
-        size = 0
-        while self._waiting and (not batch or size < RECORDS_PER_COMMIT):
-            hand_over = self._waiting.popleft()
-            batch.append(hand_over)
-            size += len(hand_over.records)
-        self._count -= size
+        weight = 0
+        while self._waiting:
+            weight += self._waiting[0].weight
+            if batch and weight > RECORDS_PER_COMMIT:
+                break
+            batch.append(self._waiting.popleft())
+        self._count -= sum(len(hand_over.records) for hand_over in batch)
         return batch
+
+    def _thin(self, count: int) -> None:
+        self._thinned += count
+        self.lost += count
 
     async def _write(self, batch: list[_HandOver]) -> None:
         records = [record for hand_over in batch for record in hand_over.records]
@@ -113,6 +127,6 @@ class Recorder:
             _log.error("journal event=full reason=%r", reason)
         self.is_full = True
         evidence = [hand_over for hand_over in batch if hand_over.is_evidence]
-        self._thinned += sum(len(h.records) for h in batch if not h.is_evidence)
+        self._thin(sum(len(h.records) for h in batch if not h.is_evidence))
         self._waiting.extendleft(reversed(evidence))
         self._count += sum(len(hand_over.records) for hand_over in evidence)

@@ -18,7 +18,8 @@ KINDS = frozenset(
         "boot",
         "config",
         "meter",
-        "sweep",
+        "tick",
+        "frame",
         "ledger",
         "limit",
         "decision",
@@ -190,6 +191,6 @@ def _check(value: object, path: str, depth: int) -> None:
 
 def _check_items(items: Sequence[object], path: str, depth: int) -> None:
     if all(type(item) is int and _INT_MIN <= item <= _INT_MAX for item in items):
-        return  # the columns of a sweep: thousands of numbers, checked without a call each
+        return  # the columns of a tick: thousands of numbers, checked without a call each
     for at, item in enumerate(items):
         _check(item, f"{path}[{at}]", depth + 1)

@@ -14,13 +14,14 @@ import orjson
 
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Setpoint, Stage
-from agent.core.ledger import Account, Ledger, Transaction, book
+from agent.core.ledger import Account, Ledger, book
 from agent.core.limitbook import LimitBook, ToldLimit, clear, remember
 from agent.core.limits import Limit
 from agent.core.meterfusion import Fusion, MeterTraits, resumed
 from agent.core.wear import DAY_S, UNWORN, Wear, worn
 from agent.journal import Journal
 from agent.records import JournalError
+from agent.testimony import transaction_from
 
 THROTTLES_READ = 10_000  # as many as the journal hands out at once
 
@@ -164,7 +165,7 @@ async def _purchases(
         if record["s"] != meter_point:
             continue
         if data["event"] == "purchase":
-            accounts[data["id"]] = Account(transaction=_transaction(meter_point, data))
+            accounts[data["id"]] = Account(transaction=transaction_from(meter_point, data))
             index[data["id"]] = record["i"]
         elif data["event"] == "closed" and data["id"] in accounts:
             accounts[data["id"]] = replace(
@@ -174,20 +175,6 @@ async def _purchases(
             )
             closed.add(data["id"])
     return accounts, index, closed
-
-
-def _transaction(meter_point: str, data: dict[str, object]) -> Transaction:
-    end_ms = data["end_ms"]
-    return Transaction(
-        transaction_id=str(data["id"]),
-        meter_point=meter_point,
-        start_ms=int(str(data["start_ms"])),
-        end_ms=None if end_ms is None else int(str(end_ms)),
-        energy_wh=int(str(data["energy_wh"])),
-        price_kzt_per_kwh=str(data["price_kzt_per_kwh"]),
-        source=str(data["source"]),
-        received_at_ms=int(str(data["received_at_ms"])),
-    )
 
 
 async def _replay(journal: Journal, ledger: Ledger, meter_id: str, since_index: int) -> Ledger:

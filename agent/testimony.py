@@ -4,24 +4,44 @@ One function per kind, from the core's values to a ``NewRecord``; ``agent.recove
 ledger's back. The shapes are those of docs/wire.md.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from agent.actuator import Actuation
-from agent.core.decisions import Because, Command, Decision, Setpoint
+from agent.core.decisions import Because, Command, Decision, Setpoint, Stage
 from agent.core.ledger import ORDER, Account, Admission, Entry, Ledger, Transaction
 from agent.core.limitbook import ToldLimit
-from agent.core.snapshot import MinerView
+from agent.core.snapshot import PendingCommand
+from agent.exact import hints_of, to_plain, with_fields
 from agent.records import NewRecord
 from drivers.readings import MeterReading
 
 AGENT = "agent"
 ROWS_PER_RECORD = 400
 
+_METERED = frozenset(
+    {
+        "meter_id",
+        "requested_at_s",
+        "replied_at_s",
+        "taken_at_ms",
+        "power_w",
+        "energy_import_wh",
+        "voltage_v",
+        "frequency_hz",
+    }
+)
+
 
 def reading_record(reading: MeterReading) -> NewRecord:
-    """``meter``: one reading, with the times around its exchange (UTC ms and its length in ms)."""
+    """``meter``: one reading, with the times around its exchange: CLOCK_BOOTTIME and its length.
+
+    Request and reply are moved apart to whole milliseconds, so that neither is too certain.
+    """
+    mono_ms = math.floor(reading.requested_at_s * 1000)
     return NewRecord(
         kind="meter",
         source=reading.meter_id,
@@ -32,44 +52,45 @@ def reading_record(reading: MeterReading) -> NewRecord:
             "power_mw": _milli(reading.power_w),
             "voltage_mv": _milli(reading.voltage_v),
             "frequency_mhz": _milli(reading.frequency_hz),
-            "exchange_ms": round((reading.replied_at_s - reading.requested_at_s) * 1000),
+            "mono_ms": mono_ms,
+            "exchange_ms": math.ceil(reading.replied_at_s * 1000) - mono_ms,
+            **_more_of(reading),
         },
     )
+
+
+def reading_from(meter_id: str, data: Mapping[str, Any], taken_at_ms: int) -> MeterReading:
+    """The reading that a ``meter`` record holds: what the governor is given, and nothing finer.
+
+    The state letter of the record may be a later judgement and is not taken for the reading's own.
+    """
+    reading = MeterReading(
+        meter_id=meter_id,
+        requested_at_s=data["mono_ms"] / 1000,
+        replied_at_s=(data["mono_ms"] + data["exchange_ms"]) / 1000,
+        taken_at_ms=taken_at_ms,
+        power_w=data["power_mw"] / 1000,
+        energy_import_wh=data["energy_import_wh"],
+        voltage_v=_unmilli(data["voltage_mv"]),
+        frequency_hz=_unmilli(data["frequency_mhz"]),
+    )
+    return with_fields(reading, data.get("more", {}))
+
+
+def _more_of(reading: MeterReading) -> dict[str, Any]:
+    """What a reading holds beyond the usual, where it differs from the usual: its quality."""
+    more = {
+        field.name: to_plain(hints_of(MeterReading)[field.name], getattr(reading, field.name))
+        for field in dataclasses.fields(reading)
+        if field.name not in _METERED and getattr(reading, field.name) != field.default
+    }
+    return {"more": more} if more else {}
 
 
 def gap_record(source: str, *, state: str, reason: str, since_ms: int) -> NewRecord:
     """``gap``: readings that should be here and are not."""
     data = {"event": "missing", "since_ms": since_ms, "reason": reason}
     return NewRecord(kind="gap", source=source, state=state, data=data)
-
-
-def sweep_records(miners: Sequence[MinerView], now_s: float) -> Iterator[NewRecord]:
-    """``sweep``: all machines in columns, in as many records as the size limit asks for."""
-    parts = max((len(miners) + ROWS_PER_RECORD - 1) // ROWS_PER_RECORD, 1)
-    for part in range(parts):
-        rows = miners[part * ROWS_PER_RECORD : (part + 1) * ROWS_PER_RECORD]
-        readings = [view.reading for view in rows]
-        yield NewRecord(
-            kind="sweep",
-            source=AGENT,
-            data={
-                "part": part,
-                "parts": parts,
-                "miner": [view.miner_id for view in rows],
-                "age_ms": [
-                    None if r is None else round((now_s - r.replied_at_s) * 1000) for r in readings
-                ],
-                "power_mw": [None if r is None else _milli(r.power_w) for r in readings],
-                "hashrate_ghs": [
-                    None if r is None else round(r.hashrate_hs / 1e9) for r in readings
-                ],
-                "activity": [None if r is None else r.activity.value for r in readings],
-                "boards_on": [
-                    None if r is None else sum(b.is_enabled for b in r.boards) for r in readings
-                ],
-                "fault": [view.fault for view in rows],
-            },
-        )
 
 
 def purchase_record(transaction: Transaction) -> NewRecord:
@@ -203,8 +224,11 @@ def _limit_record(limit_id: str, event: str, data: Mapping[str, Any]) -> NewReco
     return NewRecord(kind="limit", source=limit_id, data={"event": event, **data})
 
 
-def decision_records(decision: Decision) -> Iterator[NewRecord]:
-    """``decision``: mode, cap, reason and all commands, in as many records as it takes."""
+def decision_records(decision: Decision, *, is_shadow: bool = False) -> Iterator[NewRecord]:
+    """``decision``: mode, cap, reason and all commands, in as many records as it takes.
+
+    ``is_shadow`` says that none of the commands was sent.
+    """
     commands = decision.commands
     parts = max((len(commands) + ROWS_PER_RECORD - 1) // ROWS_PER_RECORD, 1)
     for part in range(parts):
@@ -217,6 +241,7 @@ def decision_records(decision: Decision) -> Iterator[NewRecord]:
                 "part": part,
                 "parts": parts,
                 "mode": decision.mode.value,
+                **({"is_shadow": True} if is_shadow else {}),
                 "power_cap_w": round(decision.power_cap_w),
                 "planned_w": round(decision.planned_w),
                 "because": _because(decision.because),
@@ -233,6 +258,7 @@ def actuation_record(actuation: Actuation) -> NewRecord:
         taken_at_ms=actuation.at_ms,
         data={
             "stage": actuation.stage.value,
+            "sent_mono_ms": round(actuation.sent_at_s * 1000),
             "setpoint": _setpoint(actuation.setpoint),
             "expected_w": round(actuation.expected_w),
             "power_w": None if actuation.power_w is None else round(actuation.power_w),
@@ -243,15 +269,42 @@ def actuation_record(actuation: Actuation) -> NewRecord:
     )
 
 
+def pending_from(data: Mapping[str, Any]) -> PendingCommand:
+    """The command under way that a ``throttle`` record speaks of."""
+    origin = data["origin"]
+    return PendingCommand(
+        setpoint=_setpoint_from(data["setpoint"]),
+        sent_at_s=data["sent_mono_ms"] / 1000,
+        stage=Stage(data["stage"]),
+        detail=data["detail"],
+        origin=None if origin is None else _setpoint_from(origin),
+    )
+
+
+def _setpoint_from(data: Mapping[str, Any]) -> Setpoint:
+    return Setpoint(
+        is_awake=data["is_awake"],
+        profile=data["profile"],
+        boards_on=frozenset(data["boards_on"]),
+    )
+
+
 def alarm_record(code: str, source: str, *, is_raised: bool, words: str) -> NewRecord:
     """``alarm``: raised or cleared."""
     data = {"code": code, "event": "raised" if is_raised else "cleared", "words": words}
     return NewRecord(kind="alarm", source=source, data=data)
 
 
-def config_record(*, digest: str, policy_from: str, version: str) -> NewRecord:
+def config_record(
+    *, digest: str, policy_from: str, version: str, is_shadow: bool = False
+) -> NewRecord:
     """``config``: by which configuration and policy the agent goes from here on."""
-    data = {"settings_sha256": digest, "policy_valid_from": policy_from, "version": version}
+    data = {
+        "settings_sha256": digest,
+        "policy_valid_from": policy_from,
+        "version": version,
+        "is_shadow": is_shadow,
+    }
     return NewRecord(kind="config", source=AGENT, data=data)
 
 
@@ -282,6 +335,25 @@ def _setpoint(setpoint: Setpoint) -> dict[str, Any]:
         "profile": setpoint.profile,
         "boards_on": sorted(setpoint.boards_on),
     }
+
+
+def transaction_from(meter_point: str, data: Mapping[str, Any]) -> Transaction:
+    """The purchase that a ``purchase`` record holds."""
+    end_ms = data["end_ms"]
+    return Transaction(
+        transaction_id=str(data["id"]),
+        meter_point=meter_point,
+        start_ms=int(data["start_ms"]),
+        end_ms=None if end_ms is None else int(end_ms),
+        energy_wh=int(data["energy_wh"]),
+        price_kzt_per_kwh=str(data["price_kzt_per_kwh"]),
+        source=str(data["source"]),
+        received_at_ms=int(data["received_at_ms"]),
+    )
+
+
+def _unmilli(value: int | None) -> float | None:
+    return None if value is None else value / 1000
 
 
 def _milli(value: float | None) -> int | None:

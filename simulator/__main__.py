@@ -13,6 +13,7 @@ from simulator.campaign_command import campaign_command
 from simulator.farm_file import FarmFile, FarmFileError, load_farm_file
 from simulator.network import PortError
 from simulator.pool import BrokerError, Pool
+from simulator.replay.command import replay_command
 from simulator.serve import PoolOptions, ServeOptions, serve
 from simulator.signed_note import NoteError
 from simulator.virtual.command import virtual_command
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("virtual")(virtual_command)
 app.command("campaign")(campaign_command)
+app.command("replay")(replay_command)
 
 MinersOption = Annotated[
     int | None, typer.Option(min=1, max=_MAX_MACHINES, help="so many machines, same proportions")

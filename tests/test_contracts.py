@@ -11,11 +11,11 @@ REPO = Path(__file__).parent.parent
 LINTER = Path(sys.executable).parent / "lint-imports"
 
 PACKAGES = """agent agent/core agent/status drivers drivers/link drivers/meters drivers/miners
-drivers/wire simulator"""
+drivers/wire simulator simulator/replay"""
 MODULES = """agent/app agent/failsafe agent/journal agent/poller agent/settings agent/status/server
 agent/core/ledger drivers/device drivers/errors drivers/readings drivers/wire/cgminer
 drivers/link/tcp drivers/link/modbus drivers/miners/luxos drivers/meters/meter simulator/plant
-simulator/virtual"""
+simulator/farm simulator/serve simulator/pool simulator/virtual agent/sight simulator/replay/run"""
 
 # One import per row that no reviewer may let through, and words of the contract that it breaks.
 FORBIDDEN = [
@@ -32,6 +32,9 @@ FORBIDDEN = [
     ("drivers/link/tcp", "import simulator.plant", "does not know its test rig"),
     ("simulator/plant", "import drivers.wire", "shares no code with what it tests"),
     ("simulator/virtual", "import drivers.errors", "shares no code with what it tests"),
+    ("simulator/pool", "import agent.sight", "shares no code with what it tests"),
+    ("simulator/replay/run", "import agent.settings", "shares no code with what it tests"),
+    ("simulator/farm", "import simulator.replay.run", "knows nobody who joins the agent"),
     ("agent/failsafe", "import agent.settings", "the failsafe stands alone"),
     ("drivers/link/tcp", "import drivers.link.modbus", "no ring of modules"),
 ]
@@ -42,6 +45,7 @@ ALLOWED = [
     ("agent/failsafe", "import drivers.miners.luxos"),
     ("drivers/miners/luxos", "import drivers.link.tcp, drivers.wire.cgminer, drivers.errors"),
     ("simulator/virtual", "import agent.core.ledger, drivers.readings"),
+    ("simulator/replay/run", "import agent.core.ledger, agent.sight"),
 ]
 
 

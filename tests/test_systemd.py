@@ -186,3 +186,17 @@ def test_both_units_run_isolated_as_the_agents_own_account() -> None:
         found = directives(unit)
         assert found["User"] == "kwota"
         assert found["ExecStart"].startswith("/opt/kwota/venv/bin/python -I ")
+
+
+def test_the_unit_of_a_shadow_run_has_no_failsafe(tmp_path: Path) -> None:
+    """The recipe of docs/install.md, made where it does not matter."""
+    page = (SYSTEMD.parent / "docs" / "install.md").read_text()
+    recipe = page[page.index("sed -e '/OnFailure") :].partition("\nsystemctl")[0]
+    target = tmp_path / "kwota-shadow.service"
+    command = recipe.replace("/etc/systemd/system/kwota-shadow.service", str(target))
+    subprocess.run(["/bin/sh", "-ec", command], cwd=SYSTEMD.parent, check=True, timeout=10)
+    text = target.read_text()
+    directives = [line for line in text.splitlines() if not line.startswith("#")]
+    assert not [line for line in directives if "failsafe" in line]
+    assert len([line for line in directives if "run --shadow --config /etc" in line]) == 1
+    assert directives.index("Conflicts=kwota.service") == directives.index("[Unit]") + 1

@@ -28,8 +28,13 @@ def run(
     *,
     config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The site's file.")],
     log_level: Annotated[LogLevel, typer.Option(help="Logs go to stderr.")] = LogLevel.INFO,
+    is_shadow: Annotated[
+        bool, typer.Option("--shadow", help="Decide and journal, but send nothing to any machine.")
+    ] = False,
 ) -> None:
     """Run the daemon until it is told to stop.
+
+    With --shadow everything is read, decided and journalled, and nothing is sent to a machine.
 
     Exit 0: stopped in order; 1: it could not go on, the log says why; 2: the file has faults.
     """
@@ -41,7 +46,7 @@ def run(
     )
     from agent.app import run as run_daemon  # noqa: PLC0415 the other verbs start without its load
 
-    raise typer.Exit(run_daemon(settings))
+    raise typer.Exit(run_daemon(settings, is_shadow=is_shadow))
 
 
 def check_config(

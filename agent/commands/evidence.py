@@ -32,9 +32,10 @@ from agent.commands.words import ABSENT
 from agent.control_client import TAIL_MAX, NoDaemonError, RefusedError, export_evidence
 from agent.core.note import VerifierKey
 from agent.keys import KeyFileError, enroll, load_vkey
+from agent.logfile import LogError
 from agent.settings import load_settings
 from agent.settings_faults import SettingsError
-from agent.verify import Keys, VerifyError
+from agent.verify import Keys
 from agent.verify import verify as verify_log
 
 evidence = typer.Typer(no_args_is_help=True, help="Hand over what an auditor verifies.")
@@ -147,7 +148,7 @@ def verify(
         keys = Keys(device=_vkey(key), pool=_vkey(pool_key))
         with _progress() as progress:
             report = verify_log(path, keys, progress)
-    except (KeyFileError, VerifyError) as error:
+    except (KeyFileError, LogError) as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     if is_json:
         print_json({**asdict(report), "is_sound": report.is_sound})

@@ -140,10 +140,13 @@ def meters(
     show(table_of(headings, cells))
 
 
+_SHADOW = " (shadow: what is decided is not sent)"
+
+
 def _overview(view: StatusView) -> Table:
     rows: list[tuple[str, str]] = [
         ("site", f"{view.farm} / {view.agent}, at {local_time(view.at_ms, view.zone)}"),
-        ("mode", f"{view.mode}: {view.because.words}"),
+        ("mode", f"{view.mode}{_SHADOW if view.is_shadow else ''}: {view.because.words}"),
         ("power", f"{kw(view.power_w)} of {kw(view.power_cap_w)} allowed"),
     ]
     window = view.window

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from agent.core import braking, dispatch
+from agent.core import braking, dispatch, shadow
 from agent.core.ceiling import for_machines_w, lowered, spare_under
 from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
@@ -33,6 +33,8 @@ class Outcome:
 
 def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcome:
     """One tick: from what was known and what is seen now to what shall be done."""
+    if parameters.is_shadow:
+        state = shadow.as_found(state, snapshot)
     before = state.judgements
     state, picture, entries = observe(state, snapshot, parameters)
     state = _arm(state, picture)
@@ -65,8 +67,12 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         because=because,
         commands=commands,
     )
-    state = replace(state, memories=_recalled(state, picture, before))
-    state = _remember(state, picture, decision, snapshot)
+    if parameters.is_shadow:
+        decision = shadow.unsent(decision)
+        state = replace(state, mode=decision.mode, decision=decision)
+    else:
+        state = replace(state, memories=_recalled(state, picture, before))
+        state = _remember(state, picture, decision, snapshot)
     return Outcome(state=state, decision=decision, picture=picture, entries=entries)
 
 

@@ -29,7 +29,10 @@ KEEP_ENDED_MS = 48 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What the configuration says. Shares are fractions, powers W, times s."""
+    """What the configuration says. Shares are fractions, powers W, times s.
+
+    ``is_shadow``: nothing that is decided is sent; see ``agent.core.shadow``.
+    """
 
     meter_id: str
     tick_s: float
@@ -46,6 +49,7 @@ class Parameters:
     missing_floor_w: float
     cards: Mapping[str, ActuatorCard]
     limits: tuple[Limit, ...]
+    is_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,9 @@ class SiteState:
     fusion: Fusion
     ledger: Ledger
     memories: Mapping[str, Memory] = field(default_factory=dict)
-    judgements: Mapping[str, Judged] = field(default_factory=dict)
+    judgements: Mapping[str, Judged] = field(
+        default_factory=dict, compare=False, metadata={"is_derived": True}
+    )
     mode: Mode = Mode.FAILSAFE
     is_armed: bool = False
     started_at_s: float | None = None

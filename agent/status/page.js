@@ -103,6 +103,7 @@ function showStatus(status) {
   setText(byId("site-time"), dayAndClock(status.at_ms));
   setAttribute(byId("site-time"), "datetime", new Date(status.at_ms).toISOString());
   setText(byId("site-zone"), zoneName());
+  setText(byId("site-shadow"), status.is_shadow ? word("shadow_run") : "");
   setText(byId("site-clock"), status.is_clock_trusted ? "" : word("clock_untrusted"));
   setText(byId("build"), word("build", { version: status.version, time: dayAndClock(status.started_at_ms) }));
   const farm = { hashrate: hashrate(status.hashrate_hs), switches: grouped(status.board_switches), restarts: grouped(status.mining_restarts) };

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.core.decisions import Because, Decision, Mode
+from agent.core.decisions import Because, Decision, Mode, Setpoint
 from agent.core.fleet import Machine, Memory, matches
 from agent.core.governor import Outcome
 from agent.core.ledger import FOREVER_MS, Account, Ledger
@@ -41,6 +41,7 @@ class Frame:
     meter_id: str
     meter_profiles: Mapping[str, str]
     addresses: Mapping[str, str]
+    is_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +86,11 @@ def portray(
     decisions: deque[DecisionRow],
 ) -> SiteView:
     """The image of one tick."""
+    views = outcome.picture.snapshot.miners
+    advice = advice_of(outcome.decision) if frame.is_shadow else {}
     return SiteView(
         status=_status(outcome, frame, tally, limits=limits, delivery=delivery, alarms=alarms),
-        miners=[_miner_row(outcome, view, frame) for view in outcome.picture.snapshot.miners],
+        miners=[_miner_row(outcome, v, frame, advice.get(v.miner_id)) for v in views],
         meters=list(_meter_rows(outcome, frame, meters)),
         transactions=list(_transaction_rows(outcome.state.ledger, outcome.decision.at_ms)),
         decisions=list(reversed(decisions)),
@@ -130,6 +133,7 @@ def _status(
         mining_restarts=tally.mining_restarts,
         over_wh=state.ledger.over_wh,
         is_clock_trusted=picture.snapshot.is_clock_trusted,
+        is_shadow=frame.is_shadow,
         window=_window(outcome),
         limits=list(_limits(outcome, limits)),
         delivery=delivery,
@@ -200,11 +204,14 @@ def _is_throttled(machine: Machine) -> bool:
     return machine.at.boards_on != machine.boards or is_lower
 
 
-def _miner_row(outcome: Outcome, view: MinerView, frame: Frame) -> MinerRow:
+def _miner_row(
+    outcome: Outcome, view: MinerView, frame: Frame, advised: Setpoint | None
+) -> MinerRow:
     machine = outcome.picture.machines[view.miner_id]
     memory = outcome.state.memories.get(view.miner_id, Memory())
     reading, identity = view.reading, view.identity
-    expected_w = None if memory.desired is None else machine.power_w(memory.desired)
+    desired = memory.desired if advised is None else advised
+    expected_w = None if desired is None else machine.power_w(desired)
     return MinerRow(
         miner_id=view.miner_id,
         address=frame.addresses[view.miner_id],
@@ -221,17 +228,23 @@ def _miner_row(outcome: Outcome, view: MinerView, frame: Frame) -> MinerRow:
         profile=None if reading is None else reading.profile,
         boards_on=None if reading is None else sum(b.is_enabled for b in reading.boards),
         board_count=None if reading is None else len(reading.boards),
-        target=target_words(memory),
+        target=target_words(desired),
         stage=None if view.pending is None else view.pending.stage.value,
-        why=why_words(view, machine, memory, outcome.decision),
+        why=why_words(view, machine, memory, outcome.decision)
+        if advised is None
+        else advice_words(view, advised, outcome.decision),
         fault=view.fault,
         age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
     )
 
 
-def target_words(memory: Memory) -> str | None:
+def advice_of(decision: Decision) -> dict[str, Setpoint]:
+    """What a shadow run would tell the machines now."""
+    return {command.miner_id: command.setpoint for command in decision.commands}
+
+
+def target_words(desired: Setpoint | None) -> str | None:
     """Where a machine is told to be, in words."""
-    desired = memory.desired
     if desired is None:
         return None
     if not desired.is_awake:
@@ -241,12 +254,19 @@ def target_words(memory: Memory) -> str | None:
     return f"{count} {noun} at {desired.profile or 'its profile'}"
 
 
+def advice_words(view: MinerView, advised: Setpoint, decision: Decision) -> str:
+    """What a shadow run would tell a machine, and why."""
+    away = "" if view.fault is None else f" (but {view.fault})"
+    return f"Would be told to go to {target_words(advised)}{away}: {decision.because.words}"
+
+
 def why_words(view: MinerView, machine: Machine, memory: Memory, decision: Decision) -> str:
     """Why a machine runs as it does, in one sentence."""
+    target = target_words(memory.desired)
     if view.fault is not None:
         return f"Not under control: {view.fault}"
     if view.pending is not None and view.pending.detail:
-        return f"Told to go to {target_words(memory)}, but {view.pending.detail}"
+        return f"Told to go to {target}, but {view.pending.detail}"
     if machine.at is None:
         return "Not read yet."
     if not _is_throttled(machine) and machine.at.is_awake:
@@ -254,7 +274,7 @@ def why_words(view: MinerView, machine: Machine, memory: Memory, decision: Decis
     if memory.because is None:
         return "It was found like this and there has been no reason to change it."
     state = "is there" if matches(machine.at, memory.desired) else "is on its way"
-    return f"Told to go to {target_words(memory)} and {state}: {memory.because.words}"
+    return f"Told to go to {target} and {state}: {memory.because.words}"
 
 
 def _meter_rows(

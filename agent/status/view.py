@@ -76,7 +76,7 @@ class DeliveryView(_View):
 
 
 class StatusView(_View):
-    """``/api/v1/status``."""
+    """``/api/v1/status``. ``is_shadow``: what is decided is advice, nothing is sent."""
 
     farm: str
     agent: str
@@ -100,6 +100,7 @@ class StatusView(_View):
     mining_restarts: int
     over_wh: int
     is_clock_trusted: bool
+    is_shadow: bool = False
     window: WindowView | None
     limits: list[LimitView]
     delivery: DeliveryView

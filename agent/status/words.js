@@ -7,6 +7,7 @@ const en = {
   age_now: "data {s} s old",
   age_none: "no data yet",
   clock_untrusted: "clock not trusted",
+  shadow_run: "shadow run: nothing is sent",
 
   banner_no_answer: "The agent does not answer. The figures below are old. Check that the kwota service runs.",
   banner_frozen: "The agent answers, but its data does not change: its control loop stands still.",

@@ -75,7 +75,7 @@ async def door_on(rig: Any, directory: Path) -> AsyncIterator[Door]:
         desk = LimitDesk(
             clock=clock,
             recorder=recorder,
-            standing=StandingLimits(settings),
+            standing=StandingLimits(settings).at,
             book=book,
             reached=reached,
         )
@@ -166,7 +166,7 @@ async def test_a_limit_bounds_before_it_is_on_the_disk_and_until_its_end_is(
             recorder=Recorder(door.journal),  # nobody runs it: a disk that takes nothing
             standing=StandingLimits(
                 parse_settings(tomllib.loads(EXAMPLE.read_text()), tmp_path / "site.toml")
-            ),
+            ).at,
             book=door.desk.book,
             reached=frozenset(),
         )

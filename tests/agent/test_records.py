@@ -41,7 +41,7 @@ def test_whatever_is_encoded_is_one_line_and_read_back_the_same(
     data: dict[str, object], source: str
 ) -> None:
     try:
-        prepared = prepare(NewRecord(kind="sweep", source=source, data=data), STAMP)
+        prepared = prepare(NewRecord(kind="tick", source=source, data=data), STAMP)
     except RecordError:
         return  # nested too deep, or text that UTF-8 cannot hold
     line = encode_record(prepared, index=2**62, boot=2**62)

@@ -33,6 +33,7 @@ class Told:
         actuation = Actuation(
             miner_id=self.miner_id,
             at_ms=0,
+            sent_at_s=0.0,
             stage=self.stage,
             setpoint=self.to,
             expected_w=3000.0,

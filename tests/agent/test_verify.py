@@ -16,10 +16,11 @@ from agent.core.merkle import leaf_hash
 from agent.core.note import COSIGNATURE_V1, Note, Signature, VerifierKey, parse_note
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
+from agent.logfile import LogError
 from agent.records import JournalError, NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
-from agent.verify import Keys, VerifyError, verify
+from agent.verify import Keys, verify
 
 ORIGIN = "pool.example/edge/farm-1-edge-1/1"
 POOL_PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -245,7 +246,7 @@ async def test_a_running_daemon_exports_itself_and_the_bundle_verifies(
 ) -> None:
     options = JournalSettings(path=path, max_bytes=10_000_000, version="0.1.0")
     async with open_journal(options, key, SiteClock()) as journal:
-        with pytest.raises(VerifyError, match="running daemon"):
+        with pytest.raises(LogError, match="running daemon"):
             verify(path, keys)
         size = await export_bundle(journal, tmp_path / "bundle", device=key.verifier, pool=POOL)
         assert size == journal.size == COUNT + 1
@@ -276,16 +277,16 @@ async def test_any_changed_line_of_a_bundle_is_found(
             records.write_bytes(b"".join(lines[:at] + changed + lines[at + 1 :]))
             assert not verify(tmp_path / "bundle", keys).is_sound
     records.unlink()
-    with pytest.raises(VerifyError, match="not a whole evidence bundle"):
+    with pytest.raises(LogError, match="not a whole evidence bundle"):
         verify(tmp_path / "bundle", keys)
 
 
 def test_what_is_no_journal_is_refused_in_one_sentence(tmp_path: Path, keys: Keys) -> None:
-    with pytest.raises(VerifyError, match="does not exist"):
+    with pytest.raises(LogError, match="does not exist"):
         verify(tmp_path / "nothing", keys)
     text = tmp_path / "text"
     text.write_text("hello" * 1000)
-    with pytest.raises(VerifyError, match="not a journal"):
+    with pytest.raises(LogError, match="not a journal"):
         verify(text, keys)
 
 
@@ -306,7 +307,7 @@ def test_a_flipped_byte_in_the_file_never_ends_in_a_crash(
     copy.write_bytes(content)
     try:
         report = verify(copy, keys)
-    except VerifyError:
+    except LogError:
         return
     if report.is_sound:  # unused space of a page, an index, a statistic: not evidence
         assert (report.size, report.checkpoints) == (COUNT, 10)

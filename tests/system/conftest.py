@@ -150,10 +150,10 @@ class Site:
         assert old in text
         self.config.write_text(text.replace(old, new))
 
-    def start_agent(self, **environ: str) -> Child:
+    def start_agent(self, *options: str, **environ: str) -> Child:
         """The daemon, up when its first status can be asked for."""
         self.starts += 1
-        arguments = ("-m", "agent", "run", "--config", str(self.config))
+        arguments = ("-m", "agent", "run", "--config", str(self.config), *options)
         name = f"agent-{self.starts}"
         child = self.stack.enter_context(
             start_python(self.directory, name, *arguments, environ=environ)

@@ -1,0 +1,266 @@
+"""A site in virtual time, run by the agent's own keeper on a real journal."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from agent.actuator import Actuation
+from agent.core.decisions import Stage
+from agent.core.ledger import Transaction
+from agent.core.limitbook import LimitBook
+from agent.core.site import SiteState
+from agent.core.snapshot import Snapshot
+from agent.journal import open_journal
+from agent.keeper import Keeper
+from agent.keys import create_log_key
+from agent.limitdesk import LimitDesk
+from agent.recorder import Recorder
+from agent.recovery import recover, seeded
+from agent.siteclock import KernelClock, SiteClock
+from agent.status.portrait import Frame
+from agent.status.view import DeliveryView
+from agent.store import JournalSettings
+from agent.testimony import actuation_record
+from simulator.scenario import Scenario
+from simulator.virtual.actuator import Actuator
+from simulator.virtual.run import prepare
+from simulator.virtual.wallclock import START_MS
+
+ORIGIN = "pool.example/edge/farm-1-edge-1/1"
+DELIVERY = DeliveryView(
+    origin=ORIGIN,
+    journal_size=0,
+    cosigned_size=0,
+    unsent=0,
+    last_receipt_ms=None,
+    broker="off",
+    words="",
+)
+
+
+def scenario_of(machines: int) -> Scenario:
+    """Two short windows with a silent meter in the first; the purchases ask for throttling."""
+    return Scenario.model_validate(
+        {
+            "title": "recorded",
+            "story": "a run to be done again",
+            "minutes": 8,
+            "seed": 7,
+            "site": {
+                "rated_kw": 4.5 * machines,
+                "base_load_kw": 2,
+                "base_load_wander_kw": 0.2,
+                "base_load_max_kw": 4,
+                "miner_poll_s": 5.0,
+            },
+            "machines": [{"family": "luxos", "model": "s21", "count": machines}],
+            "series": {"from_min": 0.5, "each_min": 2, "kwh": [0.085 * machines] * 3},
+            "faults": [{"what": "meter_silent", "at_min": 2.9, "for_s": 15}],
+        }
+    )
+
+
+@dataclass
+class Told(Actuator):
+    """The virtual hands, which tell the journal every stage as the daemon's do."""
+
+    recorder: Recorder | None = None
+
+    def _reach(self, errand, stage: Stage, words: str) -> None:
+        errand.sent_at_s = int(errand.sent_at_s * 1000) / 1000
+        super()._reach(errand, stage, words)
+        self.recorder.keep(
+            [
+                actuation_record(
+                    Actuation(
+                        miner_id=errand.post.unit.miner_id,
+                        at_ms=START_MS + round(self.site.agenda.now_s * 1000),
+                        sent_at_s=errand.sent_at_s,
+                        stage=stage,
+                        setpoint=errand.command.setpoint,
+                        expected_w=errand.command.expected_w,
+                        power_w=None,
+                        detail=words,
+                        origin=errand.origin,
+                        after_s=0.0,
+                    )
+                )
+            ]
+        )
+
+
+class Recorded:
+    """A virtual site, run by the daemon's own keeper on a real journal."""
+
+    def __init__(self, path: Path, scenario: Scenario, *, is_shadow: bool = False) -> None:
+        self.run = prepare(scenario)
+        brain = self.run.brain
+        self.agenda, self.site, self.polls = brain.site.agenda, brain.site, brain.polls
+        self.parameters = replace(brain.parameters, is_shadow=is_shadow)
+        self.state = brain.state
+        self.transactions = [
+            Transaction(
+                transaction_id=one.id,
+                meter_point="mp-1",
+                start_ms=START_MS + round(one.from_min * 60_000),
+                end_ms=START_MS + round(one.to_min * 60_000),
+                energy_wh=round(one.kwh * 1000),
+                price_kzt_per_kwh="20.5",
+                source="single_purchaser",
+                received_at_ms=START_MS,
+            )
+            for one in scenario.all_purchases()
+        ]
+        self.submitted = 0
+        self.path = path
+        self._key = create_log_key(path.parent / "log.key", ORIGIN)
+        self._clock = SiteClock(
+            wall_ns=lambda: START_MS * 1_000_000 + self._now_ns(),
+            boottime_ns=self._now_ns,
+            kernel=lambda: KernelClock(is_synchronised=True, max_error_us=100),
+        )
+        self.site.start()
+
+    def _now_ns(self) -> int:
+        return int(self.agenda.now_s * 1e9)
+
+    def snapshot(self) -> Snapshot:
+        meter = self.polls.meter_view()
+        if meter.reading is not None and not meter.reading.taken_at_ms:
+            taken_at_ms = START_MS + round(meter.reading.replied_at_s * 1000)
+            self.polls.meter_reading = replace(meter.reading, taken_at_ms=taken_at_ms)
+        return Snapshot(
+            now_s=self._clock.now_s(),
+            now_ms=self._clock.now_ms(),
+            is_clock_trusted=self._clock.is_trusted,
+            meters=(self.polls.meter_view(),),
+            miners=tuple(post.view() for post in self.polls.posts),
+        )
+
+    @asynccontextmanager
+    async def boot(self) -> AsyncIterator["Life"]:
+        """One life of the daemon; it goes on from what the journal holds."""
+        parameters = JournalSettings(path=self.path, max_bytes=200_000_000, version="0.1.0")
+        async with open_journal(parameters, self._key, self._clock) as journal:
+            books = await recover(journal, meter_point="mp-1", meter_id="site")
+            recorder = Recorder(journal)
+            posts = {post.unit.miner_id: post for post in self.polls.posts}
+            hands = Told(site=self.site, posts=posts, recorder=recorder)
+            traits = self.state.fusion.traits
+            now_s, now_ms = self._clock.now_s(), self._clock.now_ms()
+            ledger = books.ledger
+            self.polls.start()
+            keeper = Keeper(
+                clock=self._clock,
+                parameters=self.parameters,
+                state=SiteState(
+                    fusion=seeded(traits, ledger, now_s=now_s, now_ms=now_ms),
+                    ledger=ledger,
+                    is_recovering=ledger.booked_wh is not None,
+                ),
+                frame=_frame(list(posts)),
+                recorder=recorder,
+                journal=journal,
+                snapshot=self.snapshot,
+                submit=hands.submit if not self.parameters.is_shadow else self._count,
+                meters=lambda: {"site": None},
+                delivery=lambda: DELIVERY,
+                faults=list,
+                cap_wh=lambda _at_ms: 10_000_000,
+                export=None,
+                purchase_index=books.purchase_index,
+                closed=books.closed,
+                desk=LimitDesk(
+                    clock=self._clock,
+                    recorder=recorder,
+                    standing=lambda _now_ms: self.parameters.limits,
+                    book=LimitBook(rated_w=self.parameters.rated_power_w),
+                    reached=frozenset(),
+                ),
+            )
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(recorder.run())
+                yield Life(rig=self, keeper=keeper, recorder=recorder)
+                await recorder.flush()
+                task.cancel()
+
+    def _count(self, commands) -> None:
+        self.submitted += len(commands)
+
+
+@dataclass
+class Life:
+    """The daemon between two starts."""
+
+    rig: Recorded
+    keeper: Keeper
+    recorder: Recorder
+
+    async def buy(self) -> None:
+        await self.keeper.add_transactions(self.rig.transactions)
+
+    async def go(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.rig.agenda.run_until(self.rig.agenda.now_s + 1.0)
+            self.rig.site.settle()
+            self.keeper.tick()
+            await asyncio.sleep(0)
+
+
+def _frame(miners: list[str]) -> Frame:
+    return Frame(
+        farm="farm-1",
+        agent="edge-1",
+        version="0.1.0",
+        zone="Asia/Almaty",
+        started_at_ms=START_MS,
+        meter_id="site",
+        meter_profiles={"site": "virtual"},
+        addresses=dict.fromkeys(["site", *miners], "virtual"),
+    )
+
+
+def records_of(path: Path, kind: str) -> list[dict]:
+    with closing(sqlite3.connect(path)) as opened:
+        rows = opened.execute("SELECT body FROM records WHERE kind = ? ORDER BY i", (kind,))
+        return [orjson.loads(body) for (body,) in rows]
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory) -> Path:
+    """A purchase, throttling, a silent meter, a window's end, and a restart in the second."""
+    path = tmp_path_factory.mktemp("recorded") / "journal.sqlite"
+
+    async def record() -> None:
+        rig = Recorded(path, scenario_of(12))
+        async with rig.boot() as life:
+            await life.go(10)
+            await life.buy()
+            await life.go(200)
+        async with rig.boot() as life:
+            await life.go(90)
+
+    asyncio.run(record())
+    return path
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Callable[..., Recorded]:
+    """A site whose journal will lie in this test's own directory."""
+
+    def make(machines: int, *, is_shadow: bool = False) -> Recorded:
+        return Recorded(tmp_path / "journal.sqlite", scenario_of(machines), is_shadow=is_shadow)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def records() -> Callable[[Path, str], list[dict]]:
+    """Reads all records of a kind out of a journal that is not in use."""
+    return records_of
