@@ -9,7 +9,6 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from simulator.campaign import replay_command, run_campaign
 from simulator.campaign_draw import draw
-from simulator.virtual.brain import parameters_of
 from simulator.virtual.command import (
     BROKEN,
     WRONG_INPUT,
@@ -37,7 +36,6 @@ def campaign_command(
     console = Console(stderr=True)
     try:
         omitted = left_out(without)
-        parameters_of(draw(1, 0), omitted)
     except ValueError as error:
         console.print(f"kwota-sim: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(WRONG_INPUT) from error

@@ -17,6 +17,7 @@ from agent.core.fleet import Machine
 from agent.core.ledger import FOREVER_MS, Account, Ledger
 
 OPEN_ENDED_HORIZON_S = 60.0
+RELAY_S = 2.0  # from the order until a contactor has dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ def exposure_of(
     margin_share: float,
     meter_share: float,
     latency_s: float,
+    relay_s: float = 0.0,
     is_starting: bool = False,
 ) -> Exposure:
     """Bound what may flow. ``measured_w`` None means that the meter is not to be relied on.
@@ -107,6 +109,7 @@ def exposure_of(
 
     While the machines are being read for the first time, one that has not been read yet is not
     taken for one that will never obey: that would put a healthy farm down at every restart.
+    ``relay_s`` is the time that a relay needs where the stop by command is ignored.
     """
     rising_w = sum(m.rising_w for m in machines)
     present_base_w = base_load_max_w if base_load_w is None else base_load_w
@@ -120,14 +123,14 @@ def exposure_of(
     stubborn_w = sum(
         _bound_w(m, margin_share)
         for m in machines
-        if not m.is_controllable and not (is_starting and m.at is None)
+        if not m.is_controllable and not (is_starting and not m.is_known)
     )
     resting_w = sum(m.resting_w for m in machines if m.is_controllable)
     stops_s = [stop_s(m) for m in machines if m.is_controllable]
     return Exposure(
         power_hi_w=power_hi_w,
         floor_w=stubborn_w + resting_w + base_load_max_w,
-        stop_s=max(stops_s, default=0.0) + latency_s,
+        stop_s=max(stops_s, default=0.0) + latency_s + relay_s,
         jolt_w=jolt_w,
     )
 

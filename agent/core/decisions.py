@@ -70,6 +70,15 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayOrder:
+    """Open or close the feed of a group of machines."""
+
+    relay_id: str
+    is_open: bool
+    because: Because
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The outcome of one tick. ``power_cap_w`` is what the whole site may draw from now on."""
 
@@ -79,3 +88,4 @@ class Decision:
     planned_w: float
     because: Because
     commands: tuple[Command, ...]
+    relays: tuple[RelayOrder, ...] = ()

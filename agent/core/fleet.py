@@ -54,6 +54,7 @@ class Machine:
     ``at_w`` is the model's draw there, ``upper_w`` the most it can be drawing until something is
     confirmed lower, ``rising_w`` what a command or a ramp may still add to what the meter shows.
     ``standing`` is where it counts in a plan: what it is told if it obeys, what it shows if not.
+    One that ``is_dark`` has lost its feed.
     ``card`` and ``seen_w``, the most it was ever seen to draw at a set point, hold what has been
     learned about it.
     """
@@ -80,6 +81,12 @@ class Machine:
     seen_w: Mapping[Setpoint, float] = field(default_factory=lambda: NO_WATTS)
     standing: Setpoint | None = None
     standing_w: float = 0.0
+    is_dark: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known where it stands; one without a feed stands nowhere."""
+        return self.at is not None or self.is_dark
 
     @property
     def stops_by(self) -> Move:
@@ -142,10 +149,17 @@ class Judged:
     seen_w: Mapping[Setpoint, float]
     machine: Machine
     until_s: float
+    is_dark: bool
 
 
 def judged(
-    before: Judged | None, view: MinerView, memory: Memory, taught: Taught, now_s: float
+    before: Judged | None,
+    view: MinerView,
+    memory: Memory,
+    taught: Taught,
+    now_s: float,
+    *,
+    is_dark: bool = False,
 ) -> Judged:
     """Judge one machine, or keep the last judgement where nothing can have changed it.
 
@@ -158,6 +172,7 @@ def judged(
         and before.memory is memory
         and before.card is taught.card
         and before.seen_w is taught.seen_w
+        and before.is_dark is is_dark
         and now_s < before.until_s
     ):
         return before
@@ -169,9 +184,17 @@ def judged(
         memory=memory,
         card=taught.card,
         seen_w=taught.seen_w,
-        machine=assess(view, memory, taught, now_s),
+        machine=_without_feed(view, memory, taught)
+        if is_dark
+        else assess(view, memory, taught, now_s),
+        is_dark=is_dark,
         until_s=min((turn_s for turn_s in turns_s if turn_s > now_s), default=float("inf")),
     )
+
+
+def _without_feed(view: MinerView, memory: Memory, taught: Taught) -> Machine:
+    """A machine behind an open relay: it draws nothing, shows nothing and can be told nothing."""
+    return replace(_bare(view, memory, taught), at=None, is_dark=True)
 
 
 def assess(view: MinerView, memory: Memory, taught: Taught, now_s: float) -> Machine:

@@ -10,6 +10,7 @@ from agent.core import braking, dispatch, shadow
 from agent.core.ceiling import for_machines_w, lowered, spare_under
 from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.escalation import relay_orders, remembered
 from agent.core.fleet import Judged, Machine, Memory, matches, obeys, recall
 from agent.core.ledger import FOREVER_MS, Entry
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
@@ -39,6 +40,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
     state, picture, entries = observe(state, snapshot, parameters)
     state = _arm(state, picture)
     verdict = judge(state, picture, parameters)
+    state = _note_floor(state, verdict, snapshot.now_s)
     because = Because(
         limit=verdict.limit.kind,
         source=verdict.limit.name,
@@ -66,6 +68,14 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         planned_w=planned_w,
         because=because,
         commands=commands,
+        relays=relay_orders(
+            state,
+            picture,
+            verdict,
+            parameters,
+            spare_w=verdict.limit.power_w - planned_w,
+            bought_for_s=_room(state, picture, verdict).bought_for_s,
+        ),
     )
     if parameters.is_shadow:
         decision = shadow.unsent(decision)
@@ -76,6 +86,13 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
     return Outcome(state=state, decision=decision, picture=picture, entries=entries)
 
 
+def _note_floor(state: SiteState, verdict: Verdict, now_s: float) -> SiteState:
+    """Since when everything is told to rest."""
+    if not verdict.to_floor:
+        return state if state.floor_since_s is None else replace(state, floor_since_s=None)
+    return replace(state, floor_since_s=now_s) if state.floor_since_s is None else state
+
+
 def _arm(state: SiteState, picture: Picture) -> SiteState:
     """Nothing may rise before meter, clock and ledger have been fresh together once."""
     if state.is_armed or picture.measured_w is None or not picture.snapshot.is_clock_trusted:
@@ -83,7 +100,7 @@ def _arm(state: SiteState, picture: Picture) -> SiteState:
     if state.ledger.booked_wh is None or len(state.fusion.recent) < 2:
         return state
     assert state.started_at_s is not None
-    all_read = all(m.at is not None for m in picture.machines.values())
+    all_read = all(m.is_known for m in picture.machines.values())
     if not all_read and picture.snapshot.now_s - state.started_at_s < FIRST_READS_S:
         return state
     return replace(state, is_armed=True)
@@ -241,6 +258,7 @@ def _remember(
     return replace(
         state,
         memories=memories,
+        relays=remembered(state.relays, decision.relays, snapshot.now_s),
         mode=decision.mode,
         changed_at_s=snapshot.now_s if is_change else state.changed_at_s,
         decision=decision,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core import unseen
-from agent.core.braking import Exposure, exposure_of
+from agent.core.braking import RELAY_S, Exposure, exposure_of
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Decision, Mode
 from agent.core.fleet import Judged, Machine, Memory, judged
@@ -53,6 +53,15 @@ class Parameters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayMemory:
+    """When a relay was last told to open and to close, and each opening of the last day."""
+
+    opened_at_s: float = float("-inf")
+    closed_at_s: float = float("-inf")
+    trips_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteState:
     """All that is carried from tick to tick. ``edge_ms`` is the last window edge that was booked,
     ``is_recovering`` holds until the first booking after a restart, ``judgements`` spare what did
@@ -68,6 +77,8 @@ class SiteState:
     judgements: Mapping[str, Judged] = field(
         default_factory=dict, compare=False, metadata={"is_derived": True}
     )
+    relays: Mapping[str, RelayMemory] = field(default_factory=dict)
+    floor_since_s: float | None = None
     mode: Mode = Mode.FAILSAFE
     is_armed: bool = False
     started_at_s: float | None = None
@@ -120,10 +131,11 @@ def observe(
         margin_share=parameters.power_margin_share,
         meter_share=parameters.power_error_share,
         latency_s=parameters.command_latency_s + parameters.tick_s,
+        relay_s=RELAY_S if any(r.is_open is False for r in snapshot.relays) else 0.0,
         is_starting=_is_starting(state, snapshot.now_s),
     )
     tail_w = min(_tail_w(state, machines, exposure), parameters.rated_power_w)
-    if any(machine.at is None for machine in machines.values()) and measured_w is None:
+    if any(not machine.is_known for machine in machines.values()) and measured_w is None:
         tail_w = parameters.rated_power_w
     fusion = fusing.advance(state.fusion, now_s=snapshot.now_s, power_upper_w=tail_w)
     if measured_w is None:
@@ -144,6 +156,7 @@ def _judge_machines(
     state: SiteState, snapshot: Snapshot, parameters: Parameters
 ) -> dict[str, Judged]:
     experience = state.experience
+    dark = {name for relay in snapshot.relays if relay.is_open for name in relay.miner_ids}
     return {
         view.miner_id: judged(
             state.judgements.get(view.miner_id),
@@ -151,6 +164,7 @@ def _judge_machines(
             state.memories.get(view.miner_id, NO_MEMORY),
             experience.taught(view.miner_id, parameters.cards[view.family]),
             snapshot.now_s,
+            is_dark=view.miner_id in dark,
         )
         for view in snapshot.miners
     }
@@ -217,7 +231,7 @@ def _learn_base_load(
     A machine that has never been read counts as base load: the meter sees it all the same.
     """
     assert state.started_at_s is not None
-    is_complete = all(machine.at is not None for machine in machines.values())
+    is_complete = all(machine.is_known for machine in machines.values())
     if measured_w is None or not (is_complete or now_s - state.started_at_s > FIRST_READS_S):
         return state
     is_moving = any(m.is_in_transit or m.rising_w > 0 for m in machines.values())

@@ -67,6 +67,15 @@ class MinerView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayView:
+    """One relay and the machines whose feed it cuts. ``is_open`` is None while nobody knows."""
+
+    relay_id: str
+    miner_ids: frozenset[str]
+    is_open: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One tick's image of the site. ``is_clock_trusted`` false means: wall time is a claim."""
 
@@ -75,3 +84,4 @@ class Snapshot:
     is_clock_trusted: bool
     meters: tuple[MeterView, ...]
     miners: tuple[MinerView, ...]
+    relays: tuple[RelayView, ...] = ()

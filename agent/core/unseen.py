@@ -16,7 +16,7 @@ def unseen_wh(judgements: Mapping[str, Judged], now_s: float) -> float:
     watt_seconds = 0.0
     for one in judgements.values():
         reading = one.view.reading
-        if reading is not None:
+        if reading is not None and not one.is_dark:
             hidden_w = max(nameplate_w(one.machine) - one.machine.upper_w, 0.0)
             watt_seconds += hidden_w * max(now_s - reading.replied_at_s, 0.0)
     return watt_seconds / SECONDS_PER_HOUR

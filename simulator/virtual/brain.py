@@ -7,8 +7,8 @@ is there are delivered afterwards.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from agent.core.cards import CARDS
 from agent.core.fleet import Memory
@@ -20,49 +20,40 @@ from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario
 from simulator.virtual.actuator import Actuator
+from simulator.virtual.disarm import forgotten, shown
 from simulator.virtual.orders import connection_limit
 from simulator.virtual.polls import Polls
 from simulator.virtual.site import Site
 from simulator.virtual.truth import Bought
 from simulator.virtual.wallclock import START_MS, WallClock
 
+RELAY_COIL_S = 0.3
 STATE_RECORD_EVERY_S = 30.0
 TICK_S = 1.0
 METER_POINT = "mp-1"
 POWER_ERROR_SHARE = 0.01
-WITHOUT = ("reserve", "age", "confirmation", "base-load", "guard", "watchdog")
 
 
-def parameters_of(scenario: Scenario, without: frozenset[str] = frozenset()) -> Parameters:
-    """The core's parameters as the daemon would take them from a site's configuration.
-
-    Raises ValueError where a protection is to be left out that this core cannot leave out.
-    """
+def parameters_of(scenario: Scenario) -> Parameters:
+    """The core's parameters as the daemon would take them from a site's configuration."""
     rated_w = scenario.site.rated_kw * 1000.0
-    values: dict[str, Any] = {
-        "meter_id": "site",
-        "tick_s": TICK_S,
-        "rated_power_w": rated_w,
-        "base_load_max_w": scenario.site.base_load_max_kw * 1000.0,
-        "reserve_share": scenario.site.reserve_share,
-        "meter_error_share": scenario.meter.guard_share,
-        "power_error_share": POWER_ERROR_SHARE,
-        "power_margin_share": 0.05,
-        "meter_stale_s": max(3.0, 4 * scenario.meter.poll_s),
-        "blind_floor_after_s": 60.0,
-        "rise_interval_s": 10.0,
-        "command_latency_s": 1.5,
-        "missing_floor_w": 0.0,
-        "cards": CARDS,
-        "limits": (connection_limit(rated_w),),
-    }
-    core = without - {"watchdog"}
-    if core:
-        if "without" not in {one.name for one in fields(Parameters)}:
-            named = ", ".join(sorted(core))
-            raise ValueError(f"this core has no switch to leave out {named} yet")
-        values["without"] = core
-    return Parameters(**values)
+    return Parameters(
+        meter_id="site",
+        tick_s=TICK_S,
+        rated_power_w=rated_w,
+        base_load_max_w=scenario.site.base_load_max_kw * 1000.0,
+        reserve_share=scenario.site.reserve_share,
+        meter_error_share=scenario.meter.guard_share,
+        power_error_share=POWER_ERROR_SHARE,
+        power_margin_share=0.05,
+        meter_stale_s=max(3.0, 4 * scenario.meter.poll_s),
+        blind_floor_after_s=60.0,
+        rise_interval_s=10.0,
+        command_latency_s=1.5,
+        missing_floor_w=0.0,
+        cards=CARDS,
+        limits=(connection_limit(rated_w),),
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,6 +82,7 @@ class Brain:
     is_alive: bool = True
     is_paused: bool = False
     watch: Callable[[Outcome], None] | None = None
+    without: frozenset[str] = frozenset()
     _recorded: Ledger | None = None
     _recorded_at_s: float = float("-inf")
     _undelivered: list[PurchaseTable] = field(default_factory=list)
@@ -107,18 +99,23 @@ class Brain:
             is_clock_trusted=self.clock.is_trusted,
             meters=(self.polls.meter_view(),),
             miners=tuple([post.view() for post in self.polls.posts]),
+            relays=self.site.relay_views(),
         )
         started_s = time.perf_counter()
+        snapshot = shown(snapshot, self.state, self.without)
         outcome = step(self.state, snapshot, self.parameters)
         self.tally.step_s += time.perf_counter() - started_s
         self.tally.ticks += 1
-        self.state, self.outcome = outcome.state, outcome
+        self.state, self.outcome = forgotten(outcome.state, now_s, self.without), outcome
         is_told = any(entry.flags or entry.over_wh for entry in outcome.entries)
         if is_told or now_s - self._recorded_at_s >= STATE_RECORD_EVERY_S:
             self._recorded, self._recorded_at_s = outcome.state.ledger, now_s
         self._compare(outcome)
         if outcome.decision.commands:
             self.actuator.submit(outcome.decision.commands)
+        for order in outcome.decision.relays:
+            move = self.site.trip if order.is_open else self.site.close_relay
+            self.site.agenda.after(RELAY_COIL_S, partial(move, order.relay_id))
         if self.watch is not None:
             self.watch(outcome)
 

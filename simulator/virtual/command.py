@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from simulator.scenario import ScenarioError, load_scenario
-from simulator.virtual.brain import WITHOUT
+from simulator.virtual.disarm import PROTECTIONS
 from simulator.virtual.result import Result, missed_bars
 from simulator.virtual.run import prepare
 
@@ -17,7 +17,7 @@ WRONG_INPUT = 2
 
 JsonOption = Annotated[bool, typer.Option("--json", help="the result as JSON, and nothing else")]
 WithoutOption = Annotated[
-    list[str] | None, typer.Option(help=f"leave a protection out: {', '.join(WITHOUT)}")
+    list[str] | None, typer.Option(help=f"leave a protection out: {', '.join(PROTECTIONS)}")
 ]
 
 
@@ -57,9 +57,9 @@ def virtual_command(
 def left_out(names: list[str] | None) -> frozenset[str]:
     """The protections to leave out. Raises ValueError for one that there is not."""
     chosen = frozenset(names or ())
-    unknown = sorted(chosen - set(WITHOUT))
+    unknown = sorted(chosen - set(PROTECTIONS))
     if unknown:
-        known = ", ".join(WITHOUT)
+        known = ", ".join(PROTECTIONS)
         raise ValueError(f"there is no protection {unknown[0]!r} to leave out; known: {known}")
     return chosen
 

@@ -10,6 +10,7 @@ from simulator.scenario import Scenario
 from simulator.virtual.actuator import Actuator
 from simulator.virtual.agenda import Agenda
 from simulator.virtual.brain import TICK_S, Brain, first_state, parameters_of
+from simulator.virtual.disarm import disarmed
 from simulator.virtual.orders import limit_of
 from simulator.virtual.polls import open_polls
 from simulator.virtual.result import Result, Trace, judge
@@ -53,7 +54,7 @@ class Run:
 
 
 def prepare(scenario: Scenario, *, without: frozenset[str] = frozenset()) -> Run:
-    """Build the loop of a scenario. Raises ValueError for a protection that cannot be left out."""
+    """Build the loop of a scenario, without the protections that are named."""
     agenda = Agenda()
     site = build_site(scenario, agenda)
     polls = open_polls(site)
@@ -63,7 +64,8 @@ def prepare(scenario: Scenario, *, without: frozenset[str] = frozenset()) -> Run
         polls=polls,
         actuator=Actuator(site=site, posts=posts),
         clock=WallClock(),
-        parameters=parameters_of(scenario, without),
+        parameters=disarmed(parameters_of(scenario), without),
+        without=without,
         state=first_state(scenario),
     )
     for purchase in scenario.all_purchases():

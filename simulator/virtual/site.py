@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agent.core.snapshot import RelayView
 from simulator.base_load import BaseLoad
 from simulator.families import Family, families
 from simulator.history import EnergyHistory
@@ -73,6 +74,7 @@ class Site:
     open_relays: set[str] = field(default_factory=set)
     stubborn: list[Unit] = field(default_factory=list)
     idle_w: float = 0.0
+    _relays: tuple[RelayView, ...] | None = None
     _booked_wh: float = 0.0
     _booked_machines_ws: float = 0.0
     _booked_hashes: float = 0.0
@@ -102,6 +104,7 @@ class Site:
         if relay in self.open_relays:
             return
         self.open_relays.add(relay)
+        self._relays = None
         self.relay_trips += 1
         for unit in self.units:
             if unit.relay == relay:
@@ -110,9 +113,25 @@ class Site:
     def close_relay(self, relay: str) -> None:
         """Close a relay: its machines boot."""
         self.open_relays.discard(relay)
+        self._relays = None
         for unit in self.units:
             if unit.relay == relay:
                 self.act(unit, lambda machine, now_s: machine.restore_power(now_s=now_s))
+
+    def relay_views(self) -> tuple[RelayView, ...]:
+        """The relays as the agent reads their coils."""
+        if self._relays is None:
+            groups: dict[str, set[str]] = {}
+            for unit in self.units:
+                if unit.relay is not None:
+                    groups.setdefault(unit.relay, set()).add(unit.miner_id)
+            self._relays = tuple(
+                RelayView(
+                    relay_id=name, miner_ids=frozenset(members), is_open=name in self.open_relays
+                )
+                for name, members in groups.items()
+            )
+        return self._relays
 
     def note_manners(self) -> None:
         """Somebody changed how machines behave: see which of them nobody can stop any more."""

@@ -134,8 +134,10 @@ def _agent_switch(brain: Brain, fault: FaultTable, *, has_watchdog: bool) -> Swi
 
 
 def _failsafe(brain: Brain) -> None:
-    """The unit that stands alone: puts to sleep what it can reach."""
+    """The unit that stands alone: puts to sleep what it can reach, opens the relays of the rest."""
     site = brain.site
+    for relay in {unit.relay for unit in site.units if unit.relay and unit.is_stubborn}:
+        site.agenda.after(FAILSAFE_S, partial(site.trip, relay))
     for unit in site.units:
         if unit.is_away(site.agenda.now_s) or unit.is_stubborn or not unit.family.sleeps:
             continue

@@ -1,0 +1,159 @@
+"""The last resort: relays, for machines that obey nobody.
+
+A relay opens when nothing gentler can keep a purchase any more: when what is surely left is no more
+than what flows until a contactor has dropped, and of the rest of the site until the window ends.
+Commands come first by construction, because a stop by command is due earlier: its time is counted
+with the relay's on top, so that a stop that was ignored still leaves time for the relay. Where
+nothing is bought, a relay opens when its machines still draw after their stop's time.
+
+A relay closes again late, seldom and one at a time, and only where the plan has room for all of its
+machines at their nameplate, because that is what they start with.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from agent.core import braking
+from agent.core.decisions import Because, Mode, RelayOrder
+from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.fleet import Machine, nameplate_w
+from agent.core.site import Parameters, Picture, RelayMemory, SiteState
+from agent.core.snapshot import RelayView
+from agent.core.verdict import Verdict
+
+PATIENCE_S = 10.0  # after a stop's time, before a relay is opened because nothing is bought
+CLOSE_AFTER_S = 600.0
+CLOSE_APART_S = 60.0
+CLOSE_FOR_S = 900.0  # so long must be bought for a restart of its machines to be worth it
+TRIPS_PER_DAY = 3
+DAY_S = 86_400.0
+DRAWING_SHARE, DRAWING_W = 1.25, 20.0
+
+
+def relay_orders(
+    state: SiteState,
+    picture: Picture,
+    verdict: Verdict,
+    parameters: Parameters,
+    *,
+    spare_w: float,
+    bought_for_s: float,
+) -> tuple[RelayOrder, ...]:
+    """Which relays shall open or close now. ``spare_w`` is what the plan leaves of the cap."""
+    words = _last_resort(state, picture, verdict, parameters)
+    if words:
+        because = Because(
+            limit=verdict.limit.kind, source=verdict.limit.name, words=words, numbers={}
+        )
+        return tuple(
+            RelayOrder(relay_id=relay.relay_id, is_open=True, because=because)
+            for relay in _closed(picture)
+            if any(_draws(machine) for machine in _members(relay, picture.machines))
+        )
+    if verdict.mode is not Mode.FOLLOWING or bought_for_s < CLOSE_FOR_S:
+        return ()
+    return tuple(_closing(state, picture, verdict, spare_w))
+
+
+def remembered(
+    relays: Mapping[str, RelayMemory], orders: tuple[RelayOrder, ...], now_s: float
+) -> Mapping[str, RelayMemory]:
+    """What is remembered of the relays after these orders."""
+    after = dict(relays)
+    for order in orders:
+        memory = after.get(order.relay_id, RelayMemory())
+        if order.is_open:
+            trips_s = tuple(at_s for at_s in memory.trips_s if at_s > now_s - DAY_S)
+            memory = replace(memory, opened_at_s=now_s, trips_s=(*trips_s, now_s))
+        else:
+            memory = replace(memory, closed_at_s=now_s)
+        after[order.relay_id] = memory
+    return after
+
+
+def _last_resort(
+    state: SiteState, picture: Picture, verdict: Verdict, parameters: Parameters
+) -> str:
+    """Why relays must open now; empty while commands are enough."""
+    now_s = picture.snapshot.now_s
+    relay_s = braking.RELAY_S + parameters.command_latency_s + parameters.tick_s
+    if verdict.to_floor and verdict.edge_s is not None and verdict.edge_s <= relay_s:
+        return "nothing is bought from now on and machines still draw: their relays open"
+    accounts = braking.pots(state.ledger, picture.snapshot.now_ms)
+    if not accounts or picture.interval is None:
+        since_s = state.floor_since_s
+        has_waited = since_s is not None and now_s - since_s > picture.exposure.stop_s + PATIENCE_S
+        if verdict.mode is Mode.NO_PURCHASE and has_waited:
+            return "nothing is bought and machines still draw after their stop: their relays open"
+        return ""
+    assert state.ledger.booked_wh is not None
+    left = braking.left_wh(
+        accounts,
+        upper_wh=picture.interval.upper_wh,
+        booked_wh=state.ledger.booked_wh,
+        error_share=parameters.meter_error_share,
+    )
+    left_s = braking.time_left_s(accounts, picture.snapshot.now_ms, picture.exposure.stop_s)
+    flow = _relay_flow_wh(picture, parameters, relay_s, left_s)
+    if left > flow or left_s <= relay_s:
+        return ""
+    return (
+        f"{left:.0f} Wh are surely left and {flow:.0f} Wh flow even if the relays open now: "
+        "machines that did not stop lose their feed"
+    )
+
+
+def _relay_flow_wh(
+    picture: Picture, parameters: Parameters, relay_s: float, left_s: float
+) -> float:
+    """Energy that flows until the window ends if the relays open now and all else stops."""
+    covered = {miner_id for relay in _closed(picture) for miner_id in relay.miner_ids}
+    rest_s = left_s - relay_s
+    watt_seconds = picture.exposure.power_hi_w * relay_s + parameters.base_load_max_w * rest_s
+    for machine in picture.machines.values():
+        if machine.miner_id in covered:
+            continue
+        if machine.is_controllable:
+            moving_s = min(max(picture.exposure.stop_s - relay_s, 0.0), rest_s)
+            watt_seconds += machine.upper_w * moving_s + machine.resting_w * (rest_s - moving_s)
+        else:
+            watt_seconds += machine.upper_w * rest_s
+    return watt_seconds / SECONDS_PER_HOUR
+
+
+def _closing(
+    state: SiteState, picture: Picture, verdict: Verdict, spare_w: float
+) -> Iterator[RelayOrder]:
+    """At most one relay that may be tried again."""
+    now_s = picture.snapshot.now_s
+    last_s = max((memory.closed_at_s for memory in state.relays.values()), default=-CLOSE_AFTER_S)
+    if now_s - last_s < CLOSE_APART_S:
+        return
+    for relay in picture.snapshot.relays:
+        memory = state.relays.get(relay.relay_id, RelayMemory())
+        today = sum(at_s > now_s - DAY_S for at_s in memory.trips_s)
+        if not relay.is_open or now_s - memory.opened_at_s < CLOSE_AFTER_S:
+            continue
+        needed_w = sum(nameplate_w(m) for m in _members(relay, picture.machines))
+        if today <= TRIPS_PER_DAY and needed_w <= spare_w:
+            because = Because(
+                limit=verdict.limit.kind,
+                source=verdict.limit.name,
+                words=f"there is room for its {needed_w / 1000:.1f} kW: tried again",
+                numbers={},
+            )
+            yield RelayOrder(relay_id=relay.relay_id, is_open=False, because=because)
+            return
+
+
+def _closed(picture: Picture) -> list[RelayView]:
+    return [relay for relay in picture.snapshot.relays if relay.is_open is False]
+
+
+def _members(relay: RelayView, machines: Mapping[str, Machine]) -> list[Machine]:
+    return [machines[miner_id] for miner_id in sorted(relay.miner_ids)]
+
+
+def _draws(machine: Machine) -> bool:
+    """Whether a machine may draw more than one at rest does."""
+    return machine.upper_w > machine.resting_w * DRAWING_SHARE + DRAWING_W

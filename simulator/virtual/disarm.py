@@ -1,0 +1,78 @@
+"""Leaves out one protection at a time, so that a campaign can show that it would notice.
+
+The agent's core has no switch for any of them. They are taken away from outside: by parameters that
+say nothing is to be feared, by showing the governor what it hoped for instead of what is, and by
+making it forget.
+"""
+
+from dataclasses import replace
+
+from agent.core.card import ActuatorCard
+from agent.core.decisions import Setpoint
+from agent.core.fleet import Memory
+from agent.core.site import Parameters, SiteState
+from agent.core.snapshot import MinerView, Snapshot
+from drivers.readings import Activity
+
+PROTECTIONS = ("reserve", "age", "confirmation", "base-load", "guard", "watchdog")
+
+
+def disarmed(parameters: Parameters, without: frozenset[str]) -> Parameters:
+    """Parameters without what is kept back, what the base load may do, what the meter may hide."""
+    if "reserve" in without:
+        # A stop that takes no time needs nothing kept for it.
+        cards = {name: _instant(card) for name, card in parameters.cards.items()}
+        parameters = replace(
+            parameters, reserve_share=0.0, power_error_share=0.0, cards=cards, command_latency_s=0.0
+        )
+    if "base-load" in without:
+        parameters = replace(parameters, base_load_max_w=0.0)
+    if "guard" in without:
+        parameters = replace(parameters, meter_error_share=0.0)
+    if "age" in without:
+        parameters = replace(parameters, blind_floor_after_s=float("inf"))
+    return parameters
+
+
+def shown(snapshot: Snapshot, state: SiteState, without: frozenset[str]) -> Snapshot:
+    """What the governor sees; without confirmation every command counts as carried out."""
+    if "confirmation" not in without:
+        return snapshot
+    miners = tuple(
+        _believed(view, state.memories.get(view.miner_id, Memory())) for view in snapshot.miners
+    )
+    return replace(snapshot, miners=miners)
+
+
+def forgotten(state: SiteState, now_s: float, without: frozenset[str]) -> SiteState:
+    """The state after a tick; without age what flowed since the last reading is not counted."""
+    if "age" not in without:
+        return state
+    fusion = replace(state.fusion, tail_wh=0.0, tail_until_s=now_s)
+    return replace(state, fusion=fusion)
+
+
+def _instant(card: ActuatorCard) -> ActuatorCard:
+    return replace(card, board_off_s=0.0, profile_down_s=0.0, sleep_s=0.0)
+
+
+def _believed(view: MinerView, memory: Memory) -> MinerView:
+    reading, desired = view.reading, memory.desired
+    if reading is None or desired is None:
+        return view
+    boards = tuple(
+        replace(board, is_enabled=board.board in desired.boards_on, is_ramping=False)
+        for board in reading.boards
+    )
+    as_told = replace(
+        reading,
+        activity=_activity(desired),
+        profile=desired.profile,
+        power_w=None,
+        boards=boards,
+    )
+    return replace(view, reading=as_told, pending=None, fault=None)
+
+
+def _activity(desired: Setpoint) -> Activity:
+    return Activity.HASHING if desired.is_awake else Activity.SLEEPING
