@@ -66,6 +66,15 @@ def conditions(
             words=decision.because.words,
             remedy="import the purchases of this hour: kwota transactions import FILE",
         )
+    ahead = decision.preflight
+    if ahead is not None and not ahead.can_comply:
+        yield Condition(
+            code="CANNOT_COMPLY",
+            severity="critical",
+            source="next window",
+            words=ahead.words,
+            remedy="bring the machines that obey nobody under control, or buy for them as well",
+        )
     if over_lately_wh > 0:
         yield Condition(
             code="OVER",

@@ -79,6 +79,26 @@ class RelayOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What is known of the next window before it opens.
+
+    ``controllable_share`` is of the watts that may flow now; ``stop_s`` and ``stop_wh`` are until
+    everything that obeys is at its floor. ``least_wh`` flows in the window at least. Of all watts
+    ``losable_share`` may cease to obey with the purchase still kept, beside those that already do.
+    """
+
+    start_ms: int
+    purchased_wh: int
+    controllable_share: float
+    stop_s: float
+    stop_wh: float
+    least_wh: float
+    losable_share: float
+    can_comply: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The outcome of one tick. ``power_cap_w`` is what the whole site may draw from now on."""
 
@@ -89,3 +109,4 @@ class Decision:
     because: Because
     commands: tuple[Command, ...]
     relays: tuple[RelayOrder, ...] = ()
+    preflight: Preflight | None = None

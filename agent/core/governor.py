@@ -13,6 +13,7 @@ from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.escalation import relay_orders, remembered
 from agent.core.fleet import Judged, Machine, Memory, matches, obeys, recall
 from agent.core.ledger import FOREVER_MS, Entry
+from agent.core.preflight import preflight
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
 from agent.core.verdict import Verdict, judge
@@ -76,6 +77,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
             spare_w=verdict.limit.power_w - planned_w,
             bought_for_s=_room(state, picture, verdict).bought_for_s,
         ),
+        preflight=preflight(state, picture, parameters),
     )
     if parameters.is_shadow:
         decision = shadow.unsent(decision)
