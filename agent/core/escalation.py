@@ -17,6 +17,7 @@ from agent.core import braking
 from agent.core.decisions import Because, Mode, RelayOrder
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Machine, nameplate_w
+from agent.core.ledger import FOREVER_MS
 from agent.core.site import Parameters, Picture, RelayMemory, SiteState
 from agent.core.snapshot import RelayView
 from agent.core.verdict import Verdict
@@ -129,13 +130,14 @@ def _closing(
     last_s = max((memory.closed_at_s for memory in state.relays.values()), default=-CLOSE_AFTER_S)
     if now_s - last_s < CLOSE_APART_S:
         return
+    room_w = min(spare_w, _next_mean_w(state, picture) - (state.base_load_w or 0.0))
     for relay in picture.snapshot.relays:
         memory = state.relays.get(relay.relay_id, RelayMemory())
         today = sum(at_s > now_s - DAY_S for at_s in memory.trips_s)
         if not relay.is_open or now_s - memory.opened_at_s < CLOSE_AFTER_S:
             continue
         needed_w = sum(nameplate_w(m) for m in _members(relay, picture.machines))
-        if today <= TRIPS_PER_DAY and needed_w <= spare_w:
+        if today <= TRIPS_PER_DAY and needed_w <= room_w:
             because = Because(
                 limit=verdict.limit.kind,
                 source=verdict.limit.name,
@@ -144,6 +146,19 @@ def _closing(
             )
             yield RelayOrder(relay_id=relay.relay_id, is_open=False, because=because)
             return
+
+
+def _next_mean_w(state: SiteState, picture: Picture) -> float:
+    """What the window after the present one is bought for, evenly; none bought is no power."""
+    present = braking.pots(state.ledger, picture.snapshot.now_ms)
+    ends_ms = max(account.transaction.deadline_ms for account in present)
+    if ends_ms == FOREVER_MS:
+        return float("inf")
+    following = braking.pots(state.ledger, ends_ms)
+    if not following:
+        return 0.0
+    hours = (following[-1].transaction.deadline_ms - ends_ms) / 3_600_000
+    return sum(account.transaction.energy_wh for account in following) / hours
 
 
 def _closed(picture: Picture) -> list[RelayView]:

@@ -1,0 +1,80 @@
+"""Relays as the last resort: machines that obey nobody lose their feed, and no purchase is lost."""
+
+from typing import Any
+
+from simulator.scenario import Scenario
+from simulator.virtual.result import Result
+from simulator.virtual.run import Run, prepare
+
+
+def scenario(
+    relay: str | None, *, minutes: float, kwh: list[float], from_min: float = 0, **more: Any
+) -> Scenario:
+    """Eight machines of 3.5 kW that run already, in windows of ten minutes."""
+    group = {"family": "whatsminer-v3", "model": "m60s", "count": 8, "relay": relay}
+    return Scenario.model_validate(
+        {
+            "title": "relays",
+            "story": "drawn for a test",
+            "minutes": minutes,
+            "seed": 5,
+            "site": {"rated_kw": 45, "base_load_kw": 1, "base_load_max_kw": 1.5},
+            "machines": [group],
+            "series": {"from_min": from_min, "each_min": 10, "kwh": kwh},
+            **more,
+        }
+    )
+
+
+def gone(run: Run) -> tuple[Result, list[tuple[float, str, bool]]]:
+    """The result, and each order to a relay with its time."""
+    orders: list[tuple[float, str, bool]] = []
+    agenda = run.brain.site.agenda
+    run.brain.watch = lambda outcome: orders.extend(
+        (agenda.now_s, order.relay_id, order.is_open) for order in outcome.decision.relays
+    )
+    return run.go(), orders
+
+
+DEAF = {"what": "miner_ignores", "at_min": 9.5, "for_s": 900}
+
+
+def test_machines_that_ignore_every_stop_lose_their_feed_before_the_purchase_is_lost() -> None:
+    """They run at full power into a window that is bought for half of it."""
+    windows = [4.7, 2.0]
+    result, orders = gone(prepare(scenario("row", minutes=20, kwh=windows, faults=[DEAF])))
+    assert [(name, is_open) for _, name, is_open in orders] == [("row", True)]
+    assert (result.relay_trips, result.over_wh, result.violations) == (1, 0.0, ())
+    assert result.unused_share < 0.1
+    bare, orders = gone(prepare(scenario(None, minutes=20, kwh=windows, faults=[DEAF])))
+    assert orders == []
+    assert bare.over_wh > 500
+    assert not bare.is_coverable
+
+
+def test_where_nothing_is_bought_any_more_the_feed_goes_at_the_edge() -> None:
+    result, orders = gone(prepare(scenario("row", minutes=13, kwh=[4.3], faults=[DEAF])))
+    assert [is_open for _, _, is_open in orders] == [True]
+    assert 10 * 60 - 6 <= orders[0][0] <= 10 * 60
+    assert (result.over_wh, result.violations) == (0.0, ())
+
+
+def test_where_nothing_was_bought_the_feed_goes_after_a_stops_time() -> None:
+    deaf = {"what": "miner_ignores", "at_min": 0, "for_s": 900}
+    shut = scenario("row", minutes=3, kwh=[2.0], from_min=2.5, faults=[deaf])
+    _, orders = gone(prepare(shut))
+    assert [is_open for _, _, is_open in orders] == [True]
+    assert 20 <= orders[0][0] <= 60
+
+
+def test_a_relay_is_tried_again_late_and_once_and_only_with_room_for_its_machines() -> None:
+    deaf = DEAF | {"for_s": 400}
+    windows = [4.7, 2.0, 5.5, 5.5, 5.5, 5.5, 5.5]
+    result, orders = gone(prepare(scenario("row", minutes=60, kwh=windows, faults=[deaf])))
+    assert [is_open for _, _, is_open in orders] == [True, False]
+    assert orders[1][0] - orders[0][0] >= 600
+    assert (result.over_wh, result.violations) == (0.0, ())
+    assert result.hashes_eh > 0.2 * result.hashes_best_eh
+    small = [4.7, 2.0, 2.5, 2.5, 2.5, 2.5, 2.5]
+    _, orders = gone(prepare(scenario("row", minutes=60, kwh=small, faults=[deaf])))
+    assert [is_open for _, _, is_open in orders] == [True]
