@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from agent.actuator import Actuator
 from agent.alarms import Condition
+from agent.bookkeeper import Bookkeeper
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.core.cards import CARDS
@@ -136,11 +137,12 @@ async def open_keeper(
         journal, meter_point=settings.site.meter_point, meter_id=site_meter.meter_id
     )
     clock.require_after(recovered.last_at_ms)
-    fusion = seeded(site_meter.traits, recovered.ledger, now_s=clock.now_s(), now_ms=clock.now_ms())
+    fusion = seeded(site_meter.traits, recovered, now_s=clock.now_s(), now_ms=clock.now_ms())
     state = SiteState(
         fusion=fusion,
         ledger=recovered.ledger,
         is_recovering=recovered.ledger.booked_wh is not None,
+        quarter=recovered.quarter,
     )
     return Keeper(
         clock=clock,
@@ -158,8 +160,13 @@ async def open_keeper(
         export=lambda directory: export_bundle(
             journal, directory, device=base.key.verifier, pool=base.pool_key
         ),
-        purchase_index=recovered.purchase_index,
-        closed=recovered.closed,
+        bookkeeper=Bookkeeper(
+            journal=journal,
+            recorder=base.recorder,
+            meter_id=site_meter.meter_id,
+            recovered=recovered,
+            state=state,
+        ),
     )
 
 

@@ -36,6 +36,7 @@ class MeterPost:
             reading=self.reading,
             missed_polls=self.missed_polls,
             fault=self.fault,
+            serial="" if self.identity is None else self.identity.serial,
         )
 
 

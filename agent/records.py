@@ -20,6 +20,7 @@ KINDS = frozenset(
         "meter",
         "sweep",
         "ledger",
+        "statement",
         "decision",
         "throttle",
         "clock",

@@ -11,7 +11,10 @@ from typing import Any
 from agent.actuator import Actuation
 from agent.core.decisions import Because, Command, Decision, Setpoint
 from agent.core.ledger import ORDER, Account, Admission, Entry, Ledger, Transaction
+from agent.core.meterfusion import Fusion
+from agent.core.register import RegisterEvent
 from agent.core.snapshot import MinerView
+from agent.core.statement import Statement
 from agent.records import NewRecord
 from drivers.readings import MeterReading
 
@@ -106,9 +109,49 @@ def entry_record(meter_point: str, entry: Entry) -> NewRecord:
             "to_wh": entry.to_wh,
             "shares": [[name, share_wh] for name, share_wh in entry.shares],
             "over_wh": entry.over_wh,
+            "unknown_wh": entry.unknown_wh,
             "flags": list(entry.flags),
         },
     )
+
+
+def register_record(meter_point: str, meter_id: str, event: RegisterEvent) -> NewRecord:
+    """``ledger``: what befell the register, and from where to where the books count since."""
+    return _ledger_record(
+        meter_point,
+        event.event,
+        {
+            "meter": meter_id,
+            "serial": event.serial,
+            "at_ms": event.at_ms,
+            "register_wh": event.register_wh,
+            "offset_wh": event.offset_wh,
+            "least_wh": event.least_wh,
+            "unknown_wh": event.unknown_wh,
+            "reason": event.reason,
+        },
+    )
+
+
+def statement_record(meter_point: str, statement: Statement) -> NewRecord:
+    """``statement``: a quarter of an hour that is over."""
+    data = {**statement_data(statement), "order": ORDER}
+    return NewRecord(kind="statement", source=meter_point, data=data)
+
+
+def statement_data(statement: Statement) -> dict[str, Any]:
+    """A statement's fields as they stand in records and answers."""
+    return {
+        "start_ms": statement.start_ms,
+        "end_ms": statement.end_ms,
+        "metered_wh": statement.metered_wh,
+        "unknown_wh": statement.unknown_wh,
+        "allocated_wh": statement.allocated_wh,
+        "over_wh": statement.over_wh,
+        "purchased_wh": statement.purchased_wh,
+        "unused_wh": statement.unused_wh,
+        "flags": list(statement.flags),
+    }
 
 
 def closed_record(account: Account) -> NewRecord:
@@ -129,12 +172,21 @@ def closed_record(account: Account) -> NewRecord:
     )
 
 
-def state_record(ledger: Ledger, *, closed: AbstractSet[str], purchases_from: int) -> NewRecord:
+def state_record(
+    ledger: Ledger,
+    *,
+    closed: AbstractSet[str],
+    purchases_from: int,
+    quarter: Statement | None,
+    fusion: Fusion,
+) -> NewRecord:
     """``ledger``: where the books stand; the next start begins here.
 
     Only purchases whose windows have begun and that have no statement yet are listed;
-    ``purchases_from`` is the index of the oldest purchase record that still counts.
+    ``purchases_from`` is the index of the oldest purchase record that still counts. Of the fusion
+    only a doubt about the register outlives a restart.
     """
+    held = {"least_wh": int(fusion.doubt.least_wh), "reason": fusion.suspect}
     return _ledger_record(
         ledger.meter_point,
         "state",
@@ -142,8 +194,13 @@ def state_record(ledger: Ledger, *, closed: AbstractSet[str], purchases_from: in
             "booked_wh": ledger.booked_wh,
             "booked_at_ms": ledger.booked_at_ms,
             "metered_wh": ledger.metered_wh,
+            "unknown_wh": ledger.unknown_wh,
             "allocated_wh": ledger.allocated_wh,
             "over_wh": ledger.over_wh,
+            "offset_wh": ledger.offset_wh,
+            "serial": ledger.serial,
+            "held": held if fusion.suspect else None,
+            "quarter": None if quarter is None else statement_data(quarter),
             "purchases_from": purchases_from,
             "open": [
                 [

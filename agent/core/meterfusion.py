@@ -23,8 +23,10 @@ Energies are Wh (float), powers W, times monotonic seconds. Source of the idea: 
 register with power by clamping, with the register as the only authority.
 """
 
+import math
 from dataclasses import dataclass, replace
 
+from agent.core.doubt import NO_DOUBT, Doubt, doubt_since, objection, passed, passed_unseen
 from agent.core.envelope import SECONDS_PER_HOUR, Envelope, envelope
 from drivers.readings import MeterReading
 
@@ -66,7 +68,8 @@ class Fusion:
     ``still_wh`` is the least that flowed since the register last moved, ``tail_wh`` the most that
     flowed since the last sample's earliest latching. ``suspect`` says why the latest reading was
     not believed; empty while all is well. ``last_seen_w`` is the power of the latest reading,
-    believed or not.
+    believed or not. ``held`` is the latest reading that was not believed, ``doubt`` what flowed by
+    power until then.
     """
 
     traits: MeterTraits
@@ -82,6 +85,8 @@ class Fusion:
     suspect_count: int = 0
     last_seen_s: float = 0.0
     last_seen_w: float = 0.0
+    held: Sample | None = None
+    doubt: Doubt = NO_DOUBT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,34 +112,92 @@ def resumed(traits: MeterTraits, *, register_wh: int, at_s: float) -> Fusion:
     return _accept(_start(Fusion(traits=traits, last_seen_s=at_s), known), known)
 
 
+def held_over(fusion: Fusion, *, reason: str, least_wh: float) -> Fusion:
+    """A register that was held before a restart is held after it."""
+    return replace(fusion, suspect=reason, suspect_count=1, doubt=Doubt(least_wh=least_wh))
+
+
+def started(traits: MeterTraits, sample: Sample) -> Fusion:
+    """Fusion that starts anew at one reading, which is believed."""
+    fusion = Fusion(traits=traits, last_seen_s=sample.requested_at_s, last_seen_w=sample.power_w)
+    return _accept(_start(fusion, sample), sample)
+
+
 def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
     """Take in one reading: as a sample where it can be true, as a suspicion where it cannot.
 
     A suspect reading is held apart, never re-based on. A register that stands still while power
-    flows, one that falls and one that jumps further than the connection can carry are suspect.
+    flows, one that falls and one that jumps further than the connection can carry are suspect; so
+    is one that comes back from there to a value that the power since then does not explain.
     A reading that was seen before is ignored.
     """
     if reading.requested_at_s <= fusion.last_seen_s:
         return fusion
-    sample = Sample(
-        requested_at_s=reading.requested_at_s,
-        replied_at_s=reading.replied_at_s,
-        register_wh=reading.energy_import_wh,
-        power_w=max(reading.power_w, 0.0),
-    )
+    if not math.isfinite(reading.power_w):
+        return hold(fusion, reading, "the meter says a power that is no number; check its wiring")
+    sample = _sample(reading)
     seen = replace(fusion, last_seen_s=sample.requested_at_s, last_seen_w=sample.power_w)
     if not fusion.samples:
         return _accept(_start(seen, sample), sample)
     still_wh = _still_wh(fusion, sample)
-    reason = _implausible(fusion, sample, still_wh)
+    reason = _implausible(fusion, sample, still_wh) or _unexplained(fusion, sample)
     if reason:
-        return replace(
-            seen,
-            still_wh=still_wh,
-            suspect=reason,
-            suspect_count=fusion.suspect_count + 1,
-        )
+        return replace(hold(fusion, reading, reason), still_wh=still_wh)
     return _accept(replace(_fold(seen), still_wh=still_wh), sample)
+
+
+def hold(fusion: Fusion, reading: MeterReading, reason: str) -> Fusion:
+    """Take in one reading that is not believed, for that reason. One seen before is ignored."""
+    if reading.requested_at_s <= fusion.last_seen_s:
+        return fusion
+    sample = _sample(reading)
+    return replace(
+        fusion,
+        last_seen_s=sample.requested_at_s,
+        last_seen_w=sample.power_w,
+        suspect=reason,
+        suspect_count=fusion.suspect_count + 1,
+        held=sample,
+        doubt=_doubt(fusion, sample),
+    )
+
+
+def _sample(reading: MeterReading) -> Sample:
+    return Sample(
+        requested_at_s=reading.requested_at_s,
+        replied_at_s=reading.replied_at_s,
+        register_wh=reading.energy_import_wh,
+        power_w=max(reading.power_w, 0.0) if math.isfinite(reading.power_w) else 0.0,
+    )
+
+
+def _doubt(fusion: Fusion, sample: Sample) -> Doubt:
+    """What flowed, by power, since the register was last believed."""
+    doubt = fusion.doubt if fusion.suspect else doubt_since(fusion.still_wh)
+    elapsed_s = sample.requested_at_s - fusion.last_seen_s
+    traits = fusion.traits
+    if elapsed_s > SILENCE_S:
+        return passed_unseen(doubt, rated_w=traits.rated_power_w, elapsed_s=elapsed_s)
+    return passed(
+        doubt,
+        from_w=fusion.last_seen_w,
+        to_w=sample.power_w,
+        elapsed_s=elapsed_s,
+        stale_s=traits.refresh_s + 0.5,
+        share=traits.power_error_share,
+    )
+
+
+def _unexplained(fusion: Fusion, sample: Sample) -> str:
+    """Why a register that was held is not believed although its value could be true by itself."""
+    if not fusion.suspect:
+        return ""
+    traits = fusion.traits
+    highest_w = max(sample.power_w, fusion.last_seen_w)
+    stale_wh = highest_w * (traits.refresh_s + 0.5) / SECONDS_PER_HOUR
+    grown_wh = sample.register_wh - fusion.samples[-1].register_wh
+    slack_wh = traits.step_wh * 1.1 + stale_wh + 0.5
+    return objection(_doubt(fusion, sample), grown_wh=grown_wh, slack_wh=slack_wh)
 
 
 def advance(fusion: Fusion, *, now_s: float, power_upper_w: float) -> Fusion:
@@ -209,6 +272,8 @@ def _accept(fusion: Fusion, sample: Sample) -> Fusion:
         tail_until_s=sample.requested_at_s - fusion.traits.refresh_s,
         suspect="",
         suspect_count=0,
+        held=None,
+        doubt=NO_DOUBT,
     )
 
 

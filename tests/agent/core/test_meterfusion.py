@@ -274,7 +274,9 @@ def test_a_register_that_stands_while_power_flows_is_found_out_in_time(
         hidden_wh = power_w * (at_s - 14.5) / SECONDS_PER_HOUR
         assert hidden_wh <= 2 * step_wh + power_w * 2.5 / SECONDS_PER_HOUR + 1
     assert "the meter is frozen" in fusion.suspect
-    freed = observe(fusion, reading(at_s + 0.5, register_wh + step_wh, power_w))
+    true_wh = 1000 + power_w * (at_s + 0.5 - 10) / SECONDS_PER_HOUR
+    caught_up_wh = math.floor(true_wh / step_wh) * step_wh
+    freed = observe(fusion, reading(at_s + 0.5, caught_up_wh, power_w))
     assert (freed.suspect, freed.still_wh) == ("", 0.0)
 
 
