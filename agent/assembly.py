@@ -11,6 +11,7 @@ from agent.bookkeeper import Bookkeeper
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.core.cards import CARDS
+from agent.core.ledger import QUARTER_MS
 from agent.core.limits import Limit
 from agent.core.meterfusion import MeterTraits
 from agent.core.note import VerifierKey
@@ -25,10 +26,10 @@ from agent.publisher import Publisher, PublisherSettings
 from agent.purchases import PurchaseReader
 from agent.recorder import Recorder
 from agent.records import NewRecord
-from agent.recovery import recover, seeded
+from agent.recovery import recover, seeded, statement_of, statements_since
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
 from agent.siteclock import SiteClock
-from agent.status.portrait import Frame
+from agent.status.portrait import STATEMENTS_KEPT, Frame
 from agent.status.view import DeliveryView
 from agent.testimony import config_record
 from drivers.meters.registry import open_meter
@@ -144,6 +145,10 @@ async def open_keeper(
         is_recovering=recovered.ledger.booked_wh is not None,
         quarter=recovered.quarter,
     )
+    rows = await statements_since(
+        journal, clock.now_ms() - STATEMENTS_KEPT * QUARTER_MS, clock.now_ms()
+    )
+    known = [statement_of(row) for row in rows]
     return Keeper(
         clock=clock,
         parameters=parameters_of(settings, site_meter.meter_id),
@@ -167,6 +172,7 @@ async def open_keeper(
             recovered=recovered,
             state=state,
         ),
+        statements=[*known, *recovered.statements],
     )
 
 

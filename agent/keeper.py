@@ -8,9 +8,12 @@ and are answered when they are durable.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from agent.alarms import AlarmBoard, Condition, conditions
 from agent.bookkeeper import Bookkeeper
@@ -23,19 +26,23 @@ from agent.core.rebase import Rebased, RebaseError, accept, exchange
 from agent.core.register import RegisterEvent
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
+from agent.core.statement import Statement
 from agent.journal import Journal
 from agent.recorder import Recorder
 from agent.records import NewRecord
+from agent.recovery import statements_since
 from agent.siteclock import SiteClock
 from agent.status.portrait import (
     DECISIONS_KEPT,
+    STATEMENTS_KEPT,
     Frame,
     Tally,
     decision_row,
     portray,
+    statement_row,
     why_words,
 )
-from agent.status.view import DecisionRow, DeliveryView, SiteView
+from agent.status.view import DecisionRow, DeliveryView, SiteView, StatementRow
 from agent.testimony import (
     decision_records,
     gap_record,
@@ -73,6 +80,7 @@ class Keeper:
         cap_wh: Callable[[int], int],
         export: Callable[[Path], Awaitable[int]],
         bookkeeper: Bookkeeper,
+        statements: Sequence[Statement],
     ) -> None:
         self._clock = clock
         self._parameters = parameters
@@ -89,6 +97,8 @@ class Keeper:
         self._export = export
         self._bookkeeper = bookkeeper
         self._alarms = AlarmBoard()
+        self._statements: deque[StatementRow] = deque(maxlen=STATEMENTS_KEPT)
+        self._show_statements(statements)
         self._decisions: deque[DecisionRow] = deque(maxlen=DECISIONS_KEPT)
         self._tally = Tally(board_switches=0, mining_restarts=0)
         self._outcome: Outcome | None = None
@@ -141,11 +151,16 @@ class Keeper:
             state = replace(self._outcome.state, ledger=self.state.ledger)
             self._show(replace(self._outcome, state=state))
 
+    def _show_statements(self, statements: Sequence[Statement]) -> None:
+        point = self.state.ledger.meter_point
+        self._statements.extend(statement_row(point, statement) for statement in statements)
+
     def _show(self, outcome: Outcome) -> None:
         """Make the image that the page, the API and the commands are given."""
         self._view = portray(
             outcome,
             self._frame,
+            statements=self._statements,
             tally=self._tally,
             meters=self._meters(),
             delivery=self._delivery(),
@@ -206,10 +221,21 @@ class Keeper:
         except RebaseError as error:
             raise NotNowError(str(error)) from error
         self.state = rebased.state
+        self._show_statements(rebased.state.statements)
         _log.warning("meter=%s event=%s", meter_id, rebased.state.events[0].event)
         await self._bookkeeper.record_rebase(rebased.state, rebased.entries)
         self._show_books()
         return rebased.state.events[0]
+
+    async def statements(self, day: date) -> Sequence[Mapping[str, Any]]:
+        """The statements of one day of the site's zone, as the journal has them."""
+        zone = ZoneInfo(self._frame.zone)
+        first, last = (
+            round(datetime.combine(one, time(), zone).timestamp() * 1000)
+            for one in (day, day + timedelta(days=1))
+        )
+        rows = await statements_since(self._journal, first, self._clock.now_ms())
+        return [row for row in rows if row["start_ms"] < last]
 
     def why(self, miner_id: str) -> Why | None:
         """Why a machine runs as it does."""
@@ -306,6 +332,7 @@ class Keeper:
         self._over.extend((now_ms, entry.over_wh) for entry in outcome.entries if entry.over_wh)
         while self._over and self._over[0][0] < now_ms - OVER_LATELY_MS:
             self._over.popleft()
+        self._show_statements(outcome.state.statements)
         is_due = self._is_due("state", STATE_EVERY_S)
         self._bookkeeper.keep(outcome.state, outcome.entries, is_due=is_due)
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import orjson
 
-from agent.core.ledger import Account, Ledger, Transaction, book, indexed
+from agent.core.ledger import QUARTER_MS, Account, Ledger, Transaction, book, indexed
 from agent.core.meterfusion import Fusion, MeterTraits, held_over, resumed
 from agent.core.statement import Statement, collect
 from agent.journal import Journal
 from agent.records import JournalError
+
+TAIL_MAX = 9_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,25 @@ def statement_of(data: Mapping[str, Any]) -> Statement:
         unused_wh=data["unused_wh"],
         flags=tuple(data["flags"]),
     )
+
+
+async def statements_since(journal: Journal, since_ms: int, now_ms: int) -> list[dict[str, Any]]:
+    """The statements on record that begin at an instant or later, oldest first, with their point.
+
+    Quarters follow each other, so the newest so many records hold them all; what is further back
+    than that is looked for from the beginning.
+    """
+    count = max(now_ms - since_ms, 0) // QUARTER_MS + 2
+    found = []
+    if count <= TAIL_MAX:
+        lines = await journal.tail(count, "statement")
+    else:
+        lines = [line async for line in journal.records_of(["statement"])]
+    for line in lines:
+        record = orjson.loads(line)
+        if record["d"]["start_ms"] >= since_ms:
+            found.append({"meter_point": record["s"], **record["d"]})
+    return found
 
 
 async def purchases_on_record(journal: Journal, names: Collection[str]) -> dict[str, Transaction]:
