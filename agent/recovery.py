@@ -30,7 +30,8 @@ class Recovered:
     time that the journal knows: no clock may be believed that is behind it. ``quarter`` is the
     statement under way; ``statements`` are those of quarters that ended before the stop and that
     the journal does not have yet. ``held`` says why the register was not believed, empty where it
-    was, and ``held_least_wh`` what had flowed meanwhile at least.
+    was, ``held_at_wh`` at which value of the coordinate, and ``held_least_wh`` what had flowed
+    meanwhile at least.
     """
 
     ledger: Ledger
@@ -40,6 +41,7 @@ class Recovered:
     quarter: Statement | None = None
     statements: tuple[Statement, ...] = ()
     held: str = ""
+    held_at_wh: int = 0
     held_least_wh: int = 0
 
 
@@ -79,7 +81,7 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
         offset_wh=state.get("offset_wh", 0),
         serial=state.get("serial", ""),
     )
-    held = state.get("held") or {"reason": "", "least_wh": 0}
+    held = state.get("held") or {"reason": "", "least_wh": 0, "counter_wh": 0}
     before = Recovered(
         ledger=indexed(ledger),
         purchase_index=purchase_index,
@@ -87,6 +89,7 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
         last_at_ms=last_at_ms,
         quarter=statement_of(state["quarter"]) if state.get("quarter") else None,
         held=held["reason"],
+        held_at_wh=held["counter_wh"],
         held_least_wh=held["least_wh"],
     )
     return await _replay(journal, before, meter_id, record["i"])
@@ -104,7 +107,12 @@ def seeded(traits: MeterTraits, recovered: Recovered, *, now_s: float, now_ms: i
     fusion = resumed(traits, register_wh=ledger.booked_wh, at_s=at_s)
     if not recovered.held:
         return fusion
-    return held_over(fusion, reason=recovered.held, least_wh=recovered.held_least_wh)
+    return held_over(
+        fusion,
+        reason=recovered.held,
+        least_wh=recovered.held_least_wh,
+        register_wh=recovered.held_at_wh,
+    )
 
 
 def statement_of(data: Mapping[str, Any]) -> Statement:

@@ -186,7 +186,13 @@ def state_record(
     ``purchases_from`` is the index of the oldest purchase record that still counts. Of the fusion
     only a doubt about the register outlives a restart.
     """
-    held = {"least_wh": int(fusion.doubt.least_wh), "reason": fusion.suspect}
+    held = None
+    if fusion.held is not None:
+        held = {
+            "least_wh": int(fusion.doubt.least_wh),
+            "counter_wh": fusion.held.register_wh,
+            "reason": fusion.suspect,
+        }
     return _ledger_record(
         ledger.meter_point,
         "state",
@@ -199,7 +205,7 @@ def state_record(
             "over_wh": ledger.over_wh,
             "offset_wh": ledger.offset_wh,
             "serial": ledger.serial,
-            "held": held if fusion.suspect else None,
+            "held": held,
             "quarter": None if quarter is None else statement_data(quarter),
             "purchases_from": purchases_from,
             "open": [

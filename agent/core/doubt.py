@@ -3,7 +3,8 @@
 A register that fell and then counts on passes its old value some time later; one that leapt is
 caught up with by what flows. Either would be plausible again by itself, and energy that flowed
 would be lost, or energy be found that never flowed. So a register that was held is believed again
-only where its growth agrees with the power meanwhile.
+only where its growth agrees with the power meanwhile. Where nobody saw the power for a while, it is
+believed only where it cannot have gone on counting from where it was held.
 
 Energies are Wh, powers W, times s.
 """
@@ -16,10 +17,16 @@ MOST_MARGIN = 1.2  # what is counted too much by the register is on the safe sid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """The least and the most that flowed since the register last moved as it was believed."""
+    """The least and the most that flowed since the register last moved as it was believed.
+
+    ``lately_wh`` is the most that flowed since the last reading, believed or not; ``is_blind`` says
+    that power went unseen for a while.
+    """
 
     least_wh: float = 0.0
     most_wh: float = 0.0
+    lately_wh: float = 0.0
+    is_blind: bool = False
 
 
 NO_DOUBT = Doubt()
@@ -44,17 +51,30 @@ def passed(
     return Doubt(
         least_wh=max(doubt.least_wh + least_ws / SECONDS_PER_HOUR, 0.0),
         most_wh=doubt.most_wh + most_ws / SECONDS_PER_HOUR,
+        lately_wh=most_ws / SECONDS_PER_HOUR,
+        is_blind=doubt.is_blind,
     )
 
 
 def passed_unseen(doubt: Doubt, *, rated_w: float, elapsed_s: float) -> Doubt:
     """The doubt after a silence: nothing may have flowed, or all that the connection carries."""
-    most_wh = doubt.most_wh + rated_w * elapsed_s / SECONDS_PER_HOUR
-    return Doubt(least_wh=doubt.least_wh, most_wh=most_wh)
+    lately_wh = rated_w * elapsed_s / SECONDS_PER_HOUR
+    return Doubt(
+        least_wh=doubt.least_wh, most_wh=doubt.most_wh + lately_wh, lately_wh=lately_wh, is_blind=True
+    )
 
 
-def objection(doubt: Doubt, *, grown_wh: int, slack_wh: float) -> str:
-    """Why this growth is not believed; empty where it is."""
+def objection(doubt: Doubt, *, grown_wh: int, counted_wh: int, slack_wh: float) -> str:
+    """Why a register is not believed again; empty where it is.
+
+    ``grown_wh`` is its growth since the last value that was believed, ``counted_wh`` that since the
+    last value that was not.
+    """
+    if doubt.is_blind and 0 <= counted_wh <= doubt.lately_wh * MOST_MARGIN + slack_wh:
+        return (
+            "energy register goes on from where it was not believed, and its power went unseen for "
+            "a while; held, see to the meter and say so: kwota meters accept"
+        )
     least_wh = max(doubt.least_wh - slack_wh, 0.0)
     most_wh = doubt.most_wh * MOST_MARGIN + 2 * slack_wh
     if least_wh <= grown_wh <= most_wh:

@@ -112,9 +112,11 @@ def resumed(traits: MeterTraits, *, register_wh: int, at_s: float) -> Fusion:
     return _accept(_start(Fusion(traits=traits, last_seen_s=at_s), known), known)
 
 
-def held_over(fusion: Fusion, *, reason: str, least_wh: float) -> Fusion:
-    """A register that was held before a restart is held after it."""
-    return replace(fusion, suspect=reason, suspect_count=1, doubt=Doubt(least_wh=least_wh))
+def held_over(fusion: Fusion, *, reason: str, least_wh: int, register_wh: int) -> Fusion:
+    """A register that was held before a restart, at that value, is held after it."""
+    held = replace(fusion.samples[-1], register_wh=register_wh)
+    doubt = Doubt(least_wh=least_wh, is_blind=True)
+    return replace(fusion, suspect=reason, suspect_count=1, held=held, doubt=doubt)
 
 
 def started(traits: MeterTraits, sample: Sample) -> Fusion:
@@ -134,7 +136,7 @@ def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
     if reading.requested_at_s <= fusion.last_seen_s:
         return fusion
     if not math.isfinite(reading.power_w):
-        return hold(fusion, reading, "the meter says a power that is no number; check its wiring")
+        return fusion  # as good as no answer
     sample = _sample(reading)
     seen = replace(fusion, last_seen_s=sample.requested_at_s, last_seen_w=sample.power_w)
     if not fusion.samples:
@@ -147,9 +149,7 @@ def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
 
 
 def hold(fusion: Fusion, reading: MeterReading, reason: str) -> Fusion:
-    """Take in one reading that is not believed, for that reason. One seen before is ignored."""
-    if reading.requested_at_s <= fusion.last_seen_s:
-        return fusion
+    """Take in one reading that is not believed, for that reason."""
     sample = _sample(reading)
     return replace(
         fusion,
@@ -167,7 +167,7 @@ def _sample(reading: MeterReading) -> Sample:
         requested_at_s=reading.requested_at_s,
         replied_at_s=reading.replied_at_s,
         register_wh=reading.energy_import_wh,
-        power_w=max(reading.power_w, 0.0) if math.isfinite(reading.power_w) else 0.0,
+        power_w=max(reading.power_w, 0.0),
     )
 
 
@@ -190,14 +190,19 @@ def _doubt(fusion: Fusion, sample: Sample) -> Doubt:
 
 def _unexplained(fusion: Fusion, sample: Sample) -> str:
     """Why a register that was held is not believed although its value could be true by itself."""
-    if not fusion.suspect:
+    if fusion.held is None:
         return ""
     traits = fusion.traits
     highest_w = max(sample.power_w, fusion.last_seen_w)
     stale_wh = highest_w * (traits.refresh_s + 0.5) / SECONDS_PER_HOUR
     grown_wh = sample.register_wh - fusion.samples[-1].register_wh
     slack_wh = traits.step_wh * 1.1 + stale_wh + 0.5
-    return objection(_doubt(fusion, sample), grown_wh=grown_wh, slack_wh=slack_wh)
+    return objection(
+        _doubt(fusion, sample),
+        grown_wh=grown_wh,
+        counted_wh=sample.register_wh - fusion.held.register_wh,
+        slack_wh=slack_wh,
+    )
 
 
 def advance(fusion: Fusion, *, now_s: float, power_upper_w: float) -> Fusion:
