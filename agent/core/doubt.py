@@ -3,8 +3,8 @@
 A register that fell and then counts on passes its old value some time later; one that leapt is
 caught up with by what flows. Either would be plausible again by itself, and energy that flowed
 would be lost, or energy be found that never flowed. So a register that was held is believed again
-only where its growth agrees with the power meanwhile. Where nobody saw the power for a while, it is
-believed only where it cannot have gone on counting from where it was held.
+only where its growth agrees with the power meanwhile. Where nobody saw the power for a while, it
+is believed only where it cannot have gone on counting from where it was held.
 
 Energies are Wh, powers W, times s.
 """
@@ -59,9 +59,8 @@ def passed(
 def passed_unseen(doubt: Doubt, *, rated_w: float, elapsed_s: float) -> Doubt:
     """The doubt after a silence: nothing may have flowed, or all that the connection carries."""
     lately_wh = rated_w * elapsed_s / SECONDS_PER_HOUR
-    return Doubt(
-        least_wh=doubt.least_wh, most_wh=doubt.most_wh + lately_wh, lately_wh=lately_wh, is_blind=True
-    )
+    most_wh = doubt.most_wh + lately_wh
+    return Doubt(least_wh=doubt.least_wh, most_wh=most_wh, lately_wh=lately_wh, is_blind=True)
 
 
 def objection(doubt: Doubt, *, grown_wh: int, counted_wh: int, slack_wh: float) -> str:

@@ -13,7 +13,7 @@ from agent.core.rebase import Rebased, RebaseError, accept, exchange
 from agent.core.register import stranger_words, wrap_wh
 from agent.core.site import Parameters, SiteState, observe
 from agent.core.snapshot import MeterView, Snapshot
-from agent.core.waiting import Waiting
+from agent.core.waiting import Waiting, waited
 
 TRAITS = MeterTraits(
     refresh_s=0.5, step_wh=1, power_error_share=0.01, rated_power_w=100_000.0, modulus_wh=10**6
@@ -111,7 +111,7 @@ def test_each_window_is_charged_no_less_than_truly_flowed_in_it(toy: SimpleNames
 
 def test_an_exchange_charges_what_both_registers_show_and_one_step(toy: SimpleNamespace) -> None:
     windows = [toy.purchase(n, n * 40, (n + 1) * 40, 100_000) for n in range(2)]
-    site = Site(toy, *windows).until(20)
+    site = Site(toy, *windows, toy.purchase(2, 0, 50, 1)).until(20)
     old_wh = int(site.true_wh(30)) + 1000
     site.until(30, is_silent=True)
     site.shift_wh, site.serial = 77_000 - 300, "B"
@@ -176,6 +176,29 @@ def test_a_window_whose_edge_was_not_settled_is_charged_from_the_lower_bound(
     site.until(30)
     site.accept()
     assert charged(site, "t1") >= site.true_wh(29.9) - site.true_wh(19.7)
+
+
+def test_an_edge_that_waits_for_the_quarter_after_it_is_charged_from_the_lower_bound(
+    toy: SimpleNamespace,
+) -> None:
+    """A sample latched between the two has settled the first and not the second."""
+    site = Site(toy, toy.purchase(1, 899.5, 1000, 100_000))
+    site.now_s = 0.3
+    site.until(900)
+    booked_ms = site.state.ledger.booked_at_ms
+    assert site.state.fusion.samples[-1].requested_at_s > 900
+    assert booked_ms < toy.START_MS + 899_500
+    site.shift_wh = -5000
+    site.until(905)
+    site.accept()
+    assert charged(site, "t1") >= site.true_wh(905.2) - site.true_wh(899.5)
+
+
+def test_a_clock_that_is_set_back_takes_nothing_back(toy: SimpleNamespace) -> None:
+    site = Site(toy).until(10)
+    snapshot = replace(site.snapshot(), now_ms=toy.START_MS)
+    waiting = site.state.waiting
+    assert waited(waiting, site.state.fusion, site.state.ledger, snapshot) is waiting
 
 
 def test_a_register_wraps_only_at_its_end() -> None:
