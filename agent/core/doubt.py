@@ -12,6 +12,7 @@ Energies are Wh, powers W, times s.
 from dataclasses import dataclass
 
 SECONDS_PER_HOUR = 3600.0
+STANDS_S = 3.0
 MOST_MARGIN = 1.2  # what is counted too much by the register is on the safe side
 
 
@@ -19,13 +20,15 @@ MOST_MARGIN = 1.2  # what is counted too much by the register is on the safe sid
 class Doubt:
     """The least and the most that flowed since the register last moved as it was believed.
 
-    ``lately_wh`` is the most that flowed since the last reading, believed or not; ``is_blind`` says
-    that power went unseen for a while.
+    ``lately_wh`` is the most that flowed since the last reading, believed or not. ``stood_s`` is
+    for how long the power has been the very same number; ``is_blind`` says that power went unseen
+    for a while, or stood so long that its register must be taken for frozen too.
     """
 
     least_wh: float = 0.0
     most_wh: float = 0.0
     lately_wh: float = 0.0
+    stood_s: float = 0.0
     is_blind: bool = False
 
 
@@ -38,7 +41,14 @@ def doubt_since(still_wh: float) -> Doubt:
 
 
 def passed(
-    doubt: Doubt, *, from_w: float, to_w: float, elapsed_s: float, stale_s: float, share: float
+    doubt: Doubt,
+    *,
+    from_w: float,
+    to_w: float,
+    elapsed_s: float,
+    stale_s: float,
+    share: float,
+    rated_w: float,
 ) -> Doubt:
     """The doubt after a stretch between two readings.
 
@@ -48,19 +58,23 @@ def passed(
     low_w, high_w = sorted((from_w, to_w))
     least_ws = low_w * (1 - share) * elapsed_s - max(from_w - to_w, 0.0) * stale_s
     most_ws = high_w * (1 + share) * elapsed_s + max(to_w - from_w, 0.0) * stale_s
+    lately_wh = most_ws / SECONDS_PER_HOUR
+    stood_s = doubt.stood_s + elapsed_s if from_w == to_w else 0.0
+    is_blind = doubt.is_blind or stood_s > STANDS_S
+    unseen_ws = rated_w * stood_s if stood_s > STANDS_S else most_ws
     return Doubt(
-        least_wh=max(doubt.least_wh + least_ws / SECONDS_PER_HOUR, 0.0),
-        most_wh=doubt.most_wh + most_ws / SECONDS_PER_HOUR,
-        lately_wh=most_ws / SECONDS_PER_HOUR,
-        is_blind=doubt.is_blind,
+        least_wh=0.0 if is_blind else max(doubt.least_wh + least_ws / SECONDS_PER_HOUR, 0.0),
+        most_wh=doubt.most_wh + max(most_ws, unseen_ws) / SECONDS_PER_HOUR,
+        lately_wh=lately_wh,
+        stood_s=0.0 if stood_s > STANDS_S else stood_s,
+        is_blind=is_blind,
     )
 
 
 def passed_unseen(doubt: Doubt, *, rated_w: float, elapsed_s: float) -> Doubt:
     """The doubt after a silence: nothing may have flowed, or all that the connection carries."""
     lately_wh = rated_w * elapsed_s / SECONDS_PER_HOUR
-    most_wh = doubt.most_wh + lately_wh
-    return Doubt(least_wh=doubt.least_wh, most_wh=most_wh, lately_wh=lately_wh, is_blind=True)
+    return Doubt(most_wh=doubt.most_wh + lately_wh, lately_wh=lately_wh, is_blind=True)
 
 
 def objection(doubt: Doubt, *, grown_wh: int, counted_wh: int, slack_wh: float) -> str:

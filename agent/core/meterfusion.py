@@ -185,6 +185,7 @@ def _doubt(fusion: Fusion, sample: Sample) -> Doubt:
         elapsed_s=elapsed_s,
         stale_s=traits.refresh_s + 0.5,
         share=traits.power_error_share,
+        rated_w=traits.rated_power_w,
     )
 
 

@@ -48,7 +48,8 @@ class Site:
             self.now_s += 1.0
             if not is_silent:
                 shown_wh = int(self.true_wh(self.now_s - 0.1)) + self.shift_wh
-                self.reading = self.toy.meter_reading(self.now_s - 0.1, shown_wh, 36_000.0)
+                power_w = 36_000.0 + self.now_s % 2
+                self.reading = self.toy.meter_reading(self.now_s - 0.1, shown_wh, power_w)
             self.state, self.picture, _ = observe(self.state, self.snapshot(), self.parameters)
         return self
 

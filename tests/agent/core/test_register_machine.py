@@ -56,8 +56,13 @@ TRAITS = MeterTraits(
 class Meters(RuleBasedStateMachine):
     """One second a tick; the meter latches where it is asked."""
 
-    @initialize(first_wh=st.sampled_from([0, 500, 999_700]), serial=st.sampled_from(["", "old"]))
-    def fit(self, first_wh: int, serial: str) -> None:
+    @initialize(
+        first_wh=st.sampled_from([0, 500, 999_700]),
+        serial=st.sampled_from(["", "old"]),
+        wobble=st.sampled_from([0.0, 0.002]),
+    )
+    def fit(self, first_wh: int, serial: str, wobble: float) -> None:
+        self.wobble = wobble
         self.now_s, self.true_wh, self.power_w = 100.0, 0.0, 18_000.0
         self.shift_wh, self.serial = float(first_wh), serial
         self.is_disturbed = False
@@ -73,6 +78,10 @@ class Meters(RuleBasedStateMachine):
 
     def shown_wh(self) -> int:
         return math.floor((self.true_wh + self.shift_wh) / STEP_WH) * STEP_WH % MODULUS_WH
+
+    def shown_w(self) -> float:
+        """The power register is off by a little, and another little every time."""
+        return self.power_w * (1 + self.wobble * (self.now_s % 3 - 1))
 
     def is_well(self) -> bool:
         """Whether the latest reading was believed: what happens next is seen against it."""
@@ -91,7 +100,7 @@ class Meters(RuleBasedStateMachine):
                 requested_at_s=self.now_s,
                 replied_at_s=self.now_s,
                 taken_at_ms=0,
-                power_w=self.power_w if power_w is None else power_w,
+                power_w=self.shown_w() if power_w is None else power_w,
                 energy_import_wh=self.shown_wh(),
                 voltage_v=None,
                 frequency_hz=None,
