@@ -9,6 +9,11 @@ from agent.records import NewRecord
 from agent.status.view import AlarmView
 from agent.testimony import alarm_record
 
+METER_REMEDY = (
+    "check the meter, its bus and its supply; the site is kept by its upper bound; "
+    "a register that is held goes on by `kwota meters accept` or `kwota meters exchange`"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
@@ -32,7 +37,7 @@ def conditions(
             severity="critical",
             source=meter_id,
             words=picture.meter_words,
-            remedy="check the meter, its bus and its supply; the site is kept by its upper bound",
+            remedy=METER_REMEDY,
         )
     if not picture.snapshot.is_clock_trusted:
         yield Condition(

@@ -51,12 +51,13 @@ class MeterTraits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One accepted reading."""
+    """One accepted reading. ``hidden_wh`` is what its register may have missed, besides a step."""
 
     requested_at_s: float
     replied_at_s: float
     register_wh: int
     power_w: float
+    hidden_wh: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,8 @@ def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
     reason = _implausible(fusion, sample, still_wh) or _unexplained(fusion, sample)
     if reason:
         return replace(hold(fusion, reading, reason), still_wh=still_wh)
-    return _accept(replace(_fold(seen), still_wh=still_wh), sample)
+    known = _fold(seen) if fusion.held is None else _released(seen, sample)
+    return _accept(replace(known, still_wh=still_wh), sample)
 
 
 def hold(fusion: Fusion, reading: MeterReading, reason: str) -> Fusion:
@@ -253,7 +255,8 @@ def interval_at(fusion: Fusion, at_s: float) -> Interval:
     for sample in fusion.samples:
         bottom_wh, latched_s = sample.register_wh, sample.requested_at_s - refresh_s
         lower_wh = max(lower_wh, power.lowered(bottom_wh, sample.replied_at_s, known_s))
-        upper_wh = min(upper_wh, power.raised(bottom_wh + step_wh, latched_s, at_s))
+        top_wh = bottom_wh + step_wh + sample.hidden_wh
+        upper_wh = min(upper_wh, power.raised(top_wh, latched_s, at_s))
     return Interval(lower_wh=lower_wh, upper_wh=max(upper_wh, lower_wh))
 
 
@@ -281,6 +284,19 @@ def _accept(fusion: Fusion, sample: Sample) -> Fusion:
         held=None,
         doubt=NO_DOUBT,
     )
+
+
+def _released(fusion: Fusion, sample: Sample) -> Fusion:
+    """Make a new start with a register that is believed again.
+
+    It may have stood still for a while before that was seen: the samples of that time say truly
+    that no less had flowed, not that no more had. No more than it shows now.
+    """
+    last = fusion.samples[-1]
+    hidden_wh = max(sample.register_wh - last.register_wh, 0)
+    bare = replace(fusion, samples=(replace(last, hidden_wh=hidden_wh),), earlier=())
+    upper_wh = float(last.register_wh + hidden_wh + fusion.traits.step_wh)
+    return replace(_start(bare, last), upper_wh=upper_wh)
 
 
 def _fold(fusion: Fusion) -> Fusion:
