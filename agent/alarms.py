@@ -3,11 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from agent.core.decisions import Mode, Stage
+from agent.core.decisions import Decision, Mode, Stage
 from agent.core.governor import Outcome
 from agent.records import NewRecord
 from agent.status.view import AlarmView
 from agent.testimony import alarm_record
+
+METER_REMEDY = (
+    "check the meter, its bus and its supply; the site is kept by its upper bound; "
+    "a register that is held goes on by `kwota meters accept` or `kwota meters exchange`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,7 @@ def conditions(
             severity="critical",
             source=meter_id,
             words=picture.meter_words,
-            remedy="check the meter, its bus and its supply; the site is kept by its upper bound",
+            remedy=METER_REMEDY,
         )
     if not picture.snapshot.is_clock_trusted:
         yield Condition(
@@ -50,6 +55,19 @@ def conditions(
             words="the journal is full: readings are dropped and nothing may rise",
             remedy="restore the connection to the pool or raise journal.max_bytes",
         )
+    if over_lately_wh > 0:
+        yield Condition(
+            code="OVER",
+            severity="critical",
+            source=meter_id,
+            words=f"{over_lately_wh} Wh were drawn beyond all open purchases lately",
+            remedy="see `kwota journal tail --kind ledger` for the interval and its reason",
+        )
+    yield from _decision_conditions(decision)
+    yield from _miner_conditions(outcome)
+
+
+def _decision_conditions(decision: Decision) -> Iterator[Condition]:
     if decision.mode is Mode.SHEDDING:
         yield Condition(
             code="SHEDDING",
@@ -75,15 +93,6 @@ def conditions(
             words=ahead.words,
             remedy="bring the machines that obey nobody under control, or buy for them as well",
         )
-    if over_lately_wh > 0:
-        yield Condition(
-            code="OVER",
-            severity="critical",
-            source=meter_id,
-            words=f"{over_lately_wh} Wh were drawn beyond all open purchases lately",
-            remedy="see `kwota journal tail --kind ledger` for the interval and its reason",
-        )
-    yield from _miner_conditions(outcome)
 
 
 def _miner_conditions(outcome: Outcome) -> Iterator[Condition]:

@@ -8,19 +8,22 @@ from zoneinfo import ZoneInfo
 
 from agent.actuator import Actuator
 from agent.alarms import Condition
+from agent.bookkeeper import Bookkeeper
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.core.cards import CARDS
 from agent.core.decisions import Command
 from agent.core.fleet import Memory
-from agent.core.meterfusion import MeterTraits
+from agent.core.ledger import QUARTER_MS
 from agent.core.note import VerifierKey
+from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.keys import LogKey
 from agent.limit_reader import LimitReader
 from agent.limitdesk import LimitDesk
+from agent.limitlog import recover_limits
 from agent.policy import Policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
@@ -28,13 +31,14 @@ from agent.publisher import Publisher, PublisherSettings
 from agent.purchases import PurchaseReader
 from agent.recorder import Recorder
 from agent.records import NewRecord
-from agent.recovery import recover, recover_limits, recover_wear, seeded
+from agent.recovery import recover, seeded, statement_of, statements_since
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
-from agent.status.portrait import Frame
+from agent.status.portrait import STATEMENTS_KEPT, Frame
 from agent.status.view import DeliveryView
 from agent.testimony import config_record
+from agent.wearlog import recover_wear
 from drivers.meters.registry import open_meter
 from drivers.miners.registry import FAMILIES, open_miner
 
@@ -145,7 +149,7 @@ async def open_keeper(
         journal, meter_point=settings.site.meter_point, meter_id=site_meter.meter_id
     )
     clock.require_after(recovered.last_at_ms)
-    fusion = seeded(site_meter.traits, recovered.ledger, now_s=clock.now_s(), now_ms=clock.now_ms())
+    fusion = seeded(site_meter.traits, recovered, now_s=clock.now_s(), now_ms=clock.now_ms())
     cards = {miner.miner_id: CARDS[miner.family] for miner in poller.miners}
     wear = await recover_wear(journal, cards, now_s=clock.now_s(), now_ms=clock.now_ms())
     state = SiteState(
@@ -153,7 +157,12 @@ async def open_keeper(
         ledger=recovered.ledger,
         memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},
         is_recovering=recovered.ledger.booked_wh is not None,
+        quarter=recovered.quarter,
     )
+    rows = await statements_since(
+        journal, clock.now_ms() - STATEMENTS_KEPT * QUARTER_MS, clock.now_ms()
+    )
+    known = [statement_of(row) for row in rows]
     return Keeper(
         clock=clock,
         parameters=parameters_of(settings, site_meter.meter_id, is_shadow=base.is_shadow),
@@ -171,8 +180,14 @@ async def open_keeper(
         export=lambda directory: export_bundle(
             journal, directory, device=base.key.verifier, pool=base.pool_key
         ),
-        purchase_index=recovered.purchase_index,
-        closed=recovered.closed,
+        bookkeeper=Bookkeeper(
+            journal=journal,
+            recorder=base.recorder,
+            meter_id=site_meter.meter_id,
+            recovered=recovered,
+            state=state,
+        ),
+        statements=[*known, *recovered.statements],
     )
 
 

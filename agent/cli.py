@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from agent.commands import daemon, devices, evidence, limits, site, transactions
+from agent.commands import daemon, devices, evidence, limits, meters, site, transactions
 from agent.commands.console import EXIT_CODES, Code, CommandError, say
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ app.command()(daemon.demo)
 app.command()(site.status)
 app.command()(site.why)
 app.command()(site.miners)
-app.command()(site.meters)
+app.add_typer(meters.app, name="meters")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(limits.app, name="limit")
 app.command()(devices.poll)

@@ -13,8 +13,9 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from aiohttp import web
 from agent.control_client import TAIL_MAX
 from agent.core.decisions import Because
 from agent.core.ledger import Admission, Transaction
+from agent.core.register import RegisterEvent
 from agent.purchases import TEXT_BYTES_MAX, Batch, PurchaseFormat, PurchaseReader, PurchasesError
 from agent.records import KINDS
 
@@ -36,8 +38,11 @@ KEEPALIVE_S = 15.0
 SHUTDOWN_S = 2.0
 PROBE_S = 1.0
 BACKLOG = 16
+REASON_CHARS_MAX = 500
+REGISTER_WH_MAX = 10**15
 SOCKET_UMASK = 0o117  # what bind() makes is 0660
 
+_REGISTERS = ("old_register_wh", "new_register_wh")
 _FORMATS = {
     "application/json": PurchaseFormat.JSON,
     "application/toml": PurchaseFormat.TOML,
@@ -80,6 +85,17 @@ class ControlTarget(Protocol):
 
     async def export_evidence(self, directory: Path) -> int:
         """Write everything up to now into a new directory; how many records there are."""
+
+    async def accept_register(self, meter_id: str, reason: str) -> RegisterEvent:
+        """Believe a held register from here on, once that is durably recorded."""
+
+    async def exchange_meter(
+        self, meter_id: str, *, old_register_wh: int, new_register_wh: int, reason: str
+    ) -> RegisterEvent:
+        """Go on at a new meter by the figures of both, once that is durably recorded."""
+
+    async def statements(self, day: date) -> Sequence[Mapping[str, Any]]:
+        """The statements of the quarters of one day of the site, in order of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +143,14 @@ def add_control_routes(app: web.Application, control: Control) -> None:
     async def evidence(request: web.Request) -> web.Response:
         return await _evidence(request, control.target)
 
+    async def statements(request: web.Request) -> web.Response:
+        return await _statements(request, control.target)
+
+    async def register(request: web.Request) -> web.Response:
+        return await _register(request, control.target)
+
+    app.router.add_get("/control/v1/statements", statements)
+    app.router.add_post("/control/v1/meters/{meter}/{action:accept|exchange}", register)
     app.router.add_post("/control/v1/transactions", transactions)
     app.router.add_get("/control/v1/why/{miner}", why)
     app.router.add_get("/control/v1/journal", journal)
@@ -202,6 +226,54 @@ async def _journal(request: web.Request, target: ControlTarget) -> web.Response:
         return denied(503, str(error))
     body = b"".join(record + b"\n" for record in records)
     return web.Response(body=body, content_type="application/x-ndjson")
+
+
+async def _statements(request: web.Request, target: ControlTarget) -> web.Response:
+    try:
+        day = date.fromisoformat(request.query.get("date", ""))
+    except ValueError:
+        return denied(400, "date is not a day; write it like 2026-01-31")
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            rows = await target.statements(day)
+    except TimeoutError:
+        return denied(503, "the journal did not answer in time; try again")
+    return web.Response(body=orjson.dumps(list(rows)), content_type="application/json")
+
+
+async def _register(request: web.Request, target: ControlTarget) -> web.Response:
+    """A person vouches for a register: ``accept`` with a reason, ``exchange`` with two values."""
+    meter_id, action = request.match_info["meter"], request.match_info["action"]
+    figures: dict[str, int] = {}
+    try:
+        async with asyncio.timeout(READ_S):
+            wanted = orjson.loads(await request.read())
+        reason = str(wanted["reason"]).strip()
+        if action == "exchange":
+            figures = {name: _register_wh(wanted, name) for name in _REGISTERS}
+    except TimeoutError:
+        return denied(408, "the request did not arrive in time; send it again")
+    except (ValueError, KeyError, TypeError):
+        known = ", ".join(["reason", *(_REGISTERS if action == "exchange" else ())])
+        return denied(400, f"the request does not hold what it needs; send {known}")
+    if not reason or len(reason) > REASON_CHARS_MAX:
+        return denied(400, f"the reason is empty or above {REASON_CHARS_MAX} letters; say why")
+    try:
+        if action == "exchange":
+            event = await target.exchange_meter(meter_id, reason=reason, **figures)
+        else:
+            event = await target.accept_register(meter_id, reason)
+    except NotNowError as error:
+        return denied(409, str(error))
+    _log.warning("event=register_%s uid=%s meter=%s", action, peer_uid(request), meter_id)
+    return web.Response(body=orjson.dumps(event), content_type="application/json")
+
+
+def _register_wh(wanted: Mapping[str, object], name: str) -> int:
+    value = wanted[name]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < REGISTER_WH_MAX:
+        raise ValueError(name)
+    return value
 
 
 async def _evidence(request: web.Request, target: ControlTarget) -> web.Response:

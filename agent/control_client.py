@@ -52,6 +52,18 @@ def ask_why(path: Path, miner_id: str) -> bytes:
     return _exchange(path, "GET", f"/control/v1/why/{quote(miner_id, safe='')}", None, {})
 
 
+def vouch(path: Path, meter_id: str, action: str, **fields: str | int) -> dict[str, Any]:
+    """Vouch for a register: ``accept`` with a reason, ``exchange`` with the two values as well.
+
+    The event as it was recorded. Raises NoDaemonError or RefusedError.
+    """
+    target = f"/control/v1/meters/{quote(meter_id, safe='')}/{action}"
+    headers = {"Content-Type": "application/json"}
+    body = _exchange(path, "POST", target, json.dumps(fields).encode(), headers)
+    event: dict[str, Any] = json.loads(body)
+    return event
+
+
 def export_evidence(path: Path, directory: Path) -> int:
     """Have the daemon write its evidence into a new directory; how many records there are.
 

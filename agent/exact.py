@@ -138,11 +138,9 @@ def _name(kind: Any) -> str:
 
 
 def _dataclass(kind: type) -> _Codec:
-    codecs = {name: _codec(hint) for name, hint in hints_of(kind).items()}
     # What follows from the rest is left out, and made anew where it is needed.
-    for field in dataclasses.fields(kind):
-        if field.metadata.get("is_derived"):
-            del codecs[field.name]
+    names = [one.name for one in dataclasses.fields(kind) if not one.metadata.get("is_derived")]
+    codecs = {name: _codec(hints_of(kind)[name]) for name in names}
     encoders = [(name, codec.encode) for name, codec in codecs.items()]
 
     def encode(value: Any) -> Any:

@@ -8,7 +8,7 @@ may be gone although a retry says otherwise, so the daemon stops and starts from
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -156,6 +156,11 @@ class Journal:
     async def last(self, kind: str, source: str | None = None) -> bytes | None:
         """The newest record of a kind (and source). None: there is none."""
         return await self._ask(lambda store: store.last(kind, source))
+
+    async def purchases_of(self, names: Collection[str]) -> list[bytes]:
+        """The records of the purchases with these ids, by whatever meter point."""
+        wanted = tuple(names)
+        return await self._ask(lambda store: store.purchases_of(wanted))
 
     async def checkpoint_at_or_after(self, size: int) -> SignedCheckpoint | None:
         """The first signed checkpoint of this size or larger. None: nothing so large is signed."""

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+import orjson
 from sqlite_utils import Database, Migrations
 
 from agent.records import JournalError
@@ -49,6 +50,27 @@ def m002_head(database: Database) -> None:
         "cosigned_note": str,
     }
     database.table("head").create(columns, pk="id", not_null=set(columns) - {"id"}, strict=True)
+
+
+@_MIGRATIONS()
+def m003_purchases(database: Database) -> None:
+    """Purchases by their id: one that was bought years ago may not be bought again otherwise.
+
+    A table and no index on the record's text, because SQLite 3.40 has no JSON function that a
+    schema may use while it is not trusted.
+    """
+    database.table("purchases").create({"id": str, "i": int}, pk=("id", "i"), strict=True)
+    rows = database.execute("SELECT i, body FROM records WHERE kind = 'ledger' ORDER BY i")
+    found = [(name, index) for index, body in rows if (name := purchase_of(body)) is not None]
+    database.conn.executemany("INSERT INTO purchases VALUES (?, ?)", found)
+
+
+def purchase_of(body: bytes) -> str | None:
+    """The id of the purchase that a ledger record takes into the books; None for other events."""
+    if b'"event":"purchase"' not in body:
+        return None
+    name = orjson.loads(body)["d"]["id"]
+    return str(name)
 
 
 def open_connection(path: Path, max_bytes: int) -> sqlite3.Connection:

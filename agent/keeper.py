@@ -8,42 +8,47 @@ and are answered when they are durable.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from agent.alarms import AlarmBoard, Condition, conditions
+from agent.bookkeeper import Bookkeeper
 from agent.control import DirectoryError, NotNowError, Why
 from agent.core.decisions import Command, Decision, Setpoint
 from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
-from agent.core.ledger import Admission, Transaction, admit
+from agent.core.ledger import Admission, Transaction, admit_all
+from agent.core.rebase import Rebased, RebaseError, accept, exchange
+from agent.core.register import RegisterEvent
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
+from agent.core.statement import Statement
 from agent.journal import Journal
 from agent.limitdesk import LimitDesk
 from agent.recorder import Recorder
 from agent.records import NewRecord
+from agent.recovery import statements_since
 from agent.siteclock import SiteClock
 from agent.status.portrait import (
     DECISIONS_KEPT,
+    STATEMENTS_KEPT,
     Frame,
     Tally,
     advice_of,
     advice_words,
     decision_row,
     portray,
+    statement_row,
     why_words,
 )
-from agent.status.view import DecisionRow, DeliveryView, SiteView
+from agent.status.view import DecisionRow, DeliveryView, SiteView, StatementRow
 from agent.testimony import (
-    closed_record,
     decision_records,
-    entry_record,
     gap_record,
-    purchase_record,
-    refusal_record,
-    state_record,
 )
 from agent.transcript import Transcript
 from drivers.readings import MeterIdentity
@@ -53,7 +58,6 @@ DECISION_EVERY_S = 60.0
 ADVICE_EVERY_S = 5.0
 OVER_LATELY_MS = 600_000
 LATE_TICK_S = 5.0
-DURABLE_WITHIN_S = 25.0
 
 _log = logging.getLogger(__name__)
 
@@ -78,8 +82,8 @@ class Keeper:
         faults: Callable[[], Sequence[Condition]],
         cap_wh: Callable[[int], int],
         export: Callable[[Path], Awaitable[int]],
-        purchase_index: dict[str, int],
-        closed: frozenset[str],
+        bookkeeper: Bookkeeper,
+        statements: Sequence[Statement],
     ) -> None:
         self._clock = clock
         self._parameters = parameters
@@ -95,9 +99,10 @@ class Keeper:
         self._faults = faults
         self._cap_wh = cap_wh
         self._export = export
-        self._purchase_index = dict(purchase_index)
-        self._closed = set(closed)
+        self._bookkeeper = bookkeeper
         self._alarms = AlarmBoard()
+        self._statements: deque[StatementRow] = deque(maxlen=STATEMENTS_KEPT)
+        self._show_statements(statements)
         self._decisions: deque[DecisionRow] = deque(maxlen=DECISIONS_KEPT)
         self._tally = Tally(board_switches=0, mining_restarts=0)
         self._outcome: Outcome | None = None
@@ -160,11 +165,16 @@ class Keeper:
             state = replace(self._outcome.state, ledger=self.state.ledger)
             self._show(replace(self._outcome, state=state))
 
+    def _show_statements(self, statements: Sequence[Statement]) -> None:
+        point = self.state.ledger.meter_point
+        self._statements.extend(statement_row(point, statement) for statement in statements)
+
     def _show(self, outcome: Outcome) -> None:
         """Make the image that the page, the API and the commands are given."""
         self._view = portray(
             outcome,
             self._frame,
+            statements=self._statements,
             tally=self._tally,
             limits=self.desk.current(outcome.decision.at_ms),
             meters=self._meters(),
@@ -175,42 +185,73 @@ class Keeper:
 
     async def add_transactions(self, candidates: Sequence[Transaction]) -> Sequence[Admission]:
         """Judge purchases one by one and answer when what was taken is on the disk."""
-        now_ms = self._clock.now_ms()
-        admissions, records = [], []
-        ledger = self.state.ledger
-        for candidate in candidates:
-            cap_wh = self._cap_wh(candidate.start_ms)
-            ledger, admission = admit(ledger, candidate, cap_wh=cap_wh, now_ms=now_ms)
-            admissions.append(admission)
-            if admission.result == "accepted":
-                records.append(purchase_record(candidate))
-            elif admission.result == "refused":
-                records.append(refusal_record(ledger.meter_point, admission))
-        if not records:
-            return admissions
+        remembered = await self._bookkeeper.remembered(self.state, candidates)
+        ledger, admissions = admit_all(
+            self.state.ledger,
+            candidates,
+            cap_wh=self._cap_wh,
+            now_ms=self._clock.now_ms(),
+            remembered=remembered,
+        )
         before, self.state = self.state, replace(self.state, ledger=ledger)
         self._transcript.admitted(before, self.state)
-        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def is_durable(indices: range) -> None:
-            for at, record in zip(indices, records, strict=True):
-                if record.data["event"] == "purchase":
-                    self._purchase_index[record.data["id"]] = at
-            if not durable.done():
-                durable.set_result(None)
-
-        self._recorder.keep(records, then=is_durable)
-        try:
-            async with asyncio.timeout(DURABLE_WITHIN_S):
-                await durable
-        except TimeoutError:
-            raise NotNowError(
-                "the disk did not take the purchases in time; ask `kwota transactions list` "
-                "what is in the books before sending them again"
-            ) from None
-        self._keep_state()
-        self._show_books()
+        if await self._bookkeeper.record_purchases(self.state, candidates, admissions):
+            self._show_books()
         return admissions
+
+    async def accept_register(self, meter_id: str, reason: str) -> RegisterEvent:
+        """Believe a held register from here on, by somebody's word. Raises NotNowError."""
+        return await self._rebase(
+            meter_id,
+            lambda snapshot, serial: accept(self.state, snapshot, serial=serial, reason=reason),
+        )
+
+    async def exchange_meter(
+        self, meter_id: str, *, old_register_wh: int, new_register_wh: int, reason: str
+    ) -> RegisterEvent:
+        """Go on at a new meter, by the figures of both. Raises NotNowError."""
+        return await self._rebase(
+            meter_id,
+            lambda snapshot, serial: exchange(
+                self.state,
+                snapshot,
+                old_register_wh=old_register_wh,
+                new_register_wh=new_register_wh,
+                serial=serial,
+                reason=reason,
+            ),
+        )
+
+    async def _rebase(
+        self, meter_id: str, step_over: Callable[[Snapshot, str], Rebased]
+    ) -> RegisterEvent:
+        if meter_id != self._parameters.meter_id:
+            site_meter = self._parameters.meter_id
+            raise NotNowError(f"the books go by the meter {site_meter!r}, not by {meter_id!r}")
+        if self._outcome is None:
+            raise NotNowError("the first tick has not been; try again in a few seconds")
+        snapshot = self._outcome.picture.snapshot
+        serial = next(m.serial for m in snapshot.meters if m.meter_id == meter_id)
+        try:
+            rebased = step_over(snapshot, serial)
+        except RebaseError as error:
+            raise NotNowError(str(error)) from error
+        self.state = rebased.state
+        self._show_statements(rebased.state.statements)
+        _log.warning("meter=%s event=%s", meter_id, rebased.state.events[0].event)
+        await self._bookkeeper.record_rebase(rebased.state, rebased.entries)
+        self._show_books()
+        return rebased.state.events[0]
+
+    async def statements(self, day: date) -> Sequence[Mapping[str, Any]]:
+        """The statements of one day of the site's zone, as the journal has them."""
+        zone = ZoneInfo(self._frame.zone)
+        first, last = (
+            round(datetime.combine(one, time(), zone).timestamp() * 1000)
+            for one in (day, day + timedelta(days=1))
+        )
+        rows = await statements_since(self._journal, first, self._clock.now_ms())
+        return [row for row in rows if row["start_ms"] < last]
 
     def why(self, miner_id: str) -> Why | None:
         """Why a machine runs as it does."""
@@ -244,7 +285,7 @@ class Keeper:
 
     def finish(self) -> None:
         """Hand over where the books stand, at an orderly stop."""
-        self._keep_state()
+        self._bookkeeper.keep(replace(self.state, events=(), statements=()), (), is_due=True)
 
     def _act(self, outcome: Outcome, previous: Outcome | None) -> None:
         """Lowering commands now; rising ones once their decision is durable."""
@@ -304,41 +345,17 @@ class Keeper:
         return []
 
     def _record_books(self, outcome: Outcome) -> None:
-        """Entries worth a line, statements of ended purchases, and from time to time the state."""
-        ledger, now_ms = outcome.state.ledger, outcome.decision.at_ms
-        records = [
-            entry_record(ledger.meter_point, entry)
-            for entry in outcome.entries
-            if entry.flags or entry.over_wh
-        ]
+        """What the books have to tell, with where they stand; from time to time that alone.
+
+        Both in one commit: a restart between them would tell the same thing twice.
+        """
+        now_ms = outcome.decision.at_ms
         self._over.extend((now_ms, entry.over_wh) for entry in outcome.entries if entry.over_wh)
         while self._over and self._over[0][0] < now_ms - OVER_LATELY_MS:
             self._over.popleft()
-        for account in ledger.accounts:
-            name = account.transaction.transaction_id
-            if account.transaction.deadline_ms <= ledger.booked_at_ms and name not in self._closed:
-                self._closed.add(name)
-                records.append(closed_record(account))
-                _log.info(
-                    "transaction=%s event=closed allocated_wh=%d unused_wh=%d",
-                    name,
-                    account.allocated_wh,
-                    account.unused_wh,
-                )
-        self._recorder.keep(records)
-        if records or self._is_due("state", STATE_EVERY_S):
-            self._keep_state()
-
-    def _keep_state(self) -> None:
-        """Where the books stand; always the newest ``ledger`` record, the restart relies on it."""
-        ledger = self.state.ledger
-        names = {account.transaction.transaction_id for account in ledger.accounts}
-        self._closed &= names
-        self._purchase_index = {n: at for n, at in self._purchase_index.items() if n in names}
-        purchases_from = min(self._purchase_index.values(), default=self._journal.size)
-        self._recorder.keep(
-            [state_record(ledger, closed=self._closed, purchases_from=purchases_from)]
-        )
+        self._show_statements(outcome.state.statements)
+        is_due = self._is_due("state", STATE_EVERY_S)
+        self._bookkeeper.keep(outcome.state, outcome.entries, is_due=is_due)
 
     def _raise_alarms(self, outcome: Outcome) -> None:
         found = {

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from agent.control import NotNowError
 from agent.core.limitbook import Answer, LimitBook, ToldLimit, accept, clear, forget, next_id
 from agent.core.limits import Limit
-from agent.recorder import Recorder
-from agent.records import NewRecord
-from agent.siteclock import SiteClock
-from agent.testimony import (
+from agent.limitlog import (
     limit_cleared_record,
     limit_reached_record,
     limit_record,
     limit_refusal_record,
 )
+from agent.recorder import Recorder
+from agent.records import NewRecord
+from agent.siteclock import SiteClock
 
 DURABLE_WITHIN_S = 25.0
 KEEP_OVER_MS = 48 * 3_600_000

@@ -1,8 +1,8 @@
 """Loop in: asks every device in time and keeps the newest answer for the next tick.
 
 One coroutine per device, started by the app; nothing one device does reaches another. A device that
-does not answer is asked less and less often, a machine that was away is identified anew before it
-may be written to: another one may have its address now.
+does not answer is asked less and less often, one that was away is identified anew before a machine
+may be written to and a meter be believed: another one may have its address now.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ class Poller:
             post.missed_polls, post.fault = 0, None
             return
         post.missed_polls += 1
-        if isinstance(error, WrongDeviceError):
+        if post.missed_polls >= AWAY_AFTER_MISSES or isinstance(error, WrongDeviceError):
             post.identity = None
         if str(error) != post.fault:
             _log.warning("meter=%s event=fault reason=%r", post.meter_id, str(error))

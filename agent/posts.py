@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from agent.core.decisions import Command
-from agent.core.meterfusion import MeterTraits
+from agent.core.samples import MeterTraits
 from agent.core.snapshot import Confirmation, MeterView, MinerView, PendingCommand
 from drivers.device import ReadsMeter, ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
 from drivers.readings import MeterIdentity, MeterReading, MinerDetails, MinerIdentity, MinerReading
@@ -36,6 +36,7 @@ class MeterPost:
             reading=self.reading,
             missed_polls=self.missed_polls,
             fault=self.fault,
+            serial="" if self.identity is None else self.identity.serial,
         )
 
 

@@ -22,6 +22,7 @@ KINDS = frozenset(
         "frame",
         "ledger",
         "limit",
+        "statement",
         "decision",
         "throttle",
         "clock",

@@ -1,29 +1,27 @@
 """The state of the books after a restart, rebuilt from the journal and from nothing else.
 
 The newest ``ledger`` record is always a ``state``: it says up to which register value everything is
-attributed. Purchases are read back from their own records, and meter readings that were written
-after that state refine the time at which energy flowed. What the register shows at the first
-reading is attributed from there and flagged ``recovered``.
+attributed, how the register leads there, and whether the register was being held. Purchases are
+read back from their own records, and meter readings that were written after that state refine the
+time at which energy flowed. What the register shows at the first reading is attributed from there
+and flagged ``recovered``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from agent.core.card import ActuatorCard
-from agent.core.decisions import Setpoint, Stage
-from agent.core.ledger import Account, Ledger, book
-from agent.core.limitbook import LimitBook, ToldLimit, clear, remember
-from agent.core.limits import Limit
-from agent.core.meterfusion import Fusion, MeterTraits, resumed
-from agent.core.wear import DAY_S, UNWORN, Wear, worn
+from agent.core.ledger import QUARTER_MS, Account, Ledger, Transaction, book, indexed
+from agent.core.meterfusion import held_over, resumed
+from agent.core.samples import Fusion, MeterTraits
+from agent.core.statement import Statement, collect
 from agent.journal import Journal
 from agent.records import JournalError
 from agent.testimony import transaction_from
 
-THROTTLES_READ = 10_000  # as many as the journal hands out at once
+TAIL_MAX = 9_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +29,22 @@ class Recovered:
     """The books as the journal has them, and where each purchase stands in it.
 
     ``closed`` are the purchases that have their statement already. ``last_at_ms`` is the newest
-    time that the journal knows: no clock may be believed that is behind it.
+    time that the journal knows: no clock may be believed that is behind it. ``quarter`` is the
+    statement under way; ``statements`` are those of quarters that ended before the stop and that
+    the journal does not have yet. ``held`` says why the register was not believed, empty where it
+    was, ``held_at_wh`` at which value of the coordinate, and ``held_least_wh`` what had flowed
+    meanwhile at least.
     """
 
     ledger: Ledger
     purchase_index: dict[str, int]
     closed: frozenset[str]
     last_at_ms: int
+    quarter: Statement | None = None
+    statements: tuple[Statement, ...] = ()
+    held: str = ""
+    held_at_wh: int = 0
+    held_least_wh: int = 0
 
 
 async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recovered:
@@ -56,6 +63,8 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
         journal, meter_point, state["purchases_from"]
     )
     for name, allocated_wh, opened_at_wh, start_error_wh in state["open"]:
+        if name not in accounts:
+            raise JournalError(f"The journal has lost the purchase {name!r}; keep it as it is.")
         accounts[name] = replace(
             accounts[name],
             allocated_wh=allocated_wh,
@@ -68,89 +77,90 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
         booked_wh=state["booked_wh"],
         booked_at_ms=state["booked_at_ms"],
         metered_wh=state["metered_wh"],
+        unknown_wh=state.get("unknown_wh", 0),
         allocated_wh=state["allocated_wh"],
         over_wh=state["over_wh"],
+        offset_wh=state.get("offset_wh", 0),
+        serial=state.get("serial", ""),
     )
-    ledger = await _replay(journal, ledger, meter_id, record["i"])
-    return Recovered(
-        ledger=ledger,
+    held = state.get("held") or {"reason": "", "least_wh": 0, "counter_wh": 0}
+    before = Recovered(
+        ledger=indexed(ledger),
         purchase_index=purchase_index,
         closed=frozenset(closed),
         last_at_ms=last_at_ms,
+        quarter=statement_of(state["quarter"]) if state.get("quarter") else None,
+        held=held["reason"],
+        held_at_wh=held["counter_wh"],
+        held_least_wh=held["least_wh"],
     )
+    return await _replay(journal, before, meter_id, record["i"])
 
 
-async def recover_wear(
-    journal: Journal, cards: Mapping[str, ActuatorCard], *, now_s: float, now_ms: int
-) -> dict[str, Wear]:
-    """What each machine was told in the last day: wear is counted over all lives of the agent.
+def seeded(traits: MeterTraits, recovered: Recovered, *, now_s: float, now_ms: int) -> Fusion:
+    """Fusion that starts at the journal's last register value, if it has one.
 
-    ``cards`` is by machine. Looks at the newest ``THROTTLES_READ`` records; a farm that writes more
-    in a day starts with a count that is too low.
+    A register that was held stays held: only the power since then, or a person, can clear it.
     """
-    wear: dict[str, Wear] = {}
-    for raw in await journal.tail(THROTTLES_READ, "throttle"):
-        record = orjson.loads(raw)
-        miner_id, data = record["s"], record["d"]
-        at_s = now_s - (now_ms - record["t"] / 1000) / 1000.0
-        if data["stage"] != Stage.SENT.value or miner_id not in cards or at_s < now_s - DAY_S:
-            continue
-        origin = data.get("origin")  # not in journals of version 0.1.0
-        wear[miner_id] = worn(
-            wear.get(miner_id, UNWORN),
-            cards[miner_id],
-            None if origin is None else _setpoint(origin),
-            _setpoint(data["setpoint"]),
-            at_s,
-        )
-    return wear
-
-
-async def recover_limits(journal: Journal, *, rated_w: float) -> tuple[LimitBook, frozenset[str]]:
-    """The limits that were told, by their records alone, and which of them had been reached."""
-    book, reached = LimitBook(rated_w=rated_w), set()
-    async for raw in journal.records_of(["limit"]):
-        record = orjson.loads(raw)
-        limit_id, data = record["s"], record["d"]
-        if data["event"] == "told":
-            book = remember(book, _told(limit_id, data))
-        elif data["event"] == "cleared":
-            book, _ = clear(book, limit_id, now_ms=data["cleared_at_ms"])
-        elif data["event"] == "reached":
-            reached.add(limit_id)
-    return book, frozenset(reached)
-
-
-def _told(limit_id: str, data: dict[str, Any]) -> ToldLimit:
-    limit = Limit(
-        kind=data["kind"],
-        source=data["source"],
-        limit_id=limit_id,
-        power_w=float(data["power_w"]),
-        safe_w=float(data["safe_w"]),
-        from_ms=data["from_ms"],
-        expires_ms=data["until_ms"],
-        words=data["words"],
-    )
-    return ToldLimit(
-        limit=limit,
-        told_by=data["told_by"],
-        reason=data["reason"],
-        received_at_ms=data["received_at_ms"],
-    )
-
-
-def seeded(traits: MeterTraits, ledger: Ledger, *, now_s: float, now_ms: int) -> Fusion:
-    """Fusion that starts at the journal's last register value, if it has one."""
+    ledger = recovered.ledger
     if ledger.booked_wh is None:
         return Fusion(traits=traits)
     at_s = now_s - max(now_ms - ledger.booked_at_ms, 0) / 1000.0
-    return resumed(traits, register_wh=ledger.booked_wh, at_s=at_s)
+    fusion = resumed(traits, register_wh=ledger.booked_wh, at_s=at_s)
+    if not recovered.held:
+        return fusion
+    return held_over(
+        fusion,
+        reason=recovered.held,
+        least_wh=recovered.held_least_wh,
+        register_wh=recovered.held_at_wh,
+    )
 
 
-def _setpoint(data: dict[str, Any]) -> Setpoint:
-    boards_on = frozenset(data["boards_on"])
-    return Setpoint(is_awake=data["is_awake"], profile=data["profile"], boards_on=boards_on)
+def statement_of(data: Mapping[str, Any]) -> Statement:
+    """A statement as its record has it."""
+    return Statement(
+        start_ms=data["start_ms"],
+        end_ms=data["end_ms"],
+        metered_wh=data["metered_wh"],
+        unknown_wh=data["unknown_wh"],
+        allocated_wh=data["allocated_wh"],
+        over_wh=data["over_wh"],
+        purchased_wh=data["purchased_wh"],
+        unused_wh=data["unused_wh"],
+        flags=tuple(data["flags"]),
+    )
+
+
+async def statements_since(journal: Journal, since_ms: int, now_ms: int) -> list[dict[str, Any]]:
+    """The statements on record that begin at an instant or later, oldest first, with their point.
+
+    Quarters follow each other, so the newest so many records hold them all; what is further back
+    than that is looked for from the beginning.
+    """
+    count = max(now_ms - since_ms, 0) // QUARTER_MS + 2
+    found = []
+    if count <= TAIL_MAX:
+        lines = await journal.tail(count, "statement")
+    else:
+        lines = [line async for line in journal.records_of(["statement"])]
+    for line in lines:
+        record = orjson.loads(line)
+        if record["d"]["start_ms"] >= since_ms:
+            found.append({"meter_point": record["s"], **record["d"]})
+    return found
+
+
+async def purchases_on_record(journal: Journal, names: Collection[str]) -> dict[str, Transaction]:
+    """What the journal knows of these ids, however long ago they were bought.
+
+    The books let a purchase go two days after its end; its id stays taken all the same.
+    """
+    found: dict[str, Transaction] = {}
+    for raw in await journal.purchases_of(names):
+        record = orjson.loads(raw)
+        found.setdefault(record["d"]["id"], transaction_from(record["s"], record["d"]))
+    return found
 
 
 async def _purchases(
@@ -177,22 +187,30 @@ async def _purchases(
     return accounts, index, closed
 
 
-async def _replay(journal: Journal, ledger: Ledger, meter_id: str, since_index: int) -> Ledger:
+async def _replay(
+    journal: Journal, before: Recovered, meter_id: str, since_index: int
+) -> Recovered:
     """Book the readings that were written after the state, edge by edge.
 
-    The register between two readings is taken as a straight line: they are a poll apart.
+    The register between two readings is taken as a straight line: they are a poll apart. A register
+    that has gone back since, by a wrap or worse, is for the fusion to judge.
     """
+    ledger, quarter = before.ledger, before.quarter
+    statements: list[Statement] = []
     async for raw in journal.records_of(["meter"], since_index):
         record = orjson.loads(raw)
-        register_wh, at_ms = record["d"]["energy_import_wh"], record["t"] // 1000
         if record["s"] != meter_id or record["st"] != "G":
             continue
+        register_wh = record["d"]["energy_import_wh"] + ledger.offset_wh
+        at_ms = record["t"] // 1000
         if ledger.booked_wh is None:
             ledger = replace(ledger, booked_wh=register_wh, booked_at_ms=at_ms)
         elif register_wh >= ledger.booked_wh and at_ms >= ledger.booked_at_ms:
             line = _Line(ledger.booked_at_ms, ledger.booked_wh, at_ms, register_wh)
-            ledger, _ = book(ledger, to_wh=register_wh, to_ms=at_ms, register_at=line.at)
-    return ledger
+            ledger, entries = book(ledger, to_wh=register_wh, to_ms=at_ms, register_at=line.at)
+            closed, quarter = collect(quarter, entries, ledger)
+            statements += closed
+    return replace(before, ledger=ledger, quarter=quarter, statements=tuple(statements))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import orjson
 from agent.core.merkle import Frontier, decode_frontier, leaf_hash
 from agent.core.note import Checkpoint as Head
 from agent.core.note import NoteError, parse_checkpoint, parse_note, sign_text, verified_by
-from agent.journalfile import PAGE_BYTES, open_connection
+from agent.journalfile import PAGE_BYTES, open_connection, purchase_of
 from agent.keys import LogKey
 from agent.records import (
     JournalError,
@@ -234,6 +234,11 @@ class Store:
         )
         return None if row is None else bytes(row[0])
 
+    def purchases_of(self, names: Sequence[str]) -> list[bytes]:
+        """The records in which these purchases were taken into the books, oldest first."""
+        sql = "SELECT body FROM purchases JOIN records USING (i) WHERE id = ? ORDER BY purchases.i"
+        return [body for name in names for body in self._bodies(sql, (name,))]
+
     def checkpoints_from(self, size: int, limit: int) -> list[SignedCheckpoint]:
         """The first checkpoints of this size or larger."""
         rows = self._rows(
@@ -268,6 +273,7 @@ class Store:
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO purchases VALUES (?, ?)", _purchases(rows))
             connection.execute("INSERT INTO checkpoints VALUES (?, ?)", (frontier.size, note))
             connection.execute(
                 "UPDATE head SET boot = ?, is_clean = 0, size = ?, frontier = ?,"
@@ -361,6 +367,13 @@ class Store:
             self._connection.execute(sql, values)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._give_up(error)
+
+
+def _purchases(rows: Sequence[tuple[int, str, str, bytes, bytes]]) -> Iterator[tuple[str, int]]:
+    for index, kind, _, body, _ in rows:
+        name = purchase_of(body) if kind == "ledger" else None
+        if name is not None:
+            yield name, index
 
 
 @contextmanager

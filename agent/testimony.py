@@ -13,8 +13,10 @@ from typing import Any
 from agent.actuator import Actuation
 from agent.core.decisions import Because, Command, Decision, Setpoint, Stage
 from agent.core.ledger import ORDER, Account, Admission, Entry, Ledger, Transaction
-from agent.core.limitbook import ToldLimit
+from agent.core.register import RegisterEvent
+from agent.core.samples import Fusion
 from agent.core.snapshot import PendingCommand
+from agent.core.statement import Statement
 from agent.exact import hints_of, to_plain, with_fields
 from agent.records import NewRecord
 from drivers.readings import MeterReading
@@ -128,9 +130,49 @@ def entry_record(meter_point: str, entry: Entry) -> NewRecord:
             "to_wh": entry.to_wh,
             "shares": [[name, share_wh] for name, share_wh in entry.shares],
             "over_wh": entry.over_wh,
+            "unknown_wh": entry.unknown_wh,
             "flags": list(entry.flags),
         },
     )
+
+
+def register_record(meter_point: str, meter_id: str, event: RegisterEvent) -> NewRecord:
+    """``ledger``: what befell the register, and from where to where the books count since."""
+    return _ledger_record(
+        meter_point,
+        event.event,
+        {
+            "meter": meter_id,
+            "serial": event.serial,
+            "at_ms": event.at_ms,
+            "register_wh": event.register_wh,
+            "offset_wh": event.offset_wh,
+            "least_wh": event.least_wh,
+            "unknown_wh": event.unknown_wh,
+            "reason": event.reason,
+        },
+    )
+
+
+def statement_record(meter_point: str, statement: Statement) -> NewRecord:
+    """``statement``: a quarter of an hour that is over."""
+    data = {**statement_data(statement), "order": ORDER}
+    return NewRecord(kind="statement", source=meter_point, data=data)
+
+
+def statement_data(statement: Statement) -> dict[str, Any]:
+    """A statement's fields as they stand in records and answers."""
+    return {
+        "start_ms": statement.start_ms,
+        "end_ms": statement.end_ms,
+        "metered_wh": statement.metered_wh,
+        "unknown_wh": statement.unknown_wh,
+        "allocated_wh": statement.allocated_wh,
+        "over_wh": statement.over_wh,
+        "purchased_wh": statement.purchased_wh,
+        "unused_wh": statement.unused_wh,
+        "flags": list(statement.flags),
+    }
 
 
 def closed_record(account: Account) -> NewRecord:
@@ -151,12 +193,27 @@ def closed_record(account: Account) -> NewRecord:
     )
 
 
-def state_record(ledger: Ledger, *, closed: AbstractSet[str], purchases_from: int) -> NewRecord:
+def state_record(
+    ledger: Ledger,
+    *,
+    closed: AbstractSet[str],
+    purchases_from: int,
+    quarter: Statement | None,
+    fusion: Fusion,
+) -> NewRecord:
     """``ledger``: where the books stand; the next start begins here.
 
     Only purchases whose windows have begun and that have no statement yet are listed;
-    ``purchases_from`` is the index of the oldest purchase record that still counts.
+    ``purchases_from`` is the index of the oldest purchase record that still counts. Of the fusion
+    only a doubt about the register outlives a restart.
     """
+    held = None
+    if fusion.held is not None:
+        held = {
+            "least_wh": int(fusion.doubt.least_wh),
+            "counter_wh": fusion.held.register_wh,
+            "reason": fusion.suspect,
+        }
     return _ledger_record(
         ledger.meter_point,
         "state",
@@ -164,8 +221,13 @@ def state_record(ledger: Ledger, *, closed: AbstractSet[str], purchases_from: in
             "booked_wh": ledger.booked_wh,
             "booked_at_ms": ledger.booked_at_ms,
             "metered_wh": ledger.metered_wh,
+            "unknown_wh": ledger.unknown_wh,
             "allocated_wh": ledger.allocated_wh,
             "over_wh": ledger.over_wh,
+            "offset_wh": ledger.offset_wh,
+            "serial": ledger.serial,
+            "held": held,
+            "quarter": None if quarter is None else statement_data(quarter),
             "purchases_from": purchases_from,
             "open": [
                 [
@@ -180,48 +242,6 @@ def state_record(ledger: Ledger, *, closed: AbstractSet[str], purchases_from: in
             ],
         },
     )
-
-
-def limit_record(told: ToldLimit) -> NewRecord:
-    """``limit``: a limit was told and rules by its times from now on."""
-    limit = told.limit
-    return _limit_record(
-        limit.limit_id,
-        "told",
-        {
-            "kind": limit.kind,
-            "source": limit.source,
-            "power_w": round(limit.power_w),
-            "from_ms": limit.from_ms,
-            "until_ms": limit.expires_ms,
-            "safe_w": round(limit.safe_w),
-            "words": limit.words,
-            "reason": told.reason,
-            "told_by": told.told_by,
-            "received_at_ms": told.received_at_ms,
-        },
-    )
-
-
-def limit_refusal_record(told: ToldLimit, reason: str) -> NewRecord:
-    """``limit``: a limit was refused."""
-    data = {"words": told.limit.words, "reason": reason, "told_by": told.told_by}
-    return _limit_record(told.limit.limit_id, "refused", data)
-
-
-def limit_cleared_record(limit_id: str, *, told_by: str, cleared_at_ms: int) -> NewRecord:
-    """``limit``: a limit was lifted before its end."""
-    data = {"told_by": told_by, "cleared_at_ms": cleared_at_ms}
-    return _limit_record(limit_id, "cleared", data)
-
-
-def limit_reached_record(limit_id: str, measured_w: float) -> NewRecord:
-    """``limit``: the meter shows for the first time that the limit, being in force, is kept."""
-    return _limit_record(limit_id, "reached", {"power_w": round(measured_w)})
-
-
-def _limit_record(limit_id: str, event: str, data: Mapping[str, Any]) -> NewRecord:
-    return NewRecord(kind="limit", source=limit_id, data={"event": event, **data})
 
 
 def decision_records(decision: Decision, *, is_shadow: bool = False) -> Iterator[NewRecord]:

@@ -29,7 +29,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
     ``check`` stands for all of it: the decision with its words and commands, and the books.
     """
     decision = outcome.decision
-    whole = [decision, outcome.entries, outcome.state.ledger]
+    whole = [decision, outcome.entries, replace(outcome.state.ledger, windows=None)]
     digest = hashlib.sha256(orjson.dumps(whole, default=sorted)).hexdigest()
     return {
         "mode": decision.mode.value,

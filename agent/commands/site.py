@@ -1,4 +1,4 @@
-"""Verbs that ask the running daemon how the site is: status, why, miners, meters."""
+"""Verbs that ask the running daemon how the site is: status, why, miners."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ from agent.commands.console import (
 )
 from agent.commands.words import kw, kwh, local_time, scaled, whole
 from agent.control_client import NoDaemonError, RefusedError, ask_why
-from agent.status.view import MeterRow, MinerRow, StatusView
+from agent.status.view import MinerRow, StatusView
 
 
 def status(
@@ -98,42 +98,6 @@ def miners(
             f"{plain(row.boards_on)}/{plain(row.board_count)}",
             scaled(row.hashrate_hs, 1e12),
             row.fault or row.why,
-        ]
-        for row in rows
-    ]
-    show(table_of(headings, cells))
-
-
-def meters(
-    *,
-    is_json: JsonOption = False,
-    config: ConfigOption = None,
-    socket: SocketOption = None,
-) -> None:
-    """List the meters: power, register, quality and age.
-
-    Exit 0: answered; 3: no daemon answers, or it has not finished its first tick.
-    """
-    document = asked(socket_of(socket, config), "/api/v1/meters")
-    if is_json:
-        print_raw(document)
-        return
-    rows = understood(TypeAdapter(list[MeterRow]), document)
-    headings = [
-        "meter", "address", "profile", "serial", "power kW", "register kWh", "state", "age s",
-        "fault",
-    ]  # fmt: skip
-    cells = [
-        [
-            row.meter_id,
-            row.address,
-            row.profile,
-            row.serial,
-            scaled(row.power_w, 1e3),
-            kwh(row.energy_import_wh),
-            row.quality,
-            scaled(row.age_s, 1),
-            row.fault,
         ]
         for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Verbs about purchases: list, add, import."""
+"""Verbs about purchases: list, add, import, statement."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +23,18 @@ from agent.commands.console import (
     table_of,
     understood,
 )
+from agent.commands.statement import statement
 from agent.commands.words import kwh, local_time
 from agent.control_client import NoDaemonError, RefusedError, send_purchases
 from agent.purchases import DEFAULT_SOURCE, SOURCES, TEXT_BYTES_MAX
 from agent.status.view import StatusView, TransactionRow
 
 app = typer.Typer(
-    no_args_is_help=True, help="List purchases, hand in one, or hand in a file of them."
+    no_args_is_help=True,
+    help="List purchases, hand in one or a file of them, or see what a day used.",
 )
+
+app.command()(statement)
 
 _CONTENT_TYPES = {
     ".toml": "application/toml",

@@ -48,6 +48,24 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         words=verdict.limit.words,
         numbers={"power_upper_w": int(picture.exposure.power_hi_w) + 1, **verdict.numbers},
     )
+    decision = _decided(state, picture, verdict, parameters, because)
+    if parameters.is_shadow:
+        decision = shadow.unsent(decision)
+        state = replace(state, mode=decision.mode, decision=decision)
+    else:
+        state = replace(state, memories=_recalled(state, picture, before))
+        state = _remember(state, picture, decision, snapshot)
+    return Outcome(state=state, decision=decision, picture=picture, entries=entries)
+
+
+def _decided(
+    state: SiteState,
+    picture: Picture,
+    verdict: Verdict,
+    parameters: Parameters,
+    because: Because,
+) -> Decision:
+    """Who goes where for the verdict, and what else follows from it."""
     chosen = _choose(state, picture, verdict, parameters)
     commands = tuple(
         Command(
@@ -62,8 +80,8 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
     )
     base_w = state.base_load_w or 0.0
     planned_w = dispatch.planned_w(picture.machines, chosen) + base_w
-    decision = Decision(
-        at_ms=snapshot.now_ms,
+    return Decision(
+        at_ms=picture.snapshot.now_ms,
         mode=verdict.mode,
         power_cap_w=verdict.limit.power_w,
         planned_w=planned_w,
@@ -79,13 +97,6 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         ),
         preflight=preflight(state, picture, parameters),
     )
-    if parameters.is_shadow:
-        decision = shadow.unsent(decision)
-        state = replace(state, mode=decision.mode, decision=decision)
-    else:
-        state = replace(state, memories=_recalled(state, picture, before))
-        state = _remember(state, picture, decision, snapshot)
-    return Outcome(state=state, decision=decision, picture=picture, entries=entries)
 
 
 def _note_floor(state: SiteState, verdict: Verdict, now_s: float) -> SiteState:

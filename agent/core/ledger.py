@@ -1,19 +1,31 @@
 """Attributes metered energy to purchases, in whole watt-hours that always add up.
 
-Two identities hold after every step and are asserted:
-``bought = allocated + unused`` for each purchase, ``metered = allocated + over`` for the ledger.
+Two identities hold after every step and are asserted: ``bought = allocated + unused`` for each
+purchase, ``metered + unknown = allocated + over`` for the ledger.
 
-The ledger knows registers and windows, nothing of power. Where an interval crosses a window's edge
-the caller supplies the fused estimate of the register at that edge; the entry is flagged ``split``.
+The ledger counts in a coordinate of its own that only grows. ``offset_wh`` leads from what the
+meter shows to it; it changes when the register wraps, and when a person vouches for a register that
+was exchanged, reset or moved (``agent.core.rebase``), never else. What may have flowed meanwhile
+and no register shows is charged by its upper bound and counted apart, as ``unknown``.
+
+The ledger knows registers and windows, nothing of power. Where an interval crosses the edge of a
+window or of a quarter of an hour the caller supplies the fused estimate of the register at that
+edge; the entry is flagged ``split``. No entry reaches over such an edge.
 Order of attribution: earliest end, earliest start, lowest price, id (design, section 3.3).
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from agent.core.calendar import Calendar, calendar_of
+
 FOREVER_MS = 2**53
+QUARTER_MS = 900_000  # metering rules of 2025-09-11: commercial data come every fifteen minutes
+QUARTERS_MAX = 1000
 ORDER = "end,start,price,id"
+NO_TRANSACTIONS: Mapping[str, "Transaction"] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +83,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One attributed interval of the register. ``shares`` are (transaction id, Wh)."""
+    """One attributed interval of the coordinate. ``shares`` are (transaction id, Wh).
+
+    Of the interval ``unknown_wh`` are an upper bound and no measurement: all of it or nothing.
+    """
 
     start_ms: int
     end_ms: int
@@ -80,13 +95,16 @@ class Entry:
     shares: tuple[tuple[str, int], ...]
     over_wh: int
     flags: tuple[str, ...]
+    unknown_wh: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The books of one meter point. ``booked_wh`` is the register up to which all is attributed.
+    """The books of one meter point. ``booked_wh`` is the coordinate up to which all is attributed.
 
     ``accounts`` are in order of attribution; ended ones stay until ``forget`` drops them.
+    ``offset_wh`` is the coordinate minus what the meter shows, ``serial`` the meter that this holds
+    for; empty while no meter has told its own. ``windows`` is the calendar of the accounts.
     """
 
     meter_point: str
@@ -94,17 +112,34 @@ class Ledger:
     booked_wh: int | None = None
     booked_at_ms: int = 0
     metered_wh: int = 0
+    unknown_wh: int = 0
     allocated_wh: int = 0
     over_wh: int = 0
+    offset_wh: int = 0
+    serial: str = ""
+    windows: Calendar | None = field(
+        default=None, compare=False, repr=False, metadata={"is_derived": True}
+    )
+
+    @property
+    def calendar(self) -> Calendar:
+        """When the purchases open and close."""
+        if self.windows is not None and self.windows.made_of is self.accounts:
+            return self.windows
+        transactions = [account.transaction for account in self.accounts]
+        return calendar_of([(t.start_ms, t.deadline_ms) for t in transactions], self.accounts)
 
     def open_accounts(self, at_ms: int) -> tuple[Account, ...]:
         """The purchases whose windows contain the instant, in order of attribution."""
-        return tuple(account for account in self.accounts if account.is_open(at_ms))
+        return tuple([self.accounts[place] for place in self.calendar.open_at(at_ms)])
+
+    def ended_accounts(self, after_ms: int, to_ms: int) -> tuple[Account, ...]:
+        """The purchases whose windows end later than the one instant, not later than the other."""
+        return tuple([self.accounts[n] for n in self.calendar.ended_in(after_ms, to_ms)])
 
     def next_start_ms(self, after_ms: int) -> int | None:
         """When the next purchase after the instant opens."""
-        starts = [a.transaction.start_ms for a in self.accounts]
-        return min((start for start in starts if start > after_ms), default=None)
+        return self.calendar.next_start_ms(after_ms)
 
     def account(self, transaction_id: str) -> Account | None:
         """The purchase of that id."""
@@ -126,29 +161,54 @@ class Admission:
 def admit(
     ledger: Ledger, offered: Transaction, *, cap_wh: int, now_ms: int
 ) -> tuple[Ledger, Admission]:
-    """Take one purchase into the books, or say in one sentence why not.
+    """Take one purchase into the books, or say in one sentence why not."""
+    ledger, admissions = admit_all(ledger, [offered], cap_wh=lambda _: cap_wh, now_ms=now_ms)
+    return ledger, admissions[0]
+
+
+def admit_all(
+    ledger: Ledger,
+    offers: Sequence[Transaction],
+    *,
+    cap_wh: Callable[[int], int],
+    now_ms: int,
+    remembered: Mapping[str, Transaction] = NO_TRANSACTIONS,
+) -> tuple[Ledger, list[Admission]]:
+    """Take purchases into the books, or say of each in one sentence why not, in their order.
 
     The same id with the same content changes nothing; with other content it is refused, because a
-    purchase that could be rewritten would prove nothing.
+    purchase that could be rewritten would prove nothing. ``remembered`` are purchases that the
+    books have let go and that somebody else still knows. ``cap_wh`` gives the cap for a window that
+    starts at an instant (UTC ms).
     """
-    identity = offered.transaction_id
-    known = ledger.account(identity)
-    if known is not None and known.transaction.is_same_purchase(offered):
-        return ledger, Admission(
-            transaction_id=identity, result="unchanged", reason="already in the books"
-        )
-    reason = _refusal(ledger, offered, cap_wh=cap_wh, now_ms=now_ms)
-    if reason is not None:
-        return ledger, Admission(transaction_id=identity, result="refused", reason=reason)
-    accounts = sorted(
-        (*ledger.accounts, Account(transaction=offered)), key=lambda a: a.transaction.order()
-    )
-    admission = Admission(transaction_id=identity, result="accepted", reason="in the books")
-    return replace(ledger, accounts=tuple(accounts)), admission
+    known = {a.transaction.transaction_id: a.transaction for a in ledger.accounts}
+    taken: list[Account] = []
+    admissions: list[Admission] = []
+    for offered in offers:
+        identity = offered.transaction_id
+        before = known.get(identity) or remembered.get(identity)
+        if before is not None and before.is_same_purchase(offered):
+            result, reason = "unchanged", "already in the books"
+        else:
+            cap = cap_wh(offered.start_ms)
+            refusal = _refusal(ledger, offered, before=before, cap_wh=cap, now_ms=now_ms)
+            result, reason = (
+                ("accepted", "in the books") if refusal is None else ("refused", refusal)
+            )
+        if result == "accepted":
+            known[identity] = offered
+            taken.append(Account(transaction=offered))
+        admissions.append(Admission(transaction_id=identity, result=result, reason=reason))
+    if not taken:
+        return ledger, admissions
+    accounts = sorted((*ledger.accounts, *taken), key=lambda a: a.transaction.order())
+    return _with_accounts(ledger, tuple(accounts)), admissions
 
 
-def _refusal(ledger: Ledger, offered: Transaction, *, cap_wh: int, now_ms: int) -> str | None:
-    if ledger.account(offered.transaction_id) is not None:
+def _refusal(
+    ledger: Ledger, offered: Transaction, *, before: Transaction | None, cap_wh: int, now_ms: int
+) -> str | None:
+    if before is not None:
         return (
             "this id is in the books with other content; "
             "send the changed purchase under a new id, or ask for the recorded one"
@@ -158,7 +218,8 @@ def _refusal(ledger: Ledger, offered: Transaction, *, cap_wh: int, now_ms: int) 
             f"it is for meter point {offered.meter_point!r}, "
             f"this agent keeps {ledger.meter_point!r}; send it to the right agent"
         )
-    return _energy_refusal(offered, cap_wh) or _window_refusal(offered, now_ms)
+    past_ms = max(now_ms, ledger.booked_at_ms)
+    return _energy_refusal(offered, cap_wh) or _window_refusal(offered, past_ms)
 
 
 def _energy_refusal(offered: Transaction, cap_wh: int) -> str | None:
@@ -172,10 +233,10 @@ def _energy_refusal(offered: Transaction, cap_wh: int) -> str | None:
     return None
 
 
-def _window_refusal(offered: Transaction, now_ms: int) -> str | None:
+def _window_refusal(offered: Transaction, past_ms: int) -> str | None:
     if offered.deadline_ms <= offered.start_ms:
         return "its window ends before it starts; check start and end"
-    if offered.deadline_ms <= now_ms:
+    if offered.deadline_ms <= past_ms:
         return "its window is in the past; energy cannot be attributed backwards"
     return None
 
@@ -192,13 +253,15 @@ def book(
     to_ms: int,
     register_at: Callable[[int], int],
     flags: tuple[str, ...] = (),
+    is_unknown: bool = False,
 ) -> tuple[Ledger, tuple[Entry, ...]]:
-    """Attribute everything up to a register value.
+    """Attribute everything up to a value of the coordinate.
 
-    ``register_at`` gives the fused estimate of the register (Wh) at a window's edge (UTC ms) that
-    lies inside the interval. It is clamped into the interval: a poor estimate may misplace energy
-    between two windows, it can neither create nor lose any. Raises ValueError for a register or a
-    time that goes backwards: fusion never hands one over.
+    ``register_at`` gives the fused estimate of the coordinate (Wh) at an edge (UTC ms) of a window
+    or a quarter of an hour that lies inside the interval. It is clamped into the interval: a poor
+    estimate may misplace energy between two windows, it can neither create nor lose any.
+    ``is_unknown`` says that the interval is an upper bound of what nobody measured. Raises
+    ValueError for a register or a time that goes backwards: fusion never hands one over.
     """
     if ledger.booked_wh is None:
         raise ValueError("the ledger has no register value to start from; anchor it first")
@@ -207,54 +270,60 @@ def book(
             f"the register went from {ledger.booked_wh} Wh at {ledger.booked_at_ms} ms "
             f"to {to_wh} Wh at {to_ms} ms"
         )
-    edges = _edges(ledger, to_ms)
+    ledger = indexed(ledger)
+    edges = edges_until(ledger, to_ms)
     entries: list[Entry] = []
     for edge_ms in edges:
         assert ledger.booked_wh is not None
         edge_wh = min(max(register_at(edge_ms), ledger.booked_wh), to_wh)
-        ledger, entry = _book_segment(ledger, edge_wh, edge_ms, (*flags, "split"))
+        ledger, entry = _book_segment(ledger, edge_wh, edge_ms, (*flags, "split"), is_unknown)
         entries.append(entry)
         ledger = _mark_edge(ledger, edge_ms)
-    ledger, entry = _book_segment(ledger, to_wh, to_ms, (*flags, "split") if edges else flags)
+    flags = (*flags, "split") if edges else flags
+    ledger, entry = _book_segment(ledger, to_wh, to_ms, flags, is_unknown)
     entries.append(entry)
-    check(ledger)
     return ledger, tuple(entries)
 
 
-def _edges(ledger: Ledger, to_ms: int) -> list[int]:
-    edges = {a.transaction.start_ms for a in ledger.accounts}
-    edges |= {a.transaction.deadline_ms for a in ledger.accounts}
-    return sorted(edge for edge in edges if ledger.booked_at_ms < edge <= to_ms)
+def edges_until(ledger: Ledger, to_ms: int) -> list[int]:
+    """The edges of windows and of quarters of an hour that the next booking has to cross.
+
+    After a time so long that its quarters tell nothing (a clock that was set right by years) only
+    the latest of them count.
+    """
+    after_ms = ledger.booked_at_ms
+    first = max(after_ms // QUARTER_MS + 1, to_ms // QUARTER_MS + 1 - QUARTERS_MAX)
+    quarters = range(first * QUARTER_MS, to_ms + 1, QUARTER_MS)
+    return sorted({*ledger.calendar.edges_in(after_ms, to_ms), *quarters})
 
 
 def _mark_edge(ledger: Ledger, edge_ms: int) -> Ledger:
     """Note the register at which windows opened and closed: the rollover needs no restart."""
-    accounts = []
-    for account in ledger.accounts:
-        marked = account
-        if account.transaction.start_ms == edge_ms:
-            marked = replace(marked, opened_at_wh=ledger.booked_wh)
-        if account.transaction.deadline_ms == edge_ms:
-            marked = replace(marked, closed_at_wh=ledger.booked_wh)
-        accounts.append(marked)
-    return replace(ledger, accounts=tuple(accounts))
+    calendar = ledger.calendar
+    changed: dict[int, Account] = {}
+    for place in calendar.opening.get(edge_ms, ()):
+        changed[place] = replace(ledger.accounts[place], opened_at_wh=ledger.booked_wh)
+    for place in calendar.closing.get(edge_ms, ()):
+        changed[place] = replace(ledger.accounts[place], closed_at_wh=ledger.booked_wh)
+    return _with_changed(ledger, changed)
 
 
 def _book_segment(
-    ledger: Ledger, to_wh: int, to_ms: int, flags: tuple[str, ...]
+    ledger: Ledger, to_wh: int, to_ms: int, flags: tuple[str, ...], is_unknown: bool
 ) -> tuple[Ledger, Entry]:
     """Attribute a stretch that contains no edge of a window."""
     assert ledger.booked_wh is not None
     delta_wh = to_wh - ledger.booked_wh
-    accounts = list(ledger.accounts)
+    changed: dict[int, Account] = {}
     shares: list[tuple[str, int]] = []
     rest_wh = delta_wh
-    for index, account in _open_indexed(ledger):
+    for place in ledger.calendar.open_at(ledger.booked_at_ms):
         if rest_wh == 0:
             break
+        account = ledger.accounts[place]
         share_wh = min(rest_wh, account.unused_wh)
         if share_wh > 0:
-            accounts[index] = replace(account, allocated_wh=account.allocated_wh + share_wh)
+            changed[place] = replace(account, allocated_wh=account.allocated_wh + share_wh)
             shares.append((account.transaction.transaction_id, share_wh))
             rest_wh -= share_wh
     entry = Entry(
@@ -265,42 +334,66 @@ def _book_segment(
         shares=tuple(shares),
         over_wh=rest_wh,
         flags=flags,
+        unknown_wh=delta_wh if is_unknown else 0,
     )
     booked = replace(
-        ledger,
-        accounts=tuple(accounts),
+        _with_changed(ledger, changed),
         booked_wh=to_wh,
         booked_at_ms=to_ms,
-        metered_wh=ledger.metered_wh + delta_wh,
+        metered_wh=ledger.metered_wh + delta_wh - entry.unknown_wh,
+        unknown_wh=ledger.unknown_wh + entry.unknown_wh,
         allocated_wh=ledger.allocated_wh + delta_wh - rest_wh,
         over_wh=ledger.over_wh + rest_wh,
     )
+    check(booked, changed.values())
     return booked, entry
-
-
-def _open_indexed(ledger: Ledger) -> Iterator[tuple[int, Account]]:
-    for index, account in enumerate(ledger.accounts):
-        if account.is_open(ledger.booked_at_ms):
-            yield index, account
 
 
 def set_start_error(ledger: Ledger, *, start_ms: int, error_wh: int) -> Ledger:
     """Note how uncertain the split at a window's start is, as the fusion sees it by now."""
-    accounts = tuple(
-        replace(a, start_error_wh=error_wh) if a.transaction.start_ms == start_ms else a
-        for a in ledger.accounts
-    )
-    return replace(ledger, accounts=accounts)
+    accounts = ledger.accounts
+    places = ledger.calendar.opening.get(start_ms, ())
+    changed = {
+        place: replace(accounts[place], start_error_wh=error_wh)
+        for place in places
+        if accounts[place].start_error_wh != error_wh
+    }
+    return _with_changed(ledger, changed)
 
 
 def forget(ledger: Ledger, *, ended_before_ms: int) -> Ledger:
     """Drop purchases that ended long ago from the working set; the journal keeps them."""
-    kept = tuple(a for a in ledger.accounts if a.transaction.deadline_ms >= ended_before_ms)
-    return ledger if len(kept) == len(ledger.accounts) else replace(ledger, accounts=kept)
+    gone = bisect_left(ledger.accounts, ended_before_ms, key=lambda a: a.transaction.deadline_ms)
+    return _with_accounts(ledger, ledger.accounts[gone:]) if gone else ledger
 
 
-def check(ledger: Ledger) -> None:
-    """Assert the two identities. They hold by construction; a failure here is a bug of ours."""
-    assert ledger.metered_wh == ledger.allocated_wh + ledger.over_wh, ledger
-    for account in ledger.accounts:
+def check(ledger: Ledger, accounts: Iterable[Account] | None = None) -> None:
+    """Assert the identities of the ledger and of these of its accounts (of all, if not given).
+
+    They hold by construction; a failure here is a bug of ours.
+    """
+    assert ledger.metered_wh + ledger.unknown_wh == ledger.allocated_wh + ledger.over_wh, ledger
+    for account in ledger.accounts if accounts is None else accounts:
         assert 0 <= account.allocated_wh <= account.transaction.energy_wh, account
+
+
+def indexed(ledger: Ledger) -> Ledger:
+    """The same ledger with its calendar at hand, where its accounts came from elsewhere."""
+    calendar = ledger.calendar
+    return ledger if calendar is ledger.windows else replace(ledger, windows=calendar)
+
+
+def _with_accounts(ledger: Ledger, accounts: tuple[Account, ...]) -> Ledger:
+    """The ledger with another set of purchases, and their calendar."""
+    return indexed(replace(ledger, accounts=accounts))
+
+
+def _with_changed(ledger: Ledger, changed: Mapping[int, Account]) -> Ledger:
+    """The ledger with some accounts replaced; the windows, and so the calendar, stay the same."""
+    if not changed:
+        return ledger
+    accounts = list(ledger.accounts)
+    for place, account in changed.items():
+        accounts[place] = account
+    kept = tuple(accounts)
+    return replace(ledger, accounts=kept, windows=replace(ledger.calendar, made_of=kept))

@@ -23,122 +23,17 @@ Energies are Wh (float), powers W, times monotonic seconds. Source of the idea: 
 register with power by clamping, with the register as the only authority.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 
+from agent.core.doubt import NO_DOUBT, Doubt
 from agent.core.envelope import SECONDS_PER_HOUR, Envelope, envelope
+from agent.core.samples import Claim, Fusion, Interval, MeterTraits, Sample
+from agent.core.suspicion import SILENCE_S, doubt_at, implausible, still_wh_at, unexplained
 from drivers.readings import MeterReading
 
 REMEMBERED_SAMPLES = 12
-SILENCE_S = 3.0
 UNPROVEN_S = 1.5  # so much longer than a refresh may a register stand before a freeze is possible
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeterTraits:
-    """What the profile and the commissioning say of a meter.
-
-    ``power_error_share`` bounds the difference between the power register and the growth of the
-    energy register; ``rated_power_w`` is the most that can flow through the meter point.
-    """
-
-    refresh_s: float
-    step_wh: int
-    power_error_share: float
-    rated_power_w: float
-    modulus_wh: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One accepted reading. Where the register ``has_moved``, the meter lives.
-
-    It was latched at ``latched_s`` at the earliest: a register that has moved was latched after the
-    request of the reading before. ``ceiling_wh`` bounds the energy at that instant.
-    ``is_after_gap`` says that nothing proves what was read between it and the sample before.
-    """
-
-    requested_at_s: float
-    replied_at_s: float
-    latched_s: float
-    register_wh: int
-    power_w: float
-    ceiling_wh: float
-    has_moved: bool
-    is_after_gap: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """What one sample says: not above ``ceiling_wh`` at ``latched_s``, not below ``bottom_wh`` at
-    ``shown_s``; and the envelope's integrals at these two instants."""
-
-    latched_s: float
-    ceiling_wh: float
-    ceiling_high_wh: float
-    ceiling_low_wh: float
-    shown_s: float
-    bottom_wh: float
-    bottom_high_wh: float
-    bottom_low_wh: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fusion:
-    """What is known of one meter.
-
-    ``samples`` tell where the register was: those in which it had moved, and what was
-    read since it last did, for as long as that may still be one refresh. ``recent`` are the latest
-    accepted readings whatever they tell. ``upper_wh`` bounds the energy at the earliest latching of
-    ``samples[0]``, ``lower_wh`` that at its request; ``earlier`` are the samples before it that may
-    still show the power of that time. ``still_wh`` is the least that flowed since the register last
-    moved, ``tail_wh`` the most that flowed since the earliest latching of the sample in which it
-    did, at ``tail_w`` lately. ``suspect`` says why the latest reading was
-    not believed; empty while all is well. ``last_seen_w`` and ``last_seen_wh`` are of the latest
-    reading, believed or not. ``fallen_wh`` is how far the register has fallen: what it shows since
-    hides as much, until it jumps back or a person says what happened.
-    """
-
-    traits: MeterTraits
-    samples: tuple[Sample, ...] = ()
-    recent: tuple[Sample, ...] = ()
-    earlier: tuple[Sample, ...] = ()
-    envelope: Envelope | None = None
-    claims: tuple[Claim, ...] = ()
-    upper_wh: float = 0.0
-    lower_wh: float = 0.0
-    still_wh: float = 0.0
-    tail_wh: float = 0.0
-    tail_w: float = float("inf")
-    tail_until_s: float = 0.0
-    suspect: str = ""
-    suspect_count: int = 0
-    last_seen_s: float = 0.0
-    last_seen_w: float = 0.0
-    last_seen_wh: int = 0
-    fallen_wh: int = 0
-
-    @property
-    def latest(self) -> Sample:
-        """The last accepted reading. There has to be one."""
-        return self.recent[-1]
-
-    @property
-    def proven(self) -> Sample:
-        """The last reading in which the register had moved."""
-        return next(sample for sample in reversed(self.samples) if sample.has_moved)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """The register's true value at an instant lies in here."""
-
-    lower_wh: float
-    upper_wh: float
-
-    @property
-    def middle_wh(self) -> float:
-        """The best single estimate."""
-        return (self.lower_wh + self.upper_wh) / 2
 
 
 def resumed(traits: MeterTraits, *, register_wh: int, at_s: float) -> Fusion:
@@ -159,35 +54,55 @@ def resumed(traits: MeterTraits, *, register_wh: int, at_s: float) -> Fusion:
     return _started(Fusion(traits=traits, last_seen_s=at_s), known)
 
 
+def held_over(fusion: Fusion, *, reason: str, least_wh: int, register_wh: int) -> Fusion:
+    """A register that was held before a restart, at that value, is held after it."""
+    held = replace(fusion.latest, register_wh=register_wh)
+    doubt = Doubt(least_wh=least_wh, is_blind=True)
+    return replace(fusion, suspect=reason, suspect_count=1, held=held, doubt=doubt)
+
+
+def started(traits: MeterTraits, sample: Sample) -> Fusion:
+    """Fusion that starts anew at one reading, which is believed."""
+    fusion = Fusion(traits=traits, last_seen_s=sample.requested_at_s, last_seen_w=sample.power_w)
+    ceiling_wh = float(sample.register_wh + traits.step_wh)
+    return _started(fusion, replace(sample, has_moved=True, ceiling_wh=ceiling_wh))
+
+
 def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
     """Take in one reading: as a sample where it can be true, as a suspicion where it cannot.
 
     A suspect reading is held apart, never re-based on. A register that stands still while power
-    flows, one that falls and one that jumps further than the connection can carry are suspect.
+    flows, one that falls and one that jumps further than the connection can carry are suspect; so
+    is one that comes back from there to a value that the power since then does not explain.
     A reading that was seen before is ignored.
     """
     if reading.requested_at_s <= fusion.last_seen_s:
         return fusion
+    if not math.isfinite(reading.power_w):
+        return fusion  # as good as no answer
     sample = _sample(fusion, reading)
-    seen = replace(
+    seen = replace(fusion, last_seen_s=sample.requested_at_s, last_seen_w=sample.power_w)
+    if not fusion.samples:
+        return _started(seen, sample)
+    still_wh = still_wh_at(fusion, sample)
+    reason = implausible(fusion, sample, still_wh) or unexplained(fusion, sample)
+    if reason:
+        return replace(hold(fusion, reading, reason), still_wh=still_wh)
+    return _accept(replace(seen, still_wh=still_wh), sample)
+
+
+def hold(fusion: Fusion, reading: MeterReading, reason: str) -> Fusion:
+    """Take in one reading that is not believed, for that reason."""
+    sample = _sample(fusion, reading)
+    return replace(
         fusion,
         last_seen_s=sample.requested_at_s,
         last_seen_w=sample.power_w,
-        last_seen_wh=sample.register_wh,
+        suspect=reason,
+        suspect_count=fusion.suspect_count + 1,
+        held=sample,
+        doubt=doubt_at(fusion, sample),
     )
-    if not fusion.samples:
-        return _started(seen, sample)
-    still_wh = _still_wh(fusion, sample)
-    reason = _implausible(fusion, sample, still_wh)
-    if reason:
-        return replace(
-            seen,
-            still_wh=still_wh,
-            suspect=reason,
-            suspect_count=fusion.suspect_count + 1,
-            fallen_wh=max(fusion.fallen_wh, fusion.latest.register_wh - sample.register_wh),
-        )
-    return _accept(replace(seen, still_wh=still_wh), sample)
 
 
 def advance(fusion: Fusion, *, now_s: float, power_upper_w: float) -> Fusion:
@@ -347,7 +262,7 @@ def _noted(fusion: Fusion, sample: Sample) -> Fusion:
     recent = (*fusion.recent, sample)
     while len(recent) > 1 and recent[1].replied_at_s <= since_s:
         recent = recent[1:]
-    return replace(fusion, recent=recent, suspect="", suspect_count=0, fallen_wh=0)
+    return replace(fusion, recent=recent, suspect="", suspect_count=0, held=None, doubt=NO_DOUBT)
 
 
 def _fold(fusion: Fusion) -> Fusion:
@@ -370,49 +285,6 @@ def _fold(fusion: Fusion) -> Fusion:
         upper_wh=latched.upper_wh,
         lower_wh=requested.lower_wh,
     )
-
-
-def _still_wh(fusion: Fusion, sample: Sample) -> float:
-    """The least that flowed while the register stood, the present sample included.
-
-    A power that turns out lower may have been so since the latching before: what was counted at
-    the higher one is taken back for that long.
-    """
-    if sample.has_moved:
-        return 0.0
-    elapsed_s = sample.requested_at_s - fusion.last_seen_s
-    if elapsed_s > SILENCE_S:
-        return fusion.still_wh
-    least_w = min(sample.power_w, fusion.last_seen_w) * (1 - fusion.traits.power_error_share)
-    fallen_w = max(fusion.last_seen_w - sample.power_w, 0.0)
-    counted_ws = least_w * elapsed_s - fallen_w * (fusion.traits.refresh_s + 0.5)
-    return max(fusion.still_wh + counted_ws / SECONDS_PER_HOUR, 0.0)
-
-
-def _implausible(fusion: Fusion, sample: Sample, still_wh: float) -> str:
-    traits, last = fusion.traits, fusion.latest
-    risen_wh = sample.register_wh - fusion.last_seen_wh
-    is_fallen = fusion.fallen_wh > 0 and risen_wh < fusion.fallen_wh
-    if sample.register_wh < last.register_wh or is_fallen:
-        fallen_wh = max(fusion.fallen_wh, last.register_wh - sample.register_wh)
-        return (
-            f"energy register fell by {fallen_wh} Wh from {last.register_wh} Wh; "
-            "held, check the meter for an exchange or a reset"
-        )
-    elapsed_s = sample.replied_at_s - last.requested_at_s + traits.refresh_s
-    most_wh = traits.rated_power_w * elapsed_s * 1.2 / SECONDS_PER_HOUR + traits.step_wh
-    if sample.register_wh - last.register_wh > most_wh:
-        return (
-            f"energy register jumped by {sample.register_wh - last.register_wh} Wh in "
-            f"{elapsed_s:.1f} s, more than the connection can carry; check wiring and CT ratio"
-        )
-    stale_wh = sample.power_w * (traits.refresh_s + 0.5) / SECONDS_PER_HOUR
-    if still_wh > traits.step_wh * 1.1 + stale_wh + 0.5:
-        return (
-            f"energy register stands at {sample.register_wh} Wh while "
-            f"{sample.power_w:.0f} W flow; the meter is frozen, power-cycle or replace it"
-        )
-    return ""
 
 
 def _envelope(

@@ -9,7 +9,6 @@ from agent.core import braking
 from agent.core.decisions import Preflight
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Machine, nameplate_w
-from agent.core.ledger import FOREVER_MS
 from agent.core.site import Parameters, Picture, SiteState
 
 AHEAD_MS = 900_000
@@ -21,7 +20,7 @@ def preflight(state: SiteState, picture: Picture, parameters: Parameters) -> Pre
 
     ``state`` is that of the tick before.
     """
-    now_ms, exposure = picture.snapshot.now_ms, picture.exposure
+    now_ms = picture.snapshot.now_ms
     start_ms = state.ledger.next_start_ms(now_ms)
     if start_ms is None or start_ms - now_ms > AHEAD_MS:
         return None
@@ -29,15 +28,18 @@ def preflight(state: SiteState, picture: Picture, parameters: Parameters) -> Pre
     is_due = state.decision is None or now_ms // EVERY_MS != state.decision.at_ms // EVERY_MS
     if known is not None and known.start_ms == start_ms and not is_due:
         return known
+    return _looked_ahead(state, picture, parameters, start_ms)
+
+
+def _looked_ahead(
+    state: SiteState, picture: Picture, parameters: Parameters, start_ms: int
+) -> Preflight:
+    exposure = picture.exposure
     accounts = braking.pots(state.ledger, start_ms)
     usable_wh = braking.left_wh(
         accounts, upper_wh=0.0, booked_wh=0, error_share=parameters.meter_error_share
     )
-    ends_ms = [
-        a.transaction.deadline_ms for a in accounts if a.transaction.deadline_ms < FOREVER_MS
-    ]
-    horizon_ms = start_ms + round(1000 * braking.OPEN_ENDED_HORIZON_S)
-    window_s = (max(ends_ms, default=horizon_ms) - start_ms) / 1000.0
+    window_s = braking.time_left_s(accounts, start_ms, exposure.stop_s)
     machines = tuple(picture.machines.values())
     covered = {
         name

@@ -3,7 +3,7 @@
 ``governor.step`` calls ``observe`` first and decides on what it returns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.core import ledger as books
@@ -16,8 +16,13 @@ from agent.core.fleet import Judged, Machine, Memory, judged
 from agent.core.learning import Experience, learn
 from agent.core.ledger import Entry, Ledger
 from agent.core.limits import Limit
-from agent.core.meterfusion import Fusion, Interval
+from agent.core.register import RegisterEvent, stranger_words, wrap_wh
+from agent.core.samples import Fusion, Interval
 from agent.core.snapshot import MeterView, Snapshot
+from agent.core.statement import Statement, collect
+from agent.core.suspicion import SILENCE_S
+from agent.core.waiting import Waiting, monotonic_s, utc_ms, waited
+from drivers.readings import MeterReading
 
 BASE_SETTLE_S = 2.0
 BASE_UNSETTLED_TOO_LONG_S = 20.0
@@ -25,6 +30,7 @@ BASE_SMOOTHING = 0.2
 FIRST_READS_S = 10.0
 NO_MEMORY = Memory()
 KEEP_ENDED_MS = 48 * 3600 * 1000
+ROUNDING_MS = 2  # one instant, taken from one clock to the other and back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,8 @@ class SiteState:
     not change.
 
     ``is_armed`` turns true once meter, clock and ledger have been fresh together; before that
-    nothing may rise.
+    nothing may rise. ``waiting`` is what may have flowed since the last sample, ``quarter`` the
+    statement under way; ``statements`` were closed by this tick and ``events`` befell the register.
     """
 
     fusion: Fusion
@@ -91,6 +98,10 @@ class SiteState:
     is_recovering: bool = False
     decision: Decision | None = None
     experience: Experience = field(default_factory=Experience)
+    waiting: Waiting | None = None
+    quarter: Statement | None = None
+    statements: tuple[Statement, ...] = ()
+    events: tuple[RegisterEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +121,8 @@ def observe(
 ) -> tuple[SiteState, Picture, tuple[Entry, ...]]:
     """Take in one snapshot: judge meter and machines, let time pass, keep the books."""
     meter = _site_meter(snapshot, parameters)
-    state = _started(state, snapshot)
-    if meter.reading is not None:
-        state = replace(state, fusion=fusing.observe(state.fusion, meter.reading))
+    state = replace(_started(state, snapshot), statements=(), events=())
+    state = _take_reading(state, meter, snapshot)
     experience = learn(state.experience, snapshot.miners, parameters.cards)
     judged_before = state.judgements
     state = replace(state, experience=experience)
@@ -252,70 +262,124 @@ def _learn_base_load(
     return replace(state, base_load_w=learned_w)
 
 
+def _take_reading(state: SiteState, meter: MeterView, snapshot: Snapshot) -> SiteState:
+    """The newest reading, in the ledger's coordinate; whether it is believed is the fusion's say.
+
+    A wrap is believed only where the register beyond it is what power explains.
+    """
+    reading, before, ledger = meter.reading, state.fusion, state.ledger
+    if reading is None or reading.requested_at_s <= before.last_seen_s:
+        return state
+    shown_wh = reading.energy_import_wh
+    wrapped_wh = 0
+    if stranger := stranger_words(ledger.serial, meter.serial):
+        fusion = fusing.hold(before, _shifted(reading, ledger.offset_wh), stranger)
+    else:
+        if before.samples:
+            last_wh = before.latest.register_wh - ledger.offset_wh
+            wrapped_wh = wrap_wh(before.traits, before_wh=last_wh, shown_wh=shown_wh)
+        fusion = fusing.observe(before, _shifted(reading, ledger.offset_wh + wrapped_wh))
+        if wrapped_wh and fusion.suspect:
+            wrapped_wh = 0
+            fusion = fusing.observe(before, _shifted(reading, ledger.offset_wh))
+        ledger = replace(ledger, serial=meter.serial or ledger.serial)
+    ledger = replace(ledger, offset_wh=ledger.offset_wh + wrapped_wh)
+    what = {"wrapped": "the register went through its end and on from zero"} if wrapped_wh else {}
+    if bool(before.suspect) != bool(fusion.suspect):
+        words = fusion.suspect or "the register is believed again"
+        what["held" if fusion.suspect else "released"] = words
+    events = tuple(
+        RegisterEvent(
+            event=event,
+            at_ms=utc_ms(snapshot, reading.requested_at_s),
+            register_wh=shown_wh,
+            offset_wh=ledger.offset_wh,
+            reason=words,
+            serial=ledger.serial,
+        )
+        for event, words in what.items()
+    )
+    return replace(state, fusion=fusion, ledger=ledger, events=events)
+
+
+def _shifted(reading: MeterReading, offset_wh: int) -> MeterReading:
+    return replace(reading, energy_import_wh=reading.energy_import_wh + offset_wh)
+
+
 def _keep_books(state: SiteState, snapshot: Snapshot) -> tuple[SiteState, tuple[Entry, ...]]:
     """Attribute what the register shows, and sharpen the split at the last edge by hindsight.
 
     A sample that was latched before an edge cannot tell what flowed up to it: booking waits for
     the next one, which is at most a refresh and a poll away.
     """
-    fusion, ledger = state.fusion, state.ledger
+    fusion, ledger = state.fusion, books.indexed(state.ledger)
     if not fusion.samples:
         return state, ()
     last = fusion.latest
-    at_ms = _utc_ms(snapshot, last.requested_at_s)
+    at_ms = utc_ms(snapshot, last.requested_at_s)
     if ledger.booked_wh is None:
         anchored = books.anchor(ledger, at_wh=last.register_wh, at_ms=at_ms)
         return replace(state, ledger=anchored), ()
+    state = replace(state, waiting=waited(state.waiting, fusion, ledger, snapshot))
     settled_ms = at_ms - round(fusion.traits.refresh_s * 1000)
-    edges = [edge for edge in _edges(ledger) if ledger.booked_at_ms < edge <= at_ms]
+    edges = ledger.calendar.edges_in(ledger.booked_at_ms, at_ms)
     entries: tuple[Entry, ...] = ()
-    is_new = at_ms > ledger.booked_at_ms and last.register_wh >= ledger.booked_wh
-    if is_new and all(edge <= settled_ms for edge in edges):
+    is_new = at_ms > ledger.booked_at_ms + ROUNDING_MS and last.register_wh >= ledger.booked_wh
+    if is_new and all(edge <= settled_ms for edge in books.edges_until(ledger, at_ms)[-1:]):
         ledger, entries = books.book(
             ledger,
             to_wh=last.register_wh,
             to_ms=at_ms,
-            register_at=lambda edge_ms: round(_at(fusion, snapshot, edge_ms).middle_wh),
+            register_at=_estimate(ledger, fusion, snapshot),
             flags=("recovered",) if state.is_recovering else (),
         )
-        state = replace(state, edge_ms=max(edges, default=state.edge_ms), is_recovering=False)
+        statements, quarter = collect(state.quarter, entries, ledger)
+        state = replace(
+            state,
+            edge_ms=max(edges, default=state.edge_ms),
+            is_recovering=False,
+            statements=statements,
+            quarter=quarter,
+        )
         ledger = books.forget(ledger, ended_before_ms=snapshot.now_ms - KEEP_ENDED_MS)
     state = replace(state, ledger=ledger)
     return _sharpen_start(state, snapshot), entries
+
+
+def _estimate(ledger: Ledger, fusion: Fusion, snapshot: Snapshot) -> Callable[[int], int]:
+    """The register at an edge between the booked value and the last sample.
+
+    Between samples a poll apart that is the middle of the interval. In a silence the interval says
+    next to nothing, and the straight line between the two registers is the likeliest in it.
+    """
+    last = fusion.latest
+    assert ledger.booked_wh is not None
+    from_s, from_wh = monotonic_s(snapshot, ledger.booked_at_ms), ledger.booked_wh
+    span_s = last.requested_at_s - from_s
+
+    def register_at(edge_ms: int) -> int:
+        edge_s = monotonic_s(snapshot, edge_ms)
+        interval = fusing.interval_at(fusion, edge_s)
+        if span_s <= SILENCE_S:
+            return round(interval.middle_wh)
+        line_wh = from_wh + (last.register_wh - from_wh) * (edge_s - from_s) / span_s
+        return round(min(max(line_wh, interval.lower_wh), interval.upper_wh))
+
+    return register_at
 
 
 def _sharpen_start(state: SiteState, snapshot: Snapshot) -> SiteState:
     """Note how far below its split the register may have been when the last window opened."""
     if state.edge_ms is None:
         return state
-    edge_s = _monotonic_s(snapshot, state.edge_ms)
+    edge_s = monotonic_s(snapshot, state.edge_ms)
     if edge_s < state.fusion.samples[0].requested_at_s:
         return replace(state, edge_ms=None)
-    lower_wh = _at(state.fusion, snapshot, state.edge_ms).lower_wh
-    opened = [
-        a.opened_at_wh
-        for a in state.ledger.accounts
-        if a.transaction.start_ms == state.edge_ms and a.opened_at_wh is not None
-    ]
-    if not opened:
+    places = state.ledger.calendar.opening.get(state.edge_ms, ())
+    opened = [state.ledger.accounts[place].opened_at_wh for place in places]
+    if not opened or opened[0] is None:
         return state
+    lower_wh = fusing.interval_at(state.fusion, edge_s).lower_wh
     error_wh = max(round(opened[0] - lower_wh + 0.5), 0)
     ledger = books.set_start_error(state.ledger, start_ms=state.edge_ms, error_wh=error_wh)
     return replace(state, ledger=ledger)
-
-
-def _edges(ledger: Ledger) -> set[int]:
-    edges = {a.transaction.start_ms for a in ledger.accounts}
-    return edges | {a.transaction.deadline_ms for a in ledger.accounts}
-
-
-def _at(fusion: Fusion, snapshot: Snapshot, at_ms: int) -> Interval:
-    return fusing.interval_at(fusion, _monotonic_s(snapshot, at_ms))
-
-
-def _monotonic_s(snapshot: Snapshot, at_ms: int) -> float:
-    return snapshot.now_s - (snapshot.now_ms - at_ms) / 1000.0
-
-
-def _utc_ms(snapshot: Snapshot, at_s: float) -> int:
-    return snapshot.now_ms - round((snapshot.now_s - at_s) * 1000)

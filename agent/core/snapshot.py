@@ -11,12 +11,16 @@ from drivers.readings import MeterReading, MinerIdentity, MinerReading, Profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterView:
-    """One meter. ``reading`` is the last good one; ``fault`` says what is wrong now, if so."""
+    """One meter. ``reading`` is the last good one; ``fault`` says what is wrong now, if so.
+
+    ``serial`` is that of the meter that answers; empty where it tells none or was not asked yet.
+    """
 
     meter_id: str
     reading: MeterReading | None
     missed_polls: int
     fault: str | None
+    serial: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

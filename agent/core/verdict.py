@@ -141,16 +141,13 @@ def _with_purchase(
         words = "the window ends, no purchase follows that could take a stop: all goes to its floor"
         return replace(_floor(Mode.SHEDDING, "purchase", source, words, numbers), edge_s=edge_s)
     power_w = _pace_w(state, picture, parameters, accounts, reserve)
-    mode = Mode.FOLLOWING if picture.measured_w is not None else Mode.BLIND
     use = "uses them up" if power_w < parameters.rated_power_w else "does not use them up"
-    words = (
+    mode, words = _following(
+        state,
+        picture,
         f"{max(left, 0):.0f} Wh of {purchased_wh} Wh are surely left for {time_left_s:.0f} s: "
-        f"{power_w / 1000:.1f} kW {use}"
+        f"{power_w / 1000:.1f} kW {use}",
     )
-    if mode is Mode.BLIND:
-        words = f"{picture.meter_words}; counting by the upper bound: {words}"
-    elif not state.is_armed:
-        mode, words = Mode.FAILSAFE, f"starting, nothing may rise yet: {words}"
     return Verdict(
         mode=mode,
         limit=_limit("purchase", source, power_w, words),
@@ -159,6 +156,15 @@ def _with_purchase(
         slack_wh=reserve / 2,
         to_floor=False,
     )
+
+
+def _following(state: SiteState, picture: Picture, words: str) -> tuple[Mode, str]:
+    """In which mode a pace is followed, and what there is to say about that."""
+    if picture.measured_w is None:
+        return Mode.BLIND, f"{picture.meter_words}; counting by the upper bound: {words}"
+    if not state.is_armed:
+        return Mode.FAILSAFE, f"starting, nothing may rise yet: {words}"
+    return Mode.FOLLOWING, words
 
 
 def _names(accounts: tuple[Account, ...]) -> str:

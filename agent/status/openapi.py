@@ -10,6 +10,7 @@ from agent.status.view import (
     DecisionRow,
     MeterRow,
     MinerRow,
+    StatementRow,
     StatusView,
     TransactionRow,
 )
@@ -20,6 +21,7 @@ _LISTS: Final[tuple[_Document, ...]] = (
     ("miners", "Every machine.", MinerRow),
     ("meters", "Every meter.", MeterRow),
     ("transactions", "Every purchase that the agent knows.", TransactionRow),
+    ("statements", "What each quarter of an hour used, two days back.", StatementRow),
     ("decisions", "The latest decisions, newest first.", DecisionRow),
     ("events", "The alarms that stand now.", AlarmView),
 )

@@ -1,15 +1,17 @@
 """From the core's state to what people and programs are shown: one image per tick."""
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.decisions import Because, Decision, Mode, Setpoint
 from agent.core.fleet import Machine, Memory, matches
 from agent.core.governor import Outcome
-from agent.core.ledger import FOREVER_MS, Account, Ledger
+from agent.core.ledger import FOREVER_MS, ORDER, Account, Ledger
 from agent.core.limits import Limit
 from agent.core.snapshot import MinerView
+from agent.core.statement import Statement
 from agent.status.view import (
     AlarmView,
     BecauseView,
@@ -19,6 +21,7 @@ from agent.status.view import (
     MeterRow,
     MinerRow,
     SiteView,
+    StatementRow,
     StatusView,
     TransactionRow,
     WindowView,
@@ -26,7 +29,9 @@ from agent.status.view import (
 from drivers.readings import Activity, MeterIdentity
 
 DECISIONS_KEPT = 900
+STATEMENTS_KEPT = 192
 TRANSACTIONS_SHOWN = 200
+ENDED_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,7 @@ def portray(
     meters: Mapping[str, MeterIdentity | None],
     delivery: DeliveryView,
     alarms: Sequence[AlarmView],
+    statements: Iterable[StatementRow],
     decisions: deque[DecisionRow],
 ) -> SiteView:
     """The image of one tick."""
@@ -93,6 +99,7 @@ def portray(
         miners=[_miner_row(outcome, v, frame, advice.get(v.miner_id)) for v in views],
         meters=list(_meter_rows(outcome, frame, meters)),
         transactions=list(_transaction_rows(outcome.state.ledger, outcome.decision.at_ms)),
+        statements=list(statements),
         decisions=list(reversed(decisions)),
     )
 
@@ -302,8 +309,28 @@ def _meter_rows(
         )
 
 
+def statement_row(meter_point: str, statement: Statement) -> StatementRow:
+    """One quarter of an hour as it is shown."""
+    return StatementRow(
+        meter_point=meter_point,
+        start_ms=statement.start_ms,
+        end_ms=statement.end_ms,
+        metered_wh=statement.metered_wh,
+        unknown_wh=statement.unknown_wh,
+        allocated_wh=statement.allocated_wh,
+        over_wh=statement.over_wh,
+        purchased_wh=statement.purchased_wh,
+        unused_wh=statement.unused_wh,
+        flags=list(statement.flags),
+        order=ORDER,
+    )
+
+
 def _transaction_rows(ledger: Ledger, now_ms: int) -> Iterator[TransactionRow]:
-    for account in ledger.accounts[-TRANSACTIONS_SHOWN:]:
+    """The purchases around now: some that have ended, all the rest to the future."""
+    ended = bisect_right(ledger.accounts, now_ms, key=lambda a: a.transaction.deadline_ms)
+    first = max(min(ended - ENDED_SHOWN, len(ledger.accounts) - TRANSACTIONS_SHOWN), 0)
+    for account in ledger.accounts[first : first + TRANSACTIONS_SHOWN]:
         transaction = account.transaction
         yield TransactionRow(
             transaction_id=transaction.transaction_id,

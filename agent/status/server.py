@@ -134,6 +134,7 @@ _DOCUMENTS: Final[dict[str, Callable[[SiteView], bytes]]] = {
     "miners": lambda view: _rows(view.miners),
     "meters": lambda view: _rows(view.meters),
     "transactions": lambda view: _rows(view.transactions),
+    "statements": lambda view: _rows(view.statements),
     "decisions": lambda view: _rows(view.decisions),
     "events": lambda view: _rows(view.status.alarms),
 }

@@ -161,6 +161,27 @@ class TransactionRow(_View):
     status: str
 
 
+class StatementRow(_View):
+    """A quarter of an hour that is over, in ``/api/v1/statements``, oldest first.
+
+    ``metered_wh + unknown_wh = allocated_wh + over_wh``; ``unknown_wh`` is an upper bound of what
+    nobody measured. ``purchased_wh`` and ``unused_wh`` are those of the windows that end in the
+    quarter, ``order`` says by what energy was attributed.
+    """
+
+    meter_point: str
+    start_ms: int
+    end_ms: int
+    metered_wh: int
+    unknown_wh: int
+    allocated_wh: int
+    over_wh: int
+    purchased_wh: int
+    unused_wh: int
+    flags: list[str]
+    order: str
+
+
 class DecisionRow(_View):
     """One decision in ``/api/v1/decisions``, newest first."""
 
@@ -180,4 +201,5 @@ class SiteView(_View):
     miners: list[MinerRow]
     meters: list[MeterRow]
     transactions: list[TransactionRow]
+    statements: list[StatementRow]
     decisions: list[DecisionRow]

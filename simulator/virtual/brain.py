@@ -15,7 +15,8 @@ from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Ledger, Transaction, admit
 from agent.core.limits import Limit
-from agent.core.meterfusion import Fusion, MeterTraits, resumed
+from agent.core.meterfusion import resumed
+from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario

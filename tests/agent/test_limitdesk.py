@@ -20,9 +20,9 @@ from agent.core.limits import allowed_w
 from agent.journal import Journal
 from agent.limit_reader import LimitReader
 from agent.limitdesk import LimitDesk
+from agent.limitlog import recover_limits
 from agent.recorder import Recorder
 from agent.records import parse_record
-from agent.recovery import recover_limits
 from agent.settings import parse_settings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits

@@ -1,17 +1,20 @@
 """A daemon that shows one small site, and a terminal that runs verbs against it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from agent.cli import main
-from agent.control import Control, Why, open_control
+from agent.control import Control, NotNowError, Why, open_control
 from agent.core.decisions import Because
 from agent.core.ledger import Admission, Transaction
+from agent.core.register import RegisterEvent
 from agent.purchases import PurchaseReader
 from agent.status.server import add_read_routes
 from agent.status.view import (
@@ -87,6 +90,7 @@ def site(*, is_quiet: bool = False) -> SiteView:
         miners=[miner()],
         meters=[meter()],
         transactions=purchases(),
+        statements=[],
         decisions=[],
     )
 
@@ -180,6 +184,18 @@ def purchases() -> list[TransactionRow]:
     ]
 
 
+def register_event(event: str, reason: str) -> RegisterEvent:
+    return RegisterEvent(
+        event=event,
+        at_ms=NOW_MS,
+        register_wh=123_456,
+        offset_wh=-100,
+        reason=reason,
+        serial="87654321",
+        unknown_wh=1500,
+    )
+
+
 class Daemon:
     """Shows one site, refuses the purchase called ``no``, knows one machine and one record."""
 
@@ -211,6 +227,39 @@ class Daemon:
         reason = Because(limit="energy", source="tx-1", words="held", numbers={"left_wh": 5})
         known = Why(miner_id=miner_id, words="two boards are off", because=reason)
         return known if miner_id == "r1-s01" else None
+
+    async def accept_register(self, meter_id: str, reason: str) -> RegisterEvent:
+        if meter_id != "site":
+            raise NotNowError(f"there is no meter {meter_id}")
+        return register_event("accepted", reason)
+
+    async def exchange_meter(
+        self, meter_id: str, *, old_register_wh: int, new_register_wh: int, reason: str
+    ) -> RegisterEvent:
+        if old_register_wh < new_register_wh:
+            raise NotNowError(f"{meter_id}: read the old register off again")
+        return register_event("exchanged", reason)
+
+    async def statements(self, day: date) -> Sequence[Mapping[str, Any]]:
+        """Five quarters from 13:45 in the site's zone on, each with one Wh more used."""
+        first = datetime.combine(day, time(13, 45), ZoneInfo("Asia/Almaty"))
+        first_ms = round(first.timestamp() * 1000)
+        return [
+            {
+                "meter_point": "mp-1",
+                "start_ms": first_ms + n * 900_000,
+                "end_ms": first_ms + (n + 1) * 900_000,
+                "metered_wh": 1000 + n,
+                "unknown_wh": 0,
+                "allocated_wh": 990 + n,
+                "over_wh": 10,
+                "purchased_wh": 5000 if n == 4 else 0,
+                "unused_wh": 40 if n == 4 else 0,
+                "flags": ["split"],
+                "order": "end,start,price,id",
+            }
+            for n in range(5)
+        ]
 
     async def journal_tail(self, count: int, kind: str | None) -> Sequence[bytes]:
         return [] if kind == "alarm" else [RECORD] * min(count, 2)

@@ -20,6 +20,9 @@ VERBS = [
     "transactions list",
     "transactions add",
     "transactions import",
+    "transactions statement",
+    "meters accept",
+    "meters exchange",
     "journal tail",
 ]
 

@@ -18,7 +18,7 @@ from agent.core.cards import CARDS
 from agent.core.decisions import Command, Decision, Setpoint, Stage
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Admission, Ledger, Transaction, admit
-from agent.core.meterfusion import Fusion, MeterTraits
+from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import MeterView, MinerView, PendingCommand, Snapshot
 from drivers.readings import (

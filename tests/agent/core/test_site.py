@@ -8,7 +8,7 @@ from agent.core.cards import CARDS
 from agent.core.decisions import Setpoint
 from agent.core.learning import HEADROOM
 from agent.core.ledger import Ledger, admit, anchor
-from agent.core.meterfusion import Fusion, MeterTraits
+from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import KEEP_ENDED_MS, Parameters, SiteState, observe
 from agent.core.snapshot import Confirmation, MeterView, MinerView, Snapshot
 

@@ -259,6 +259,7 @@ def site_view(miners: int = 60) -> SiteView:
         miners=[miner_row(n) for n in range(miners)],
         meters=meter_rows(),
         transactions=transaction_rows(),
+        statements=[],
         decisions=[decision_row(n) for n in range(60)],
     )
 

@@ -26,7 +26,7 @@ from agent.status.view import (
     TransactionRow,
 )
 
-API = ("status", "miners", "meters", "transactions", "decisions", "events")
+API = ("status", "miners", "meters", "transactions", "statements", "decisions", "events")
 ANSWER_S = 5
 
 

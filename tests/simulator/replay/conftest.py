@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from agent.actuator import Actuation
+from agent.bookkeeper import Bookkeeper
 from agent.core.decisions import Stage
 from agent.core.ledger import Transaction
 from agent.core.limitbook import LimitBook
@@ -155,15 +156,17 @@ class Recorded:
             traits = self.state.fusion.traits
             now_s, now_ms = self._clock.now_s(), self._clock.now_ms()
             ledger = books.ledger
+            state = SiteState(
+                fusion=seeded(traits, books, now_s=now_s, now_ms=now_ms),
+                ledger=ledger,
+                is_recovering=ledger.booked_wh is not None,
+                quarter=books.quarter,
+            )
             self.polls.start()
             keeper = Keeper(
                 clock=self._clock,
                 parameters=self.parameters,
-                state=SiteState(
-                    fusion=seeded(traits, ledger, now_s=now_s, now_ms=now_ms),
-                    ledger=ledger,
-                    is_recovering=ledger.booked_wh is not None,
-                ),
+                state=state,
                 frame=_frame(list(posts)),
                 recorder=recorder,
                 journal=journal,
@@ -174,21 +177,30 @@ class Recorded:
                 faults=list,
                 cap_wh=lambda _at_ms: 10_000_000,
                 export=None,
-                purchase_index=books.purchase_index,
-                closed=books.closed,
-                desk=LimitDesk(
-                    clock=self._clock,
+                bookkeeper=Bookkeeper(
+                    journal=journal,
                     recorder=recorder,
-                    standing=lambda _now_ms: self.parameters.limits,
-                    book=LimitBook(rated_w=self.parameters.rated_power_w),
-                    reached=frozenset(),
+                    meter_id="site",
+                    recovered=books,
+                    state=state,
                 ),
+                statements=books.statements,
+                desk=self._desk(recorder),
             )
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(recorder.run())
                 yield Life(rig=self, keeper=keeper, recorder=recorder)
                 await recorder.flush()
                 task.cancel()
+
+    def _desk(self, recorder: Recorder) -> LimitDesk:
+        return LimitDesk(
+            clock=self._clock,
+            recorder=recorder,
+            standing=lambda _now_ms: self.parameters.limits,
+            book=LimitBook(rated_w=self.parameters.rated_power_w),
+            reached=frozenset(),
+        )
 
     def _count(self, commands) -> None:
         self.submitted += len(commands)

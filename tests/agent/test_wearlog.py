@@ -12,10 +12,10 @@ from agent.core.wear import DAY_S
 from agent.journal import open_journal
 from agent.keys import create_log_key
 from agent.records import NewRecord
-from agent.recovery import recover_wear
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
 from agent.testimony import actuation_record
+from agent.wearlog import recover_wear
 
 AWAKE = Setpoint(is_awake=True, profile="default", boards_on=frozenset({0, 1, 2}))
 DARK = Setpoint(is_awake=True, profile="default", boards_on=frozenset())
