@@ -133,7 +133,7 @@ def _push_down(heap: list[_Step], machine: Machine, at: Setpoint | None, room: R
             _offer(heap, machine, at, fewer, penalty=penalty)
     elif machine.can_sleep:
         asleep = replace(at, is_awake=False)
-        if _is_allowed(machine, asleep, room):
+        if allows_restarts(machine.wear, card, asleep, at, room.now_s):  # it has to come back
             _offer(heap, machine, at, asleep, penalty=_penalty(machine, room))
     if _may_select(machine, room, step=-1):
         lower = _neighbour(machine, at.profile, step=-1)

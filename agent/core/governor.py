@@ -93,7 +93,7 @@ def _decided(
             verdict,
             parameters,
             spare_w=verdict.limit.power_w - planned_w,
-            bought_for_s=_room(state, picture, verdict).bought_for_s,
+            bought_for_s=_room(state, picture, verdict, parameters).bought_for_s,
         ),
         preflight=preflight(state, picture, parameters),
     )
@@ -134,7 +134,7 @@ def _choose(
     planned_w = dispatch.planned_w(picture.machines, {})
     excess_w = planned_w - for_machines_w(verdict.limit.power_w, state, picture, parameters)
     over_w = planned_w - for_machines_w(verdict.ceiling.power_w, state, picture, parameters)
-    room = _room(state, picture, verdict)
+    room = _room(state, picture, verdict, parameters)
     if over_w > 0:
         excess_w = max(excess_w, over_w * (1 + parameters.power_margin_share))
         return chosen | lowered(picture.machines, excess_w, room)
@@ -198,14 +198,23 @@ def _may_be_told(machine: Machine, now_s: float) -> bool:
     return machine.is_commandable and not machine.is_in_transit and now_s >= machine.retry_at_s
 
 
-def _room(state: SiteState, picture: Picture, verdict: Verdict) -> dispatch.Room:
-    """The time that slow steps and wakes have."""
+def _room(
+    state: SiteState, picture: Picture, verdict: Verdict, parameters: Parameters
+) -> dispatch.Room:
+    """The time that slow steps and wakes have.
+
+    What is open-ended lasts for at least as long as the connection takes to draw it.
+    """
     now_ms = picture.snapshot.now_ms
     until_ms = _bought_until_ms(state, now_ms)
-    without_end = verdict.time_left_s if until_ms is None else (until_ms - now_ms) / 1000.0
+    if until_ms is None:
+        left_wh = verdict.numbers.get("left_wh", 0)
+        bought_for_s = left_wh * SECONDS_PER_HOUR / parameters.rated_power_w
+    else:
+        bought_for_s = (until_ms - now_ms) / 1000.0
     return dispatch.Room(
         window_left_s=min(verdict.time_left_s, verdict.ceiling.wall_s),
-        bought_for_s=min(max(verdict.time_left_s, without_end), verdict.ceiling.wall_s),
+        bought_for_s=min(max(verdict.time_left_s, bought_for_s), verdict.ceiling.wall_s),
         window_ms=_window_ms(state, picture.snapshot),
         now_s=picture.snapshot.now_s,
     )

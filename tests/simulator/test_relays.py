@@ -26,6 +26,11 @@ def scenario(
     )
 
 
+def bought(name: str, from_min: float, to_min: float | None, kwh: float) -> dict[str, Any]:
+    end = {} if to_min is None else {"to_min": to_min}
+    return {"id": name, "from_min": from_min, "kwh": kwh, **end}
+
+
 def gone(run: Run) -> tuple[Result, list[tuple[float, str, bool]]]:
     """The result, and each order to a relay with its time."""
     orders: list[tuple[float, str, bool]] = []
@@ -78,3 +83,16 @@ def test_a_relay_is_tried_again_late_and_once_and_only_with_room_for_its_machine
     small = [4.7, 2.0, 2.5, 2.5, 2.5, 2.5, 2.5]
     _, orders = gone(prepare(scenario("row", minutes=60, kwh=small, faults=[deaf])))
     assert [is_open for _, _, is_open in orders] == [True]
+
+
+def test_an_open_ended_purchase_has_room_for_as_long_as_it_lasts() -> None:
+    deaf = DEAF | {"for_s": 400}
+    purchases = [
+        bought("a", 0, 10, 4.7),
+        bought("b", 10, 20, 2.0),
+        bought("c", 20, None, 60.0),
+    ]
+    shut = scenario("row", minutes=45, kwh=[], faults=[deaf], purchases=purchases)
+    result, orders = gone(prepare(shut))
+    assert [is_open for _, _, is_open in orders] == [True, False]
+    assert result.over_wh == 0.0

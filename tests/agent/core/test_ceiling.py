@@ -166,7 +166,7 @@ def test_slow_steps_and_wakes_are_given_the_time_until_the_wall_and_no_more(
         site = farm(toy, order(toy, 12_000.0, wall_s, None))
         site.run(100)
         verdict = judge(site.state, site.outcome.picture, site.parameters())
-        room = _room(site.state, site.outcome.picture, verdict)
+        room = _room(site.state, site.outcome.picture, verdict, site.parameters())
         lefts_s[wall_s] = (round(room.window_left_s), round(room.bought_for_s))
     now_s = round((site.decisions[-1].at_ms - toy.START_MS) / 1000)
     assert lefts_s == {130: (130 - now_s,) * 2, 10_000: (330 - now_s,) * 2}

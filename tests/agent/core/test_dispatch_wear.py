@@ -84,6 +84,13 @@ def test_one_plan_does_not_add_up_to_more_than_the_day_has_left() -> None:
     assert shrink({"m": fresh}, 1e4, SHORT)["m"] == DARK
 
 
+def test_a_machine_that_may_not_be_woken_today_is_not_put_to_sleep_by_a_plan() -> None:
+    awake = machine("whatsminer-v3", told(3), can_select_profile=False)
+    assert set(shrink({"m": awake}, 900.0, SHORT)) == {"m"}
+    spent = replace(awake, wear=restarted(awake.card.restarts_per_day))
+    assert shrink({"m": spent}, 900.0, SHORT) == {}
+
+
 def test_a_slow_change_too_many_is_not_planned() -> None:
     card = CARDS["whatsminer-v2-limit"]
     spent = Wear(slow_s=(LATELY_S,) * card.slow_changes_per_day)

@@ -23,7 +23,9 @@ TRAITS = MeterTraits(
 class Site:
     """A steady 36 kW (10 Wh a second); the meter shows the truth moved by ``shift_wh``."""
 
-    def __init__(self, toy: SimpleNamespace, *purchases: Transaction) -> None:
+    def __init__(
+        self, toy: SimpleNamespace, *purchases: Transaction, traits: MeterTraits = TRAITS
+    ) -> None:
         self.toy = toy
         self.parameters: Parameters = replace(
             toy.Site(machines=toy.fleet(2), transactions=[]).parameters(),
@@ -34,7 +36,7 @@ class Site:
         ledger = Ledger(meter_point="mp-1")
         for purchase in purchases:
             ledger, _ = admit(ledger, purchase, cap_wh=1_000_000, now_ms=toy.START_MS)
-        self.state = SiteState(fusion=Fusion(traits=TRAITS), ledger=ledger)
+        self.state = SiteState(fusion=Fusion(traits=traits), ledger=ledger)
         self.shift_wh = 1000
         self.serial = "A"
         self.now_s = 0.0
@@ -177,6 +179,19 @@ def test_a_window_whose_edge_was_not_settled_is_charged_from_the_lower_bound(
     site.until(30)
     site.accept()
     assert charged(site, "t1") >= site.true_wh(29.9) - site.true_wh(19.7)
+
+
+def test_the_edge_that_a_slow_meter_may_not_show_yet_is_charged_from_the_lower_bound(
+    toy: SimpleNamespace,
+) -> None:
+    """Its register moved after the edge, and may have been latched before it all the same."""
+    window = toy.purchase(1, 18.4, 100, 100_000)
+    site = Site(toy, window, traits=replace(TRAITS, refresh_s=3.0)).until(20)
+    assert site.state.ledger.account("t1").opened_at_wh is None
+    site.shift_wh = -100
+    site.until(30)
+    site.accept()
+    assert charged(site, "t1") >= site.true_wh(29.9) - site.true_wh(18.4)
 
 
 def test_an_edge_that_waits_for_the_quarter_after_it_is_charged_from_the_lower_bound(
