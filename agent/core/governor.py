@@ -144,7 +144,10 @@ def _choose(
     if worth_wh <= verdict.slack_wh and (is_energy or excess_w <= 0):
         return chosen
     if excess_w > 0:
-        return chosen | dispatch.shrink(picture.machines, excess_w, room, is_exact=not is_energy)
+        # A step that waits for its time must still be in time for the slowest machine.
+        is_late = verdict.time_left_s <= 2 * picture.exposure.stop_s
+        is_exact = not is_energy or is_late
+        return chosen | dispatch.shrink(picture.machines, excess_w, room, is_exact=is_exact)
     may_rise = (
         picture.measured_w is not None
         and state.is_armed

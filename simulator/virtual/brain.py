@@ -21,7 +21,7 @@ from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario
 from simulator.virtual.actuator import Actuator
-from simulator.virtual.disarm import forgotten, shown
+from simulator.virtual.disarm import ageless, shown
 from simulator.virtual.orders import connection_limit
 from simulator.virtual.polls import Polls
 from simulator.virtual.site import Site
@@ -104,10 +104,11 @@ class Brain:
         )
         started_s = time.perf_counter()
         snapshot = shown(snapshot, self.state, self.without)
-        outcome = step(self.state, snapshot, self.parameters)
+        with ageless(self.without):
+            outcome = step(self.state, snapshot, self.parameters)
         self.tally.step_s += time.perf_counter() - started_s
         self.tally.ticks += 1
-        self.state, self.outcome = forgotten(outcome.state, now_s, self.without), outcome
+        self.state, self.outcome = outcome.state, outcome
         is_told = any(entry.flags or entry.over_wh for entry in outcome.entries)
         if is_told or now_s - self._recorded_at_s >= STATE_RECORD_EVERY_S:
             self._recorded, self._recorded_at_s = outcome.state.ledger, now_s

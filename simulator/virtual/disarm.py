@@ -5,8 +5,11 @@ say nothing is to be feared, by showing the governor what it hoped for instead o
 making it forget.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from agent.core import meterfusion
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Setpoint
 from agent.core.fleet import Memory
@@ -44,12 +47,18 @@ def shown(snapshot: Snapshot, state: SiteState, without: frozenset[str]) -> Snap
     return replace(snapshot, miners=miners)
 
 
-def forgotten(state: SiteState, now_s: float, without: frozenset[str]) -> SiteState:
-    """The state after a tick; without age what flowed since the last reading is not counted."""
+@contextmanager
+def ageless(without: frozenset[str]) -> Iterator[None]:
+    """Without age nothing flows after a reading: the core's step in time is taken out meanwhile."""
     if "age" not in without:
-        return state
-    fusion = replace(state.fusion, tail_wh=0.0, tail_until_s=now_s)
-    return replace(state, fusion=fusion)
+        yield
+        return
+    advance = meterfusion.advance
+    setattr(meterfusion, "advance", lambda fusion, **_: fusion)  # noqa: B010 - taken out on purpose
+    try:
+        yield
+    finally:
+        setattr(meterfusion, "advance", advance)  # noqa: B010
 
 
 def _instant(card: ActuatorCard) -> ActuatorCard:

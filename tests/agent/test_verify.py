@@ -313,7 +313,9 @@ def test_a_flipped_byte_in_the_file_never_ends_in_a_crash(
         assert (report.size, report.checkpoints) == (COUNT, 10)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+)
 @given(data=st.data())
 async def test_a_flipped_byte_never_opens_as_another_log(
     path: Path, key: LogKey, restored: Callable[[Path], Path], data: st.DataObject

@@ -32,10 +32,11 @@ def test_a_killed_agent_goes_on_without_losing_or_doubling_a_watt_hour(site) -> 
     ledger = [record["d"] for record in site.records("ledger")]
     booked = [data for data in ledger if data["event"] == "booked"]
     recovered = [entry for entry in booked if "recovered" in entry["flags"]]
-    assert len(recovered) == 1
-    (away,) = recovered
-    assert away["start_ms"] <= killed_ms < started_ms <= away["end_ms"]
-    assert sum(share for _, share in away["shares"]) == away["to_wh"] - away["from_wh"] > 0
+    assert len(recovered) in (1, 2)  # two where a quarter of an hour ended meanwhile
+    assert recovered[0]["start_ms"] <= killed_ms < started_ms <= recovered[-1]["end_ms"]
+    for away in recovered:
+        assert sum(share for _, share in away["shares"]) == away["to_wh"] - away["from_wh"]
+    assert recovered[-1]["to_wh"] > recovered[0]["from_wh"]
 
     readings = [record["d"]["energy_import_wh"] for record in site.records("meter")]
     state = [data for data in ledger if data["event"] == "state"][-1]
