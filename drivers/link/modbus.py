@@ -9,6 +9,8 @@ reply closes the connection and keeps the endpoint quiet until a late reply must
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -108,6 +110,23 @@ class _Traffic:
         return data
 
 
+@contextmanager
+def _heeding_cancellation() -> Iterator[None]:
+    """End by the cancellation that came meanwhile, whatever else there is to tell.
+
+    ``asyncio.wait_for`` of Python 3.11, by which pymodbus waits, forgets one that comes together
+    with the answer: whoever asked would go on as if nobody had told it to stop.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        yield
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
 class ModbusBus:
     """One endpoint. ``read`` may be called by many: requests wait for each other."""
 
@@ -127,10 +146,12 @@ class ModbusBus:
         """
         async with self._one_at_a_time:
             await asyncio.sleep(max(0.0, self._not_before_s - _now_s()))
-            client = await self._connected(timing)
+            with _heeding_cancellation():
+                client = await self._connected(timing)
             is_answered = False
             try:
-                reply = await self._exchange(client, request, timing)
+                with _heeding_cancellation():
+                    reply = await self._exchange(client, request, timing)
                 is_answered = True
             except (RegisterRefusedError, BusyError):
                 is_answered = True

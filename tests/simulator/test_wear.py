@@ -9,7 +9,7 @@ from simulator.scenario import Scenario, parse_scenario
 from simulator.virtual.result import Result
 from simulator.virtual.run import Run, prepare
 
-WINDOWS = 9
+WINDOWS = 7
 HEAD = """
 title = "On and off"
 story = "Three minutes bought, three minutes not, again and again."

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 GONE_S = 60
 
@@ -25,7 +25,7 @@ def test_what_was_written_without_a_broker_arrives_in_order_afterwards(site) -> 
     site.start_broker()
     back_ms = site.truth()["at_ms"]
     site.wait_until(site.judged[-1].end_ms + 3_000)
-    site.wait_for_receipts()
+    site.wait_for_receipts(130)  # agents come back at any instant within two minutes
     cosigned = site.api("status")["delivery"]["cosigned_size"]
     pool = site.truth("/v1/pool")
     site.agent.stop()

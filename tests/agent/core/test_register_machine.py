@@ -309,5 +309,5 @@ class Meters(RuleBasedStateMachine):
             assert (total.allocated_wh, total.over_wh) == (ledger.allocated_wh, ledger.over_wh)
 
 
-Meters.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+Meters.TestCase.settings = settings(max_examples=20, stateful_step_count=20)
 TestMeters = pytest.mark.timeout(120)(Meters.TestCase)
