@@ -55,7 +55,12 @@ check: packages $(DEV_STAMP) ## everything that CI checks, in under eight minute
 	@demo=$$(mktemp -d); \
 	setsid tests/system/demo.sh "$$demo" "$$PWD/$(BIN)/python" & \
 	trap 'kill -- -$$(cat "$$demo/pid") 2>/dev/null || true; rm -rf "$$demo"' EXIT; \
-	$(MAKE) lint types layers && KWOTA_DEMO="$$demo" $(MAKE) test
+	$(MAKE) test-fast; \
+	{ $(MAKE) lint types layers >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
+	static=$$!; \
+	KWOTA_DEMO="$$demo" $(MAKE) test-system; \
+	wait "$$static"; \
+	if test -e "$$demo/static.failed"; then cat "$$demo/static" >&2; exit 1; fi
 
 .PHONY: packages
 packages:
@@ -74,11 +79,17 @@ types: $(DEV_STAMP) ## mypy, strict
 layers: $(DEV_STAMP) ## directions of imports
 	@$(BIN)/lint-imports --no-logo
 
-# The system tests wait much and compute little, so eight run at once, after the rest; `check` begins the long demonstration
-# that they judge before everything else. pytest's last summary is the last line of the whole check.
+# The system tests wait much and compute little, so eight run at once, after the rest and beside the linters; `check` begins
+# the long demonstration that they judge before everything else.
 .PHONY: test
-test: $(DEV_STAMP) ## pytest: fast part on two processes with coverage, then the system tests
+test: test-fast test-system ## pytest: both parts
+
+.PHONY: test-fast
+test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on two processes, with coverage
 	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario" --cov
+
+.PHONY: test-system
+test-system: $(DEV_STAMP) ## pytest: whole sites on real sockets, files and brokers
 	@$(BIN)/python -m pytest -ra -n 8 --dist loadfile --no-loadscope-reorder -m system
 
 .PHONY: scenarios
