@@ -17,7 +17,6 @@ from drivers.link.modbus import (
     ReadRequest,
     RegisterRefusedError,
     Timing,
-    _Traffic,
 )
 
 Listen = Callable[[Any], Awaitable[int]]
@@ -388,36 +387,3 @@ async def test_rtu_frames_have_only_their_content_to_tell_whose_they_are(
     with pytest.raises(BadReplyError, match="instead of"):
         await bus.read(ReadRequest(unit=101, function=4, address=0x48, count=4), QUICK)
     bus.close()
-
-
-@pytest.mark.parametrize("turns", range(5))
-async def test_a_stop_that_comes_with_the_answer_is_not_forgotten(
-    bus_to, monkeypatch: pytest.MonkeyPatch, turns: int
-) -> None:
-    """The cancellation arrives so many turns of the loop after the reply's bytes."""
-    bus = await bus_to(answering(right))
-    await bus.read(FOUR, QUICK)
-    reading = asyncio.ensure_future(bus.read(FOUR, QUICK))
-    trace = _Traffic.trace
-
-    def cancel_after(left: int) -> None:
-        if left:
-            asyncio.get_running_loop().call_soon(cancel_after, left - 1)
-        else:
-            reading.cancel()
-
-    def note(traffic: _Traffic, is_sending: bool, data: bytes) -> bytes:
-        if not is_sending:
-            cancel_after(turns)
-        return trace(traffic, is_sending, data)
-
-    monkeypatch.setattr(_Traffic, "trace", note)
-    bus._client.ctx.trace_packet = bus._traffic.trace
-    await asyncio.wait({reading}, timeout=2)
-    if turns < 3:
-        assert reading.cancelled()
-    else:
-        assert reading.cancelled() or reading.result().registers == registers_of(FOUR)
-    monkeypatch.undo()
-    bus.close()
-    assert (await bus.read(FOUR, QUICK)).registers == registers_of(FOUR)
