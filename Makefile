@@ -86,11 +86,11 @@ test: test-fast test-system ## pytest: both parts
 
 .PHONY: test-fast
 test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on two processes, with coverage
-	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario" --cov
+	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario and not closed_loop" --cov
 
 .PHONY: test-system
-test-system: $(DEV_STAMP) ## pytest: whole sites on real sockets, files and brokers
-	@$(BIN)/python -m pytest -ra -n 8 --dist loadfile --no-loadscope-reorder -m system
+test-system: $(DEV_STAMP) ## pytest: whole sites, on real sockets, files and brokers, or in virtual time
+	@$(BIN)/python -m pytest -ra -n 8 --dist loadfile --no-loadscope-reorder -m "system or closed_loop"
 
 .PHONY: scenarios
 scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the plant's true energy

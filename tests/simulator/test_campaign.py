@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -11,6 +12,8 @@ from simulator.__main__ import app
 from simulator.campaign import Verdict, replay_command, run_campaign, run_seeds, summed_up
 from simulator.campaign_draw import draw
 from simulator.families import families
+
+pytestmark = pytest.mark.closed_loop
 
 CONTRACT = [
     "runs",

@@ -8,6 +8,8 @@ from simulator.campaign_draw import draw
 from simulator.scenario import Scenario
 from simulator.virtual.run import run_scenario
 
+pytestmark = pytest.mark.closed_loop
+
 
 def site(family: str, model: str, *faults: dict[str, Any], **more: Any) -> Scenario:
     """Eight machines at full power for ten minutes, and half of it bought for the next ten."""

@@ -10,6 +10,8 @@ from simulator.__main__ import app
 from simulator.scenario import Scenario, parse_scenario
 from simulator.virtual.run import Run, prepare, run_scenario
 
+pytestmark = pytest.mark.closed_loop
+
 CONTRACT = [
     "purchased_wh",
     "true_wh",

@@ -9,6 +9,8 @@ from simulator.scenario import Scenario, parse_scenario
 from simulator.virtual.result import Result
 from simulator.virtual.run import Run, prepare
 
+pytestmark = pytest.mark.closed_loop
+
 WINDOWS = 7
 HEAD = """
 title = "On and off"
