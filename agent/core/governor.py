@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from agent.core import braking, dispatch, shadow
 from agent.core.ceiling import for_machines_w, lowered, spare_under
-from agent.core.decisions import Because, Command, Decision, Mode, Setpoint
+from agent.core.decisions import Because, Command, Decision, Mode, RelayOrder, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.escalation import relay_orders, remembered
 from agent.core.fleet import Judged, Machine, Memory, matches, obeys, recall
@@ -87,15 +87,24 @@ def _decided(
         planned_w=planned_w,
         because=because,
         commands=commands,
-        relays=relay_orders(
-            state,
-            picture,
-            verdict,
-            parameters,
-            spare_w=verdict.limit.power_w - planned_w,
-            bought_for_s=_room(state, picture, verdict, parameters).bought_for_s,
-        ),
+        relays=_relay_orders(state, picture, verdict, parameters, planned_w),
         preflight=preflight(state, picture, parameters),
+    )
+
+
+def _relay_orders(
+    state: SiteState, picture: Picture, verdict: Verdict, parameters: Parameters, planned_w: float
+) -> tuple[RelayOrder, ...]:
+    """What relays shall do; for how long is bought matters only where one is open."""
+    relays = picture.snapshot.relays
+    if not relays:
+        return ()
+    bought_for_s = 0.0
+    if any(relay.is_open for relay in relays):
+        bought_for_s = _room(state, picture, verdict, parameters).bought_for_s
+    spare_w = verdict.limit.power_w - planned_w
+    return relay_orders(
+        state, picture, verdict, parameters, spare_w=spare_w, bought_for_s=bought_for_s
     )
 
 
@@ -134,15 +143,16 @@ def _choose(
     planned_w = dispatch.planned_w(picture.machines, {})
     excess_w = planned_w - for_machines_w(verdict.limit.power_w, state, picture, parameters)
     over_w = planned_w - for_machines_w(verdict.ceiling.power_w, state, picture, parameters)
-    room = _room(state, picture, verdict, parameters)
     if over_w > 0:
         excess_w = max(excess_w, over_w * (1 + parameters.power_margin_share))
+        room = _room(state, picture, verdict, parameters)
         return chosen | lowered(picture.machines, excess_w, room)
     worth_wh = abs(excess_w) * verdict.time_left_s / SECONDS_PER_HOUR
     # Energy that is missed by little evens out until the window ends; power that is over is over.
     is_energy = verdict.limit.kind == "purchase"
     if worth_wh <= verdict.slack_wh and (is_energy or excess_w <= 0):
         return chosen
+    room = _room(state, picture, verdict, parameters)
     if excess_w > 0:
         # A step that waits for its time must still be in time for the slowest machine.
         is_late = verdict.time_left_s <= 2 * picture.exposure.stop_s

@@ -96,3 +96,38 @@ def test_an_open_ended_purchase_has_room_for_as_long_as_it_lasts() -> None:
     result, orders = gone(prepare(shut))
     assert [is_open for _, _, is_open in orders] == [True, False]
     assert result.over_wh == 0.0
+
+
+def test_machines_behind_no_relay_are_stopped_by_command_before_one_opens() -> None:
+    windows, base = [6.8, 2.2], scenario("row", minutes=20, kwh=[])
+    free = {"family": "luxos", "model": "s21", "count": 4, "relay": None}
+    groups = [base.machines[0].model_dump(), free]
+    deaf = DEAF | {"family": "whatsminer-v3"}
+    mixed = scenario("row", minutes=20, kwh=windows, faults=[deaf], machines=groups)
+    run = prepare(mixed)
+    result, orders = gone(run)
+    assert [is_open for _, _, is_open in orders] == [True]
+    assert (result.over_wh, result.violations) == (0.0, ())
+    told = [unit for unit in run.brain.site.units if unit.relay is None]
+    assert all(unit.machine.counters.board_switches for unit in told)
+
+
+def test_relays_are_tried_again_one_after_the_other() -> None:
+    group = scenario("a", minutes=20, kwh=[]).machines[0].model_dump() | {"count": 4}
+    groups = [group, group | {"relay": "b"}]
+    deaf = DEAF | {"for_s": 400}
+    windows = [4.7, 2.0, 5.5, 5.5, 5.5]
+    both = scenario(None, minutes=45, kwh=windows, faults=[deaf], machines=groups)
+    result, orders = gone(prepare(both))
+    closed_s = [at_s for at_s, _, is_open in orders if not is_open]
+    assert len(closed_s) == 2
+    assert closed_s[1] - closed_s[0] >= 60
+    assert result.over_wh == 0.0
+
+
+def test_a_relay_stays_open_where_nothing_is_bought_behind_the_window() -> None:
+    deaf = DEAF | {"for_s": 1500}
+    purchases = [bought("a", 0, 10, 4.7), bought("b", 10, 60, 10.0)]
+    last = scenario("row", minutes=55, kwh=[], faults=[deaf], purchases=purchases)
+    _, orders = gone(prepare(last))
+    assert [is_open for _, _, is_open in orders] == [True]

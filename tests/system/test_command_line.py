@@ -149,11 +149,11 @@ def test_of_a_file_the_good_purchases_are_kept(running) -> None:
 
 def test_the_journals_tail_is_the_signed_bytes(running) -> None:
     def tail() -> list[str]:
-        done = running.kwota("journal", "tail", "--count", "5", "--kind", "meter", "--json")
+        done = running.kwota("journal", "tail", "--count", "12", "--kind", "meter", "--json")
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
-    running.wait_for(lambda: len(tail()) == 5, 20, "five readings of the meter were not written")
+    running.wait_for(lambda: len(tail()) == 12, 40, "twelve readings of the meter were not written")
     lines = tail()
     records = [json.loads(line) for line in lines]
     assert {record["k"] for record in records} == {"meter"}
