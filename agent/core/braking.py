@@ -74,9 +74,17 @@ def stop_flow_wh(exposure: Exposure, time_left_s: float) -> float:
     return watt_seconds / SECONDS_PER_HOUR
 
 
-def reserve_wh(exposure: Exposure, purchased_wh: int, reserve_share: float) -> float:
-    """What pacing keeps back: the configured share, and one jolt for as long as a stop takes."""
-    return purchased_wh * reserve_share + exposure.jolt_w * exposure.stop_s / SECONDS_PER_HOUR
+def unplanned_wh(left: float, purchased_wh: int, reserve_share: float) -> float:
+    """What pacing keeps back for its own error: a share of what is left, which falls to a quarter.
+
+    It keeps no promise, the braking curve does; it keeps the pace away from that curve.
+    """
+    return reserve_share * max(min(left, purchased_wh), purchased_wh / 4)
+
+
+def jolt_wh(exposure: Exposure, time_left_s: float) -> float:
+    """What the largest rise that nobody announces adds until a stop bites, or until the end."""
+    return exposure.jolt_w * min(exposure.stop_s, time_left_s) / SECONDS_PER_HOUR
 
 
 def pace_w(left: float, reserve: float, time_left_s: float) -> float:

@@ -120,7 +120,8 @@ def _with_purchase(
     purchased_wh = sum(a.transaction.energy_wh for a in accounts)
     time_left_s = braking.time_left_s(accounts, now_ms, exposure.stop_s)
     stop_wh = braking.stop_flow_wh(exposure, time_left_s)
-    reserve = braking.reserve_wh(exposure, purchased_wh, parameters.reserve_share)
+    unplanned = braking.unplanned_wh(left, purchased_wh, parameters.reserve_share)
+    reserve = unplanned + braking.jolt_wh(exposure, time_left_s)
     source = _names(accounts)
     numbers = {
         "purchased_wh": purchased_wh,
@@ -140,7 +141,7 @@ def _with_purchase(
     if edge_s is not None:
         words = "the window ends, no purchase follows that could take a stop: all goes to its floor"
         return replace(_floor(Mode.SHEDDING, "purchase", source, words, numbers), edge_s=edge_s)
-    power_w = _pace_w(state, picture, parameters, accounts, reserve)
+    power_w = _pace_w(state, picture, parameters, accounts)
     use = "uses them up" if power_w < parameters.rated_power_w else "does not use them up"
     mode, words = _following(
         state,
@@ -153,7 +154,7 @@ def _with_purchase(
         limit=_limit("purchase", source, power_w, words),
         numbers=numbers,
         time_left_s=time_left_s,
-        slack_wh=reserve / 2,
+        slack_wh=unplanned / 2,
         to_floor=False,
     )
 
@@ -178,11 +179,11 @@ def _pace_w(
     picture: Picture,
     parameters: Parameters,
     accounts: tuple[Account, ...],
-    reserve: float,
 ) -> float:
     """The power that wastes no deadline: the steepest of the pots; what is open-ended on top."""
     assert picture.interval is not None
     assert state.ledger.booked_wh is not None
+    purchased_wh = sum(a.transaction.energy_wh for a in accounts)
     steepest_w, earlier_wh = 0.0, 0.0
     for index, account in enumerate(accounts):
         is_last_of_deadline = (
@@ -199,6 +200,8 @@ def _pace_w(
             seconds = braking.time_left_s(
                 (account,), picture.snapshot.now_ms, picture.exposure.stop_s
             )
+            reserve = braking.unplanned_wh(pot_wh, purchased_wh, parameters.reserve_share)
+            reserve += braking.jolt_wh(picture.exposure, seconds)
             if account.transaction.deadline_ms == FOREVER_MS:
                 extra_w = braking.pace_w(pot_wh - earlier_wh, reserve, seconds)
                 return min(steepest_w + extra_w, parameters.rated_power_w)

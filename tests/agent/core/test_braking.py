@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.braking import Exposure, exposure_of, left_wh, pace_w, reserve_wh, stop_flow_wh
+from agent.core.braking import (
+    Exposure,
+    exposure_of,
+    jolt_wh,
+    left_wh,
+    pace_w,
+    stop_flow_wh,
+    unplanned_wh,
+)
 from agent.core.cards import LUXOS
 from agent.core.fleet import Machine
 from agent.core.ledger import Account, Transaction
@@ -100,9 +108,31 @@ def test_the_flow_of_a_stop_is_the_area_under_its_two_steps(
     )
 
 
-def test_the_reserve_is_a_share_and_one_jolt_for_as_long_as_a_stop_takes() -> None:
+def test_what_is_kept_back_for_the_unplanned_falls_with_what_is_left_but_never_to_nothing() -> None:
+    kept = [
+        unplanned_wh(left, 100_000, 0.002) for left in (200_000, 100_000, 50_000, 10_000, 0, -9)
+    ]
+    assert kept == pytest.approx([200, 200, 100, 50, 50, 50])
+
+
+def test_one_jolt_is_kept_back_for_as_long_as_a_stop_takes_and_less_at_the_end() -> None:
     jolting = Exposure(power_hi_w=0.0, floor_w=0.0, stop_s=9.0, jolt_w=4000.0)
-    assert reserve_wh(jolting, 100_000, 0.002) == pytest.approx(200 + 10)
+    assert [jolt_wh(jolting, at_s) for at_s in (900.0, 9.0, 4.5)] == pytest.approx([10, 10, 5])
+
+
+@given(
+    pace_w_=st.floats(1e3, 1e6),
+    jolt_w=st.floats(0, 1e5),
+    stop_s=st.floats(1, 130),
+    time_left_s=st.floats(1, 4000),
+)
+def test_a_pace_that_keeps_one_jolt_back_bears_it_at_any_instant(
+    pace_w_: float, jolt_w: float, stop_s: float, time_left_s: float
+) -> None:
+    """Drawn until a stop bites, or until the end, pace and jolt together do not exceed what is left."""
+    jolting = Exposure(power_hi_w=pace_w_ + jolt_w, floor_w=0.0, stop_s=stop_s, jolt_w=jolt_w)
+    left = pace_w_ * time_left_s / 3600 + jolt_wh(jolting, time_left_s)
+    assert stop_flow_wh(jolting, time_left_s) <= left * (1 + 1e-9)
 
 
 def test_the_pace_ends_the_energy_with_its_window_and_is_never_negative() -> None:
