@@ -129,7 +129,7 @@ def test_one_jolt_is_kept_back_for_as_long_as_a_stop_takes_and_less_at_the_end()
 def test_a_pace_that_keeps_one_jolt_back_bears_it_at_any_instant(
     pace_w_: float, jolt_w: float, stop_s: float, time_left_s: float
 ) -> None:
-    """Drawn until a stop bites, or until the end, pace and jolt together do not exceed what is left."""
+    """Until a stop bites, or until the end, pace and jolt together do not exceed what is left."""
     jolting = Exposure(power_hi_w=pace_w_ + jolt_w, floor_w=0.0, stop_s=stop_s, jolt_w=jolt_w)
     left = pace_w_ * time_left_s / 3600 + jolt_wh(jolting, time_left_s)
     assert stop_flow_wh(jolting, time_left_s) <= left * (1 + 1e-9)
