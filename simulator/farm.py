@@ -101,7 +101,7 @@ class Farm:
         for index in self.faults.miners(FaultKind.MINER_WAKES):
             since_s = self.plant.machines[index].asleep_since_s
             if since_s is not None and now_s - since_s >= self.file.timings.self_wake_s:
-                self.plant.act(index, now_s, lambda machine, at_s: machine.wake(now_s=at_s))
+                self.plant.act(index, now_s, lambda machine, at_s: machine.resume(now_s=at_s))
 
 
 def build_farm(file: FarmFile, clock: SiteClock) -> Farm:

@@ -43,10 +43,11 @@ class Timings:
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """What a machine went through since the start."""
+    """What a machine went through since the start; ``own_wakes`` are those nobody told it."""
 
     board_switches: int = 0
     mining_restarts: int = 0
+    own_wakes: int = 0
     commands: int = 0
     sleeps: int = 0
     device_reboots: int = 0
@@ -223,6 +224,13 @@ class Machine:
         down_s = now_s + self.timings.sleep_s
         self._fixed = self._fixed.redirected(now_s, [(down_s, self.timings.standby_w)])
         self._join(now_s)
+        return True
+
+    def resume(self, *, now_s: float) -> bool:
+        """Hash again without having been told, as some firmware does after a while."""
+        if not self.wake(now_s=now_s):
+            return False
+        self.counters.own_wakes += 1
         return True
 
     def wake(self, *, now_s: float, is_unsafe: bool = False) -> bool:

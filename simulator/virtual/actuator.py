@@ -119,7 +119,7 @@ class Actuator:
     def _resume(self, unit: Unit) -> None:
         """The machine wakes by itself, if it still sleeps."""
         if unit.machine.is_powered:
-            self.site.act(unit, lambda machine, now_s: machine.wake(now_s=now_s))
+            self.site.act(unit, lambda machine, now_s: machine.resume(now_s=now_s))
 
     def _answered(self, errand: _Errand) -> None:
         post = errand.post

@@ -21,7 +21,7 @@ from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario
 from simulator.virtual.actuator import Actuator
-from simulator.virtual.disarm import ageless, shown
+from simulator.virtual.disarm import shown, taken_out
 from simulator.virtual.orders import connection_limit
 from simulator.virtual.polls import Polls
 from simulator.virtual.site import Site
@@ -104,7 +104,7 @@ class Brain:
         )
         started_s = time.perf_counter()
         snapshot = shown(snapshot, self.state, self.without)
-        with ageless(self.without):
+        with taken_out(self.without):
             outcome = step(self.state, snapshot, self.parameters)
         self.tally.step_s += time.perf_counter() - started_s
         self.tally.ticks += 1

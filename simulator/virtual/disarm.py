@@ -5,11 +5,12 @@ say nothing is to be feared, by showing the governor what it hoped for instead o
 making it forget.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import ModuleType
 
-from agent.core import meterfusion
+from agent.core import meterfusion, site
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Setpoint
 from agent.core.fleet import Memory
@@ -33,12 +34,16 @@ def disarmed(parameters: Parameters, without: frozenset[str]) -> Parameters:
     if "guard" in without:
         parameters = replace(parameters, meter_error_share=0.0)
     if "age" in without:
-        parameters = replace(parameters, blind_floor_after_s=float("inf"))
+        parameters = replace(parameters, meter_stale_s=float("inf"))
     return parameters
 
 
 def shown(snapshot: Snapshot, state: SiteState, without: frozenset[str]) -> Snapshot:
-    """What the governor sees; without confirmation every command counts as carried out."""
+    """What the governor sees: without confirmation every command counts as carried out, without
+    age a meter's last reading is as good as a new one."""
+    if "age" in without:
+        meters = tuple(replace(view, missed_polls=0) for view in snapshot.meters)
+        snapshot = replace(snapshot, meters=meters)
     if "confirmation" not in without:
         return snapshot
     miners = tuple(
@@ -48,17 +53,23 @@ def shown(snapshot: Snapshot, state: SiteState, without: frozenset[str]) -> Snap
 
 
 @contextmanager
-def ageless(without: frozenset[str]) -> Iterator[None]:
-    """Without age nothing flows after a reading: the core's step in time is taken out meanwhile."""
-    if "age" not in without:
-        yield
-        return
-    advance = meterfusion.advance
-    setattr(meterfusion, "advance", lambda fusion, **_: fusion)  # noqa: B010 - taken out on purpose
+def taken_out(without: frozenset[str]) -> Iterator[None]:
+    """Steps of the core are taken out meanwhile: without age nothing flows after a reading, without
+    base load nothing is thought of but the machines."""
+    kept = meterfusion.advance, site._learn_base_load  # noqa: SLF001 - taken out on purpose
+    if "age" in without:
+        _put(meterfusion, "advance", lambda fusion, **_: fusion)
+    if "base-load" in without:
+        _put(site, "_learn_base_load", lambda state, *_: replace(state, base_load_w=0.0))
     try:
         yield
     finally:
-        setattr(meterfusion, "advance", advance)  # noqa: B010
+        _put(meterfusion, "advance", kept[0])
+        _put(site, "_learn_base_load", kept[1])
+
+
+def _put(module: ModuleType, name: str, step: Callable[..., object]) -> None:
+    setattr(module, name, step)
 
 
 def _instant(card: ActuatorCard) -> ActuatorCard:

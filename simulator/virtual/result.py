@@ -196,13 +196,13 @@ def _idle_broken(site: Site, trace: Trace) -> list[Violation]:
 
 
 def _wear(site: Site) -> list[Violation]:
-    """No machine's mining is restarted more often in a day than its card allows; reboots that a
-    machine makes by itself are not counted."""
+    """No machine's mining is restarted more often in a day than its card allows; what a machine
+    does by itself, a reboot or a wake, is not counted."""
     days = max(site.agenda.now_s / 86_400.0, 1.0)
     found = []
     for unit in site.units:
         counters = unit.machine.counters
-        restarts = counters.mining_restarts - counters.device_reboots
+        restarts = counters.mining_restarts - counters.device_reboots - counters.own_wakes
         if restarts > CARDS[unit.family.name].restarts_per_day * days:
             words = f"mining was restarted {restarts} times in {days:.0f} day(s)"
             found.append(_violation("wear", unit.miner_id, words))
