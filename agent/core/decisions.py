@@ -71,23 +71,30 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOrder:
-    """Open or close the feed of a group of machines."""
+    """Open or close the feed of a group of machines.
+
+    ``is_repeated``: said before, and the relay has not reported yet. It does no harm to carry it
+    out again; it is the same order and no second opening.
+    """
 
     relay_id: str
     is_open: bool
     because: Because
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
     """What is known of the next window before it opens.
 
-    ``controllable_share`` is of the watts that may flow now; ``stop_s`` and ``stop_wh`` are until
-    everything that obeys is at its floor. ``least_wh`` flows in the window at least. Of all watts
-    ``losable_share`` may cease to obey with the purchase still kept, beside those that already do.
+    ``transaction_ids`` are the purchases that are open then. ``controllable_share`` is of the watts
+    that may flow now; ``stop_s`` and ``stop_wh`` are until everything that obeys is at its floor.
+    ``least_wh`` flows in the window at least. Of all watts ``losable_share`` may cease to obey with
+    the purchase still kept, beside those that already do.
     """
 
     start_ms: int
+    transaction_ids: tuple[str, ...]
     purchased_wh: int
     controllable_share: float
     stop_s: float
@@ -110,3 +117,8 @@ class Decision:
     commands: tuple[Command, ...]
     relays: tuple[RelayOrder, ...] = ()
     preflight: Preflight | None = None
+
+    @property
+    def is_ordering(self) -> bool:
+        """Whether anything is ordered that was not ordered before."""
+        return bool(self.commands) or any(not order.is_repeated for order in self.relays)

@@ -27,6 +27,7 @@ CLOSE_AFTER_S = 600.0
 CLOSE_APART_S = 60.0
 CLOSE_FOR_S = 900.0  # so long must be bought for a restart of its machines to be worth it
 TRIPS_PER_DAY = 3
+REPORT_S = 10.0  # so long an order that is not reported as done is still the same order
 DAY_S = 86_400.0
 DRAWING_SHARE, DRAWING_W = 1.25, 20.0
 
@@ -47,7 +48,12 @@ def relay_orders(
             limit=verdict.limit.kind, source=verdict.limit.name, words=words, numbers={}
         )
         return tuple(
-            RelayOrder(relay_id=relay.relay_id, is_open=True, because=because)
+            RelayOrder(
+                relay_id=relay.relay_id,
+                is_open=True,
+                because=because,
+                is_repeated=_is_on_its_way(state, relay, picture.snapshot.now_s),
+            )
             for relay in _closed(picture)
             if any(_draws(machine) for machine in _members(relay, picture.machines))
         )
@@ -56,20 +62,52 @@ def relay_orders(
     return tuple(_closing(state, picture, verdict, spare_w))
 
 
+def openings_today(memory: RelayMemory, now_s: float) -> int:
+    """How often a relay was told to open in the last 24 hours."""
+    return sum(at_s > now_s - DAY_S for at_s in memory.trips_s)
+
+
 def remembered(
-    relays: Mapping[str, RelayMemory], orders: tuple[RelayOrder, ...], now_s: float
+    relays: Mapping[str, RelayMemory],
+    views: tuple[RelayView, ...],
+    orders: tuple[RelayOrder, ...],
+    now_s: float,
 ) -> Mapping[str, RelayMemory]:
-    """What is remembered of the relays after these orders."""
+    """What is remembered of the relays after their reports and these orders.
+
+    A relay takes its time to report. Until it does, or for ``REPORT_S``, an order that stands is
+    one order and one opening, at however many ticks it is said.
+    """
+    if not views and not orders:
+        return relays
     after = dict(relays)
+    for view in views:
+        memory = after.get(view.relay_id)
+        if memory is not None and memory.is_awaited and view.is_open is _is_to_open(memory):
+            after[view.relay_id] = replace(memory, is_awaited=False)
     for order in orders:
+        if order.is_repeated:
+            continue
         memory = after.get(order.relay_id, RelayMemory())
         if order.is_open:
             trips_s = tuple(at_s for at_s in memory.trips_s if at_s > now_s - DAY_S)
             memory = replace(memory, opened_at_s=now_s, trips_s=(*trips_s, now_s))
         else:
             memory = replace(memory, closed_at_s=now_s)
-        after[order.relay_id] = memory
+        after[order.relay_id] = replace(memory, is_awaited=True)
     return after
+
+
+def _is_to_open(memory: RelayMemory) -> bool:
+    """Whether the last order was to open."""
+    return memory.opened_at_s > memory.closed_at_s
+
+
+def _is_on_its_way(state: SiteState, relay: RelayView, now_s: float) -> bool:
+    """Whether a relay was told to open just now and has not reported yet."""
+    memory = state.relays.get(relay.relay_id, RelayMemory())
+    is_recent = now_s - memory.opened_at_s < REPORT_S
+    return memory.is_awaited and is_recent and _is_to_open(memory)
 
 
 def _last_resort(
@@ -133,7 +171,7 @@ def _closing(
     room_w = min(spare_w, _next_mean_w(state, picture) - (state.base_load_w or 0.0))
     for relay in picture.snapshot.relays:
         memory = state.relays.get(relay.relay_id, RelayMemory())
-        today = sum(at_s > now_s - DAY_S for at_s in memory.trips_s)
+        today = openings_today(memory, now_s)
         if not relay.is_open or now_s - memory.opened_at_s < CLOSE_AFTER_S:
             continue
         needed_w = sum(nameplate_w(m) for m in _members(relay, picture.machines))

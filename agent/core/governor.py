@@ -293,7 +293,7 @@ def _remember(
     return replace(
         state,
         memories=memories,
-        relays=remembered(state.relays, decision.relays, snapshot.now_s),
+        relays=remembered(state.relays, snapshot.relays, decision.relays, snapshot.now_s),
         mode=decision.mode,
         changed_at_s=snapshot.now_s if is_change else state.changed_at_s,
         decision=decision,

@@ -59,6 +59,7 @@ def _looked_ahead(
     purchased_wh = sum(a.transaction.energy_wh for a in accounts)
     return Preflight(
         start_ms=start_ms,
+        transaction_ids=tuple(a.transaction.transaction_id for a in accounts),
         purchased_wh=purchased_wh,
         controllable_share=share,
         stop_s=exposure.stop_s,

@@ -60,11 +60,15 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayMemory:
-    """When a relay was last told to open and to close, and each opening of the last day."""
+    """When a relay was last told to open and to close, and each opening of the last day.
+
+    ``is_awaited``: it has not reported yet that it did as it was told last.
+    """
 
     opened_at_s: float = float("-inf")
     closed_at_s: float = float("-inf")
     trips_s: tuple[float, ...] = ()
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,11 @@
 
 from typing import Any
 
+import pytest
+
+from agent.core.decisions import RelayOrder
 from simulator.scenario import Scenario
+from simulator.virtual import brain
 from simulator.virtual.result import Result
 from simulator.virtual.run import Run, prepare
 
@@ -131,3 +135,21 @@ def test_a_relay_stays_open_where_nothing_is_bought_behind_the_window() -> None:
     last = scenario("row", minutes=55, kwh=[], faults=[deaf], purchases=purchases)
     _, orders = gone(prepare(last))
     assert [is_open for _, _, is_open in orders] == [True]
+
+
+@pytest.mark.parametrize(("report_s", "openings"), [(0.3, 1), (6.5, 1), (15.5, 2)])
+def test_a_relay_that_is_slow_to_report_has_opened_as_often_as_it_was_told_anew(
+    monkeypatch: pytest.MonkeyPatch, report_s: float, openings: int
+) -> None:
+    """The order is said at every tick until the relay is seen open, and is the same for 10 s."""
+    monkeypatch.setattr(brain, "RELAY_COIL_S", report_s)
+    deaf = {"what": "miner_ignores", "at_min": 0, "for_s": 900}
+    shut = scenario("row", minutes=2, kwh=[2.0], from_min=2.5, faults=[deaf])
+    run = prepare(shut)
+    said: list[RelayOrder] = []
+    run.brain.watch = lambda outcome: said.extend(outcome.decision.relays)
+    run.go()
+    assert len(said) == int(report_s) + 1
+    assert sum(not order.is_repeated for order in said) == openings
+    assert len(run.brain.state.relays["row"].trips_s) == openings
+    assert not run.brain.state.relays["row"].is_awaited

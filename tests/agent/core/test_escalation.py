@@ -1,0 +1,57 @@
+"""Orders to relays are counted as what they are: one opening, however long a relay takes to say."""
+
+import pytest
+
+from agent.core.decisions import Because, RelayOrder
+from agent.core.escalation import DAY_S, REPORT_S, openings_today, remembered
+from agent.core.site import RelayMemory
+from agent.core.snapshot import RelayView
+
+WHY = Because(limit="purchase", source="t1", words="machines did not stop")
+
+
+def row(*, is_open: bool | None) -> tuple[RelayView, ...]:
+    return (RelayView(relay_id="row", miner_ids=frozenset({"m1"}), is_open=is_open),)
+
+
+def told(*, is_open: bool, is_repeated: bool = False) -> tuple[RelayOrder, ...]:
+    return (RelayOrder(relay_id="row", is_open=is_open, because=WHY, is_repeated=is_repeated),)
+
+
+def test_a_site_without_relays_remembers_nothing_of_them() -> None:
+    known: dict[str, RelayMemory] = {}
+    assert remembered(known, (), (), 100.0) is known
+
+
+def test_an_order_is_awaited_until_the_relay_reports_what_it_was_told() -> None:
+    after = remembered({}, row(is_open=False), told(is_open=True), 100.0)
+    assert after["row"] == RelayMemory(opened_at_s=100.0, trips_s=(100.0,), is_awaited=True)
+    for unsaid in (False, None):
+        after = remembered(after, row(is_open=unsaid), (), 101.0)
+        assert after["row"].is_awaited
+    after = remembered(after, row(is_open=True), (), 102.0)
+    assert not after["row"].is_awaited
+    after = remembered(after, row(is_open=True), told(is_open=False), 900.0)
+    assert after["row"].is_awaited
+    after = remembered(after, row(is_open=False), (), 901.0)
+    assert after["row"] == RelayMemory(opened_at_s=100.0, closed_at_s=900.0, trips_s=(100.0,))
+
+
+def test_the_same_order_said_again_is_no_second_opening() -> None:
+    after = remembered({}, row(is_open=False), told(is_open=True), 100.0)
+    again = remembered(after, row(is_open=False), told(is_open=True, is_repeated=True), 101.0)
+    assert again == after
+
+
+@pytest.mark.parametrize(("now_s", "count"), [(DAY_S, 2), (DAY_S + 60.0, 1), (2 * DAY_S, 0)])
+def test_openings_count_for_a_day(now_s: float, count: int) -> None:
+    memory = RelayMemory(trips_s=(50.0, DAY_S / 2))
+    assert openings_today(memory, now_s) == count
+    after = remembered({"row": memory}, row(is_open=False), told(is_open=True), now_s)
+    assert len(after["row"].trips_s) == count + 1
+
+
+def test_the_time_for_a_report_is_shorter_than_the_time_before_a_relay_is_closed_again() -> None:
+    from agent.core.escalation import CLOSE_AFTER_S, CLOSE_APART_S
+
+    assert min(CLOSE_AFTER_S, CLOSE_APART_S) > REPORT_S
