@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.alarms import AlarmBoard, Condition, conditions
+from agent.announcer import Announcer
 from agent.bookkeeper import Bookkeeper
 from agent.control import DirectoryError, NotNowError, Why
 from agent.core.decisions import Command, Decision, Setpoint
@@ -101,6 +102,7 @@ class Keeper:
         self._export = export
         self._bookkeeper = bookkeeper
         self._alarms = AlarmBoard()
+        self._announcer = Announcer()
         self._statements: deque[StatementRow] = deque(maxlen=STATEMENTS_KEPT)
         self._show_statements(statements)
         self._decisions: deque[DecisionRow] = deque(maxlen=DECISIONS_KEPT)
@@ -154,6 +156,8 @@ class Keeper:
         self._act(outcome, previous)
         self._record_books(outcome)
         self.desk.note_power(outcome.decision.at_ms, outcome.picture.measured_w)
+        point = self.state.ledger.meter_point
+        self._recorder.keep(self._announcer.records(point, outcome.decision.preflight))
         self._raise_alarms(outcome)
         self._decisions.append(decision_row(outcome.decision, outcome.picture.measured_w))
         self._ticked_at_s = self._clock.now_s()
@@ -292,7 +296,7 @@ class Keeper:
         decision = outcome.decision
         is_new = previous is None or previous.decision.mode is not decision.mode
         is_advice = self._parameters.is_shadow
-        is_worth_it = self._is_other_advice(decision) if is_advice else bool(decision.commands)
+        is_worth_it = self._is_other_advice(decision) if is_advice else decision.is_ordering
         if not (is_worth_it or is_new or self._is_due("decision", DECISION_EVERY_S)):
             return
         if is_new:

@@ -23,6 +23,7 @@ KINDS = frozenset(
         "ledger",
         "limit",
         "statement",
+        "preflight",
         "decision",
         "throttle",
         "clock",

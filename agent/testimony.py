@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from agent.actuator import Actuation
-from agent.core.decisions import Because, Command, Decision, Setpoint, Stage
+from agent.core.decisions import Because, Command, Decision, RelayOrder, Setpoint, Stage
 from agent.core.ledger import ORDER, Account, Admission, Entry, Ledger, Transaction
 from agent.core.register import RegisterEvent
 from agent.core.samples import Fusion
@@ -247,8 +247,10 @@ def state_record(
 def decision_records(decision: Decision, *, is_shadow: bool = False) -> Iterator[NewRecord]:
     """``decision``: mode, cap, reason and all commands, in as many records as it takes.
 
-    ``is_shadow`` says that none of the commands was sent.
+    ``is_shadow`` says that none of the commands was sent. Orders to relays stand in the first part,
+    each with a reason of its own; one that is only said again is left out.
     """
+    orders = [_relay_order(order) for order in decision.relays if not order.is_repeated]
     commands = decision.commands
     parts = max((len(commands) + ROWS_PER_RECORD - 1) // ROWS_PER_RECORD, 1)
     for part in range(parts):
@@ -266,6 +268,7 @@ def decision_records(decision: Decision, *, is_shadow: bool = False) -> Iterator
                 "planned_w": round(decision.planned_w),
                 "because": _because(decision.because),
                 "commands": [_command(command) for command in rows],
+                **({"relays": orders} if orders and part == 0 else {}),
             },
         )
 
@@ -346,6 +349,14 @@ def _command(command: Command) -> dict[str, Any]:
         "miner": command.miner_id,
         "expected_w": round(command.expected_w),
         **_setpoint(command.setpoint),
+    }
+
+
+def _relay_order(order: RelayOrder) -> dict[str, Any]:
+    return {
+        "relay": order.relay_id,
+        "is_open": order.is_open,
+        "because": _because(order.because),
     }
 
 

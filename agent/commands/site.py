@@ -22,7 +22,7 @@ from agent.commands.console import (
 )
 from agent.commands.words import kw, kwh, local_time, scaled, whole
 from agent.control_client import NoDaemonError, RefusedError, ask_why
-from agent.status.view import MinerRow, StatusView
+from agent.status.view import MinerRow, PreflightView, RelayRow, StatusView
 
 
 def status(
@@ -124,6 +124,9 @@ def _overview(view: StatusView) -> Table:
     others = len(view.limits) - len(ruling)
     names = ", ".join(f"{limit.kind} {limit.id}" for limit in ruling)
     rows.append(("limit", f"{names} rules; {others} more, see `kwota limit list`"))
+    if view.preflight is not None:
+        rows.append(("next", _ahead(view.preflight, view.zone)))
+    rows += [(f"relay {relay.relay_id}", _behind(relay)) for relay in view.relays]
     states = (
         f"{view.miners_hashing} hashing, {view.miners_throttled} throttled, "
         f"{view.miners_sleeping} sleeping, {view.miners_faulty} faulty"
@@ -139,6 +142,22 @@ def _overview(view: StatusView) -> Table:
     for name, text in rows:
         grid.add_row(f"[bold]{name}[/bold]", plain(text))
     return grid
+
+
+def _ahead(ahead: PreflightView, zone: str) -> str:
+    """The pre-flight in one sentence, with what to do about it left to the alarm."""
+    verdict = "can be kept" if ahead.can_comply else "CANNOT be kept"
+    return (
+        f"the window from {local_time(ahead.start_ms, zone)} {verdict}: at least "
+        f"{kwh(ahead.least_wh)} of {kwh(ahead.purchased_wh)} kWh flow, "
+        f"{ahead.controllable_share:.0%} of the watts obey and are at the floor in "
+        f"{ahead.stop_s:.0f} s, {ahead.losable_share:.0%} may cease to obey"
+    )
+
+
+def _behind(relay: RelayRow) -> str:
+    machines = f"{len(relay.miners)} machines behind it"
+    return f"{relay.state}; {machines}, {relay.openings_24h} openings in 24 h"
 
 
 def _alarms(view: StatusView) -> list[Table]:

@@ -42,6 +42,15 @@ export function keyed(container, items, keyOf, create, update) {
   container.keyedNodes = nodes;
 }
 
+// A list of facts: [label, text] each.
+export function facts(list, pairs) {
+  keyed(list, pairs, ([label]) => label, ([label]) => {
+    const pair = element("div");
+    pair.append(element("dt", "", label), element("dd"));
+    return pair;
+  }, (pair, [, text]) => setText(pair.lastChild, text));
+}
+
 // Heads of a table: the columns are [label, class].
 export function tableHead(row, columns) {
   keyed(row, columns, ([label]) => label, () => {
@@ -74,6 +83,15 @@ export function tableRows(body, columns, items, keyOf, cellsOf) {
       if (span.className !== tone) span.className = tone;
     });
   });
+}
+
+// A whole table of the page by its name; without any item it says so in its first cell.
+export function showTable(name, columns, items, keyOf, cellsOf, emptyText) {
+  tableHead(byId(`${name}-head`), columns);
+  const rows = items.length > 0 ? items : [null];
+  const keys = (item) => (item === null ? "empty" : keyOf(item));
+  const blank = columns.map((_, index) => (index === 0 ? emptyText : ""));
+  tableRows(byId(`${name}-rows`), columns, rows, keys, (item) => (item === null ? blank : cellsOf(item)));
 }
 
 // A bar: fills and a mark, given as shares of its width.

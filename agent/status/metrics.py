@@ -8,26 +8,14 @@ An absent number has no sample: a 0 or NaN in its place would be a false reading
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from agent.core.decisions import Mode
-from agent.status.view import MeterRow, MinerRow, SiteView, StatusView, WindowView
+from agent.status.bounds import BOUNDS
+from agent.status.family import Family, Sample, status_family
+from agent.status.view import MeterRow, MinerRow, SiteView, WindowView
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-Sample = tuple[tuple[str, ...], float | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """One metric. ``samples`` yields label values, in the order of ``labels``, and the number."""
-
-    name: str
-    kind: str
-    about: str
-    labels: tuple[str, ...]
-    samples: Callable[[SiteView], Iterable[Sample]]
 
 
 def render_metrics(view: SiteView) -> bytes:
@@ -66,20 +54,8 @@ def _number(number: float) -> str:
     return str(number) if isinstance(number, int) else repr(number)
 
 
-def _site(
-    name: str, about: str, number: Callable[[StatusView], float | None], kind: str = "gauge"
-) -> Family:
-    return Family(
-        name=name,
-        kind=kind,
-        about=about,
-        labels=(),
-        samples=lambda view: (((), number(view.status)),),
-    )
-
-
 def _window(name: str, about: str, number: Callable[[WindowView], float]) -> Family:
-    return _site(
+    return status_family(
         name, about, lambda status: None if status.window is None else number(status.window)
     )
 
@@ -149,17 +125,17 @@ FAMILIES: Final = (
         labels=("farm", "agent", "version"),
         samples=_build,
     ),
-    _site(
+    status_family(
         "kwota_start_time_seconds",
         "When the agent started, Unix time.",
         lambda status: status.started_at_ms / 1000,
     ),
-    _site(
+    status_family(
         "kwota_tick_timestamp_seconds",
         "When the numbers of this page were taken, Unix time.",
         lambda status: status.at_ms / 1000,
     ),
-    _site(
+    status_family(
         "kwota_clock_trusted",
         "1 while the wall clock is known to be right, else 0.",
         lambda status: int(status.is_clock_trusted),
@@ -171,27 +147,27 @@ FAMILIES: Final = (
         labels=("mode",),
         samples=_modes,
     ),
-    _site(
+    status_family(
         "kwota_site_power_watts",
         "Active power of the site now, by its meter.",
         lambda status: status.power_w,
     ),
-    _site(
+    status_family(
         "kwota_site_power_cap_watts",
         "What the whole site may draw now.",
         lambda status: status.power_cap_w,
     ),
-    _site(
+    status_family(
         "kwota_site_planned_watts",
         "What the site will draw once every command has been carried out.",
         lambda status: status.planned_w,
     ),
-    _site(
+    status_family(
         "kwota_site_base_load_watts",
         "What everything but the machines draws now.",
         lambda status: status.base_load_w,
     ),
-    _site(
+    status_family(
         "kwota_site_hashrate_hashes_per_second",
         "Hashrate of all machines together.",
         lambda status: status.hashrate_hs,
@@ -221,12 +197,13 @@ FAMILIES: Final = (
         "Time until the earliest end of the open purchases.",
         lambda window: window.time_left_s,
     ),
-    _site(
+    status_family(
         "kwota_energy_over_watt_hours",
         "Energy metered beyond all purchases. Anything above 0 breaks the promise.",
         lambda status: status.over_wh,
     ),
-    _site(
+    *BOUNDS,
+    status_family(
         "kwota_miners_known",
         "Machines in the configuration.",
         lambda status: status.miners_total,
@@ -238,13 +215,13 @@ FAMILIES: Final = (
         labels=("state",),
         samples=_states,
     ),
-    _site(
+    status_family(
         "kwota_board_switches_total",
         "Hashboards switched since the agent started.",
         lambda status: status.board_switches,
         kind="counter",
     ),
-    _site(
+    status_family(
         "kwota_mining_restarts_total",
         "Restarts of mining software seen since the agent started.",
         lambda status: status.mining_restarts,
@@ -293,22 +270,22 @@ FAMILIES: Final = (
         "1 while the machine cannot be read or written, else 0.",
         lambda row: int(row.fault is not None),
     ),
-    _site(
+    status_family(
         "kwota_journal_records",
         "Records in the signed log.",
         lambda status: status.delivery.journal_size,
     ),
-    _site(
+    status_family(
         "kwota_journal_cosigned_records",
         "Records that the pool has cosigned.",
         lambda status: status.delivery.cosigned_size,
     ),
-    _site(
+    status_family(
         "kwota_journal_unsent_records",
         "Records that still wait for delivery.",
         lambda status: status.delivery.unsent,
     ),
-    _site(
+    status_family(
         "kwota_journal_last_receipt_timestamp_seconds",
         "When the pool last cosigned, Unix time.",
         lambda status: (
@@ -317,7 +294,7 @@ FAMILIES: Final = (
             else status.delivery.last_receipt_ms / 1000
         ),
     ),
-    _site(
+    status_family(
         "kwota_broker_connected",
         "1 while the MQTT broker is connected, else 0.",
         lambda status: int(status.delivery.broker == "connected"),

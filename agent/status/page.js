@@ -1,7 +1,8 @@
 // Asks the agent once a second and shows what it says. Never hides that the data is old.
 
+import { showAhead, showLimits, showRelays } from "/bounds.js";
 import { addPast, addSample, drawChart } from "/chart.js";
-import { byId, element, keyed, setAttribute, setBar, setText, tableHead, tableRows } from "/dom.js";
+import { byId, element, facts, keyed, setAttribute, setBar, setText, showTable } from "/dom.js";
 import {
   age, clock, dayAndClock, dayOrShort, duration, grouped, hashrate, kw, kwh, short, useZone, zoneName,
 } from "/format.js";
@@ -112,6 +113,9 @@ function showStatus(status) {
   showEnergy(status.window);
   showTime(status.window, status.at_ms);
   showAlarms(status.alarms, status.at_ms);
+  showAhead(status.preflight, status.at_ms);
+  showLimits(status.limits, status.at_ms);
+  showRelays(status.relays);
   showDelivery(status.delivery, status.at_ms);
 }
 
@@ -184,7 +188,7 @@ function showAlarms(alarms, nowMs) {
 function showDelivery(delivery, nowMs) {
   setText(byId("delivery-words"), delivery.words);
   const receipt = delivery.last_receipt_ms;
-  const facts = [
+  const pairs = [
     ["broker", word(`broker_${delivery.broker}`)],
     ["unsent", grouped(delivery.unsent)],
     ["last_receipt", receipt === null ? word("receipt_none") : `${clock(receipt)} (${age(Math.max(0, (nowMs - receipt) / 1000))})`],
@@ -192,19 +196,7 @@ function showDelivery(delivery, nowMs) {
     ["journal", grouped(delivery.journal_size)],
     ["log_name", delivery.origin],
   ];
-  keyed(byId("delivery"), facts, ([name]) => name, ([name]) => {
-    const pair = element("div");
-    pair.append(element("dt", "", word(name)), element("dd"));
-    return pair;
-  }, (pair, [, text]) => setText(pair.lastChild, text));
-}
-
-function showTable(name, columns, items, keyOf, cellsOf, emptyText) {
-  tableHead(byId(`${name}-head`), columns);
-  const rows = items.length > 0 ? items : [null];
-  const keys = (item) => (item === null ? "empty" : keyOf(item));
-  const blank = columns.map((_, index) => (index === 0 ? emptyText : ""));
-  tableRows(byId(`${name}-rows`), columns, rows, keys, (item) => (item === null ? blank : cellsOf(item)));
+  facts(byId("delivery"), pairs.map(([name, text]) => [word(name), text]));
 }
 
 function showMeters(meters) {

@@ -12,6 +12,7 @@ from agent.core.ledger import FOREVER_MS, ORDER, Account, Ledger
 from agent.core.limits import Limit
 from agent.core.snapshot import MinerView
 from agent.core.statement import Statement
+from agent.status.foresight import preflight_view, relay_rows
 from agent.status.view import (
     AlarmView,
     BecauseView,
@@ -142,7 +143,9 @@ def _status(
         is_clock_trusted=picture.snapshot.is_clock_trusted,
         is_shadow=frame.is_shadow,
         window=_window(outcome),
+        preflight=preflight_view(decision.preflight),
         limits=list(_limits(outcome, limits)),
+        relays=relay_rows(outcome),
         delivery=delivery,
         alarms=list(alarms),
     )

@@ -39,7 +39,15 @@ LINE_BYTES_MAX: Final = 8190
 SHUTDOWN_S: Final = 2.0
 PATIENCE_S: Final = 15.0
 
-_SCRIPTS: Final = ("page.js", "miners.js", "chart.js", "dom.js", "format.js", "words.js")
+_SCRIPTS: Final = (
+    "page.js",
+    "bounds.js",
+    "miners.js",
+    "chart.js",
+    "dom.js",
+    "format.js",
+    "words.js",
+)
 _ICON: Final = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" '
     b'rx="3" fill="#1f5fbf"/><path d="M9 1 3 9h4l-1 6 7-9H8z" fill="#fff"/></svg>'

@@ -51,6 +51,38 @@ class LimitView(_View):
     is_ruling: bool
 
 
+class PreflightView(_View):
+    """What is known of the next window before it opens, and whether it can be kept.
+
+    ``controllable_share`` is of the watts that may flow now; ``stop_s`` and ``stop_wh`` are until
+    everything that obeys is at its floor. ``least_wh`` flows in the window at least. Of all watts
+    ``losable_share`` may cease to obey with the purchase still kept.
+    """
+
+    start_ms: int
+    transactions: list[str]
+    purchased_wh: int
+    controllable_share: float
+    stop_s: float
+    stop_wh: int
+    least_wh: int
+    losable_share: float
+    can_comply: bool
+    words: str
+
+
+class RelayRow(_View):
+    """One relay and the machines behind it. ``state``: open, closed, unknown.
+
+    ``openings_24h`` is how often the agent told it to open in the last 24 hours.
+    """
+
+    relay_id: str
+    state: str
+    miners: list[str]
+    openings_24h: int
+
+
 class AlarmView(_View):
     """Something a person should know. ``severity`` is ``warning`` or ``critical``."""
 
@@ -102,7 +134,9 @@ class StatusView(_View):
     is_clock_trusted: bool
     is_shadow: bool = False
     window: WindowView | None
+    preflight: PreflightView | None = None
     limits: list[LimitView]
+    relays: list[RelayRow] = []
     delivery: DeliveryView
     alarms: list[AlarmView]
 

@@ -14,6 +14,8 @@ from agent.status.view import (
     LimitView,
     MeterRow,
     MinerRow,
+    PreflightView,
+    RelayRow,
     SiteView,
     StatusView,
     TransactionRow,
@@ -153,6 +155,29 @@ def limit_views() -> list[LimitView]:
     ]
 
 
+def preflight_view() -> PreflightView:
+    return PreflightView(
+        start_ms=START_MS + 3_600_000,
+        transactions=["tx-2026-1121-15a"],
+        purchased_wh=950_000,
+        controllable_share=0.9666,
+        stop_s=12.5,
+        stop_wh=641,
+        least_wh=17_310,
+        losable_share=0.62,
+        can_comply=True,
+        words="The next window can be kept: 97% of the watts obey.",
+    )
+
+
+def relay_rows() -> list[RelayRow]:
+    return [
+        RelayRow(relay_id="feeder-1", state="closed", miners=["r1-s01", "r1-s02"], openings_24h=0),
+        RelayRow(relay_id="feeder-2", state="open", miners=["r2-s01"], openings_24h=2),
+        RelayRow(relay_id="feeder-3", state="unknown", miners=[], openings_24h=0),
+    ]
+
+
 def status_view() -> StatusView:
     return StatusView(
         farm="ekibastuz-1",
@@ -189,7 +214,9 @@ def status_view() -> StatusView:
             left_wh=587_250,
             transactions=["tx-2026-1121-14a", "tx-2026-1121-14b"],
         ),
+        preflight=preflight_view(),
         limits=limit_views(),
+        relays=relay_rows(),
         delivery=DeliveryView(
             origin="pool.example/edge/ekibastuz-1-edge-1/1",
             journal_size=1_482_113,

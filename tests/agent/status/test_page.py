@@ -110,7 +110,8 @@ def test_every_word_the_page_asks_for_is_in_the_table_and_none_is_left_over(page
     text = "".join(file.read_text() for file in SCRIPTS if file.name != "words.js")
     asked = set(page.words) | set(re.findall(r'word\("(\w+)"', text))
     prefixes = set(re.findall(r"word\(`(\w+_)\$\{", text))
-    assert prefixes == {"mode_", "mode_short_", "severity_", "broker_", "quality_", "tx_", "state_"}
+    known = {"mode_", "mode_short_", "severity_", "broker_", "quality_", "tx_", "state_", "kind_"}
+    assert prefixes == known | {"relay_"}
     assert asked - table == set()
     facts = set(re.findall(r'\["(\w+)", ', text))
     unused = {name for name in table - asked - facts if not name.startswith(tuple(prefixes))}
