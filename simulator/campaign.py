@@ -1,7 +1,8 @@
 """Many random sites with faults, on all cores, each judged by its own truth.
 
 A run whose uncontrollable machines alone drew more than was bought, without any relay that could
-have stopped them, is not coverable: it is counted, and it is no failure of the agent.
+have stopped them, is not coverable: it is counted, and it is no failure of the agent, provided that
+the agent's own pre-flight had announced it before the window began.
 """
 
 import os
@@ -32,13 +33,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What one run came to. ``words`` names each broken promise; ``crash`` is a fault of ours."""
+    """What one run came to. ``words`` names each broken promise; ``crash`` is a fault of ours.
+
+    ``unforetold`` says of which windows nobody could have kept, and nothing was announced.
+    """
 
     seed: int
     over_wh: float
     margin_wh: float
     unused_share: float | None
     is_coverable: bool
+    unforetold: tuple[str, ...]
     is_estimator_below: bool
     relay_trips: int
     ticks: int
@@ -47,6 +52,18 @@ class Verdict:
     faults: tuple[str, ...]
     words: tuple[str, ...]
     crash: str
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether all that nobody could have kept was announced before its window began."""
+        return not self.is_coverable and not self.unforetold
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What is held against the agent, in words."""
+        if self.crash:
+            return (self.crash,)
+        return self.words if self.is_coverable else self.unforetold
 
 
 def run_seeds(seed: int, runs: int) -> list[int]:
@@ -69,6 +86,7 @@ def run_one(order: Order) -> Verdict:
         margin_wh=result.margin_wh,
         unused_share=result.unused_share if result.purchased_wh else None,
         is_coverable=result.is_coverable,
+        unforetold=result.unforetold,
         is_estimator_below=result.below_truth_wh > BELOW_TRUTH_WH,
         relay_trips=result.relay_trips,
         ticks=result.ticks,
@@ -110,7 +128,7 @@ def summed_up(
 ) -> dict[str, Any]:
     """Figures over all runs, and one entry for each failure."""
     verdicts = list(verdicts)
-    failed = [one for one in verdicts if one.crash or (one.words and one.is_coverable)]
+    failed = [one for one in verdicts if one.failures]
     over = [one for one in verdicts if one.over_wh > 0.0 and one.is_coverable]
     shares = sorted(one.unused_share for one in verdicts if one.unused_share is not None)
     fine = [one for one in verdicts if one.is_coverable and not one.crash]
@@ -124,12 +142,13 @@ def summed_up(
         "estimator_below_truth_runs": sum(one.is_estimator_below for one in verdicts),
         "relay_trips": sum(one.relay_trips for one in verdicts),
         "not_coverable_runs": sum(not one.is_coverable for one in verdicts),
+        "not_coverable_announced": sum(one.is_announced for one in verdicts),
         "failures": [
             {
                 "seed": one.seed,
                 "over_wh": round(one.over_wh, 3),
                 "faults": list(one.faults),
-                "words": list(one.words) or [one.crash],
+                "words": list(one.failures),
                 "replay": replay_command(one.seed, faults_max, without),
             }
             for one in failed
@@ -150,6 +169,7 @@ def _crashed(seed: int, faults: tuple[str, ...], crash: str) -> Verdict:
         margin_wh=0.0,
         unused_share=None,
         is_coverable=True,
+        unforetold=(),
         is_estimator_below=False,
         relay_trips=0,
         ticks=0,

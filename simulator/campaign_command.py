@@ -67,11 +67,14 @@ def _replay(seed: int, faults_max: int, without: frozenset[str]) -> int:
         "command": replay_command(seed, faults_max, without),
         "scenario": scenario.model_dump(exclude_defaults=True),
         "is_coverable": result.is_coverable,
+        "announced": None if result.is_coverable else not result.unforetold,
+        "unforetold": list(result.unforetold),
         "below_truth_wh": round(result.below_truth_wh, 3),
         "result": result.document(),
     }
     typer.echo(json.dumps(document, indent=1))
-    return BROKEN if result.violations else 0
+    broken = result.violations if result.is_coverable else result.unforetold
+    return BROKEN if broken else 0
 
 
 def _tell(document: dict[str, Any]) -> None:

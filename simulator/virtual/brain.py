@@ -22,6 +22,7 @@ from agent.core.snapshot import Snapshot
 from simulator.scenario import PurchaseTable, Scenario
 from simulator.virtual.actuator import Actuator
 from simulator.virtual.disarm import shown, taken_out
+from simulator.virtual.foretold import Foretold
 from simulator.virtual.orders import connection_limit
 from simulator.virtual.polls import Polls
 from simulator.virtual.site import Site
@@ -79,6 +80,7 @@ class Brain:
     parameters: Parameters
     state: SiteState
     tally: Tally = field(default_factory=Tally)
+    foretold: Foretold = field(default_factory=Foretold)
     outcome: Outcome | None = None
     is_alive: bool = True
     is_paused: bool = False
@@ -113,6 +115,7 @@ class Brain:
         if is_told or now_s - self._recorded_at_s >= STATE_RECORD_EVERY_S:
             self._recorded, self._recorded_at_s = outcome.state.ledger, now_s
         self._compare(outcome)
+        self.foretold.hear(now_s, outcome)
         if outcome.decision.commands:
             self.actuator.submit(outcome.decision.commands)
         for order in outcome.decision.relays:

@@ -40,7 +40,10 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The first fields are the contract of ``kwota-sim virtual --json``, in its order."""
+    """The first fields are the contract of ``kwota-sim virtual --json``, in its order.
+
+    ``unforetold`` names what no means of the site could have kept and no pre-flight had announced.
+    """
 
     purchased_wh: int
     true_wh: float
@@ -62,14 +65,15 @@ class Result:
     margin_wh: float
     relay_trips: int
     is_coverable: bool
+    unforetold: tuple[str, ...]
     ticks: int
     step_us: float
     other_us: float
 
     def document(self) -> dict[str, Any]:
         """The JSON of the contract."""
-        own = ("below_truth_wh", "margin_wh", "relay_trips", "is_coverable", "ticks", "step_us",
-               "other_us")  # fmt: skip
+        own = ("below_truth_wh", "margin_wh", "relay_trips", "is_coverable", "unforetold",
+               "ticks", "step_us", "other_us")  # fmt: skip
         values = {name: _rounded(value) for name, value in asdict(self).items() if name not in own}
         values["violations"] = [
             {name: _rounded(value) for name, value in asdict(one).items()}
@@ -124,6 +128,7 @@ def judge(brain: Brain, trace: Trace, *, best: float, wall_s: float) -> Result:
         margin_wh=min((one.energy_wh - one.taken_wh for one in bought), default=0.0),
         relay_trips=site.relay_trips,
         is_coverable=truth.is_coverable,
+        unforetold=tuple(brain.foretold.unforetold(truth.stretches, site.units)),
         ticks=tally.ticks,
         step_us=tally.step_s / ticks * 1e6,
         other_us=(wall_s - tally.step_s) / ticks * 1e6,

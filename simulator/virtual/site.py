@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agent.core.snapshot import RelayView
 from simulator.base_load import BaseLoad
-from simulator.families import Family, families
+from simulator.families import Family, families, nameplate
 from simulator.history import EnergyHistory
 from simulator.machine import Bias, Machine
 from simulator.meter import Meter
@@ -31,6 +31,7 @@ class Unit:
     family: Family
     machine: Machine
     relay: str | None
+    nameplate_w: float
     ignores: bool = False
     refuses: bool = False
     is_unreachable: bool = False
@@ -73,6 +74,7 @@ class Site:
     relay_trips: int = 0
     open_relays: set[str] = field(default_factory=set)
     stubborn: list[Unit] = field(default_factory=list)
+    stubborn_ids: frozenset[str] = frozenset()
     idle_w: float = 0.0
     _relays: tuple[RelayView, ...] | None = None
     _booked_wh: float = 0.0
@@ -137,6 +139,7 @@ class Site:
         """Somebody changed how machines behave: see which of them nobody can stop any more."""
         before = len(self.stubborn)
         self.stubborn = [unit for unit in self.units if unit.is_stubborn and unit.relay is None]
+        self.stubborn_ids = frozenset(unit.miner_id for unit in self.stubborn)
         if len(self.stubborn) > before:
             self.truth.lose_control()
 
@@ -164,6 +167,7 @@ class Site:
                 floor_wh=energy_wh - machines_wh + self.idle_w * span_s / 3600.0,
                 hashes=plant.hashes - self._booked_hashes,
                 stubborn_wh=stubborn_wh,
+                stubborn=self.stubborn_ids,
             )
         )
         self._booked_wh = plant.energy_wh
@@ -234,5 +238,10 @@ def _unit(scenario: Scenario, group: GroupTable, index: int, rng: random.Random)
     machine.settle(0.0)
     machine.energy_ws = machine.hashes = 0.0
     return Unit(
-        index=index, miner_id=f"m{index:04d}", family=family, machine=machine, relay=group.relay
+        index=index,
+        miner_id=f"m{index:04d}",
+        family=family,
+        machine=machine,
+        relay=group.relay,
+        nameplate_w=float(nameplate(group.model).watts),
     )

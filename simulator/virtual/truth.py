@@ -28,7 +28,11 @@ class Bought:
 
 @dataclass(slots=True, kw_only=True)
 class Stretch:
-    """Time without any edge of a window: what the machines drew and hashed in it."""
+    """Time without any edge of a window: what the machines drew and hashed in it.
+
+    ``names`` are the purchases open in it, ``stubborn`` the machines that obeyed nobody at some
+    time of it and have no relay.
+    """
 
     from_s: float
     until_s: float
@@ -39,6 +43,14 @@ class Stretch:
     unavoidable_wh: float = 0.0
     room_wh: float = 0.0
     is_stubborn: bool = False
+    names: frozenset[str] = frozenset()
+    stubborn: frozenset[str] = frozenset()
+
+    @property
+    def is_coverable(self) -> bool:
+        """Whether an overrun in it could have been prevented by some means that the site has."""
+        is_beyond = self.unavoidable_wh > self.room_wh
+        return not (self.is_bought and self.is_stubborn and is_beyond)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +59,7 @@ class Flow:
 
     ``floor_wh`` is what flows with every board off: the base load and the machines' idle draw.
     ``stubborn_wh`` is what nobody could have prevented, None while every machine can be controlled
-    by some means.
+    by some means. ``stubborn`` names the machines that nobody can control.
     """
 
     until_s: float
@@ -56,6 +68,7 @@ class Flow:
     hashes: float
     floor_wh: float
     stubborn_wh: float | None
+    stubborn: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,6 +112,7 @@ class Truth:
                     until_s=self.now_s,
                     is_bought=bool(now_open),
                     room_wh=room_wh,
+                    names=frozenset(one.name for one in now_open),
                 )
             )
         rest_wh = flow.energy_wh
@@ -118,6 +132,7 @@ class Truth:
         stretch.hashes += flow.hashes
         if flow.stubborn_wh is not None:
             stretch.is_stubborn = True
+            stretch.stubborn |= flow.stubborn
             stretch.unavoidable_wh += flow.stubborn_wh
         else:
             stretch.unavoidable_wh += flow.floor_wh if stretch.is_stubborn else flow.energy_wh
@@ -131,7 +146,4 @@ class Truth:
     @property
     def is_coverable(self) -> bool:
         """Whether every overrun could have been prevented by some means that the site has."""
-        return not any(
-            stretch.is_bought and stretch.is_stubborn and stretch.unavoidable_wh > stretch.room_wh
-            for stretch in self.stretches
-        )
+        return all(stretch.is_coverable for stretch in self.stretches)
