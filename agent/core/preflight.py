@@ -69,6 +69,7 @@ def _looked_ahead(
         can_comply=can_comply,
         words=_words(
             purchased_wh,
+            usable_wh=usable_wh,
             least_wh=least_wh,
             share=share,
             losable_share=losable_share,
@@ -85,14 +86,25 @@ def _controllable_share(machines: tuple[Machine, ...]) -> float:
 
 
 def _words(
-    purchased_wh: int, *, least_wh: float, share: float, losable_share: float, can_comply: bool
+    purchased_wh: int,
+    *,
+    usable_wh: float,
+    least_wh: float,
+    share: float,
+    losable_share: float,
+    can_comply: bool,
 ) -> str:
+    """The figures for people; ``usable_wh`` is less than bought by guard and by what is used."""
+    bought = f"{purchased_wh / 1000:.3f} kWh"
+    if usable_wh < purchased_wh:
+        bought += f" (of which {usable_wh / 1000:.3f} count)"
+    least = f"at least {least_wh / 1000:.3f} kWh"
     if not can_comply:
         return (
-            f"the next window cannot be kept: at least {least_wh:.0f} Wh flow in it and "
-            f"{purchased_wh} Wh are bought; {share:.0%} of the watts obey"
+            f"the next window cannot be kept: {least} flow in it and {bought} are bought; "
+            f"{share:.0%} of the watts obey"
         )
     return (
-        f"the next window can be kept: {share:.0%} of the watts obey, at least {least_wh:.0f} Wh "
-        f"of {purchased_wh} Wh flow, and {losable_share:.0%} of all watts may cease to obey"
+        f"the next window can be kept: {share:.0%} of the watts obey, {least} of {bought} flow, "
+        f"and {losable_share:.0%} of all watts may cease to obey"
     )

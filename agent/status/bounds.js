@@ -31,7 +31,10 @@ export function showAhead(ahead, nowMs) {
 }
 
 function span(limit, nowMs) {
-  if (limit.from_ms === null && limit.until_ms === null) return word("limit_always");
+  // What rules without times of its own, as a purchase or the meter, rules now; a rating for good.
+  if (limit.from_ms === null && limit.until_ms === null) {
+    return limit.kind === "connection" ? word("limit_always") : word("limit_now");
+  }
   const from = limit.from_ms === null ? word("limit_now") : dayOrShort(limit.from_ms, nowMs);
   const until = limit.until_ms === null ? word("limit_open") : dayOrShort(limit.until_ms, nowMs);
   return word("window", { start: from, end: until });

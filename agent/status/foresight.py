@@ -1,11 +1,12 @@
 """What is known of the next window, and the relays that stand behind it, as they are shown."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from agent.core.decisions import Preflight
 from agent.core.escalation import openings_today
-from agent.core.governor import Outcome
 from agent.core.site import RelayMemory
+from agent.core.snapshot import RelayView
 from agent.status.view import PreflightView, RelayRow
 
 _STATES = {True: "open", False: "closed", None: "unknown"}
@@ -29,17 +30,16 @@ def preflight_view(ahead: Preflight | None) -> PreflightView | None:
     )
 
 
-def relay_rows(outcome: Outcome) -> list[RelayRow]:
-    """The relays of this tick; a site without any has an empty list."""
-    memories, snapshot = outcome.state.relays, outcome.picture.snapshot
+def relay_rows(
+    relays: Sequence[RelayView], memories: Mapping[str, RelayMemory], now_s: float
+) -> list[RelayRow]:
+    """The relays of a tick at ``now_s`` (monotonic); a site without any has an empty list."""
     return [
         RelayRow(
             relay_id=relay.relay_id,
             state=_STATES[relay.is_open],
             miners=sorted(relay.miner_ids),
-            openings_24h=openings_today(
-                memories.get(relay.relay_id, RelayMemory()), snapshot.now_s
-            ),
+            openings_24h=openings_today(memories.get(relay.relay_id, RelayMemory()), now_s),
         )
-        for relay in snapshot.relays
+        for relay in relays
     ]

@@ -145,7 +145,7 @@ def _status(
         window=_window(outcome),
         preflight=preflight_view(decision.preflight),
         limits=list(_limits(outcome, limits)),
-        relays=relay_rows(outcome),
+        relays=relay_rows(picture.snapshot.relays, state.relays, picture.snapshot.now_s),
         delivery=delivery,
         alarms=list(alarms),
     )

@@ -24,6 +24,8 @@ from agent.status.view import (
     LimitView,
     MeterRow,
     MinerRow,
+    PreflightView,
+    RelayRow,
     SiteView,
     StatusView,
     TransactionRow,
@@ -53,6 +55,22 @@ ALARM = AlarmView(
     first_seen_ms=NOW_MS,
     count=2,
 )
+PREFLIGHT = PreflightView(
+    start_ms=NOW_MS + 3_600_000,
+    transactions=["tx-2"],
+    purchased_wh=900_000,
+    controllable_share=0.984,
+    stop_s=12.5,
+    stop_wh=640,
+    least_wh=17_310,
+    losable_share=0.62,
+    can_comply=True,
+    words="the next window can be kept",
+)
+RELAYS = [
+    RelayRow(relay_id="row-1", state="closed", miners=["r1-s01", "r1-s02"], openings_24h=0),
+    RelayRow(relay_id="row-2", state="unknown", miners=[], openings_24h=2),
+]
 DELIVERY = DeliveryView(
     origin="pool.example/edge/a-b/1",
     journal_size=9,
@@ -120,7 +138,9 @@ def status(*, is_quiet: bool) -> StatusView:
         over_wh=0,
         is_clock_trusted=not is_quiet,
         window=None if is_quiet else WINDOW,
+        preflight=None if is_quiet else PREFLIGHT,
         limits=LIMITS,
+        relays=[] if is_quiet else RELAYS,
         delivery=DELIVERY,
         alarms=[] if is_quiet else [ALARM],
     )

@@ -27,6 +27,35 @@ async def test_what_is_unknown_is_shown_as_unknown_and_not_as_zero(terminal, dae
 
 
 @pytest.mark.usefixtures("daemon")
+async def test_the_overview_says_what_is_known_of_the_next_window_and_of_the_relays(
+    terminal,
+) -> None:
+    shown = await terminal.ask("status")
+    assert "the window from 2026-02-02 08:40:00 can be kept: at least 17.310 of 900" in shown.out
+    assert "98% of the watts obey and are at the floor in 12 s, 62% may cease to obey" in shown.out
+    assert "relay row-1" in shown.out
+    assert "closed; 2 machines behind it, 0 openings in 24 h" in shown.out
+    assert "unknown; 0 machines behind it, 2 openings in 24 h" in shown.out
+
+
+async def test_a_window_that_cannot_be_kept_is_told_as_such(terminal, daemon) -> None:
+    ahead = daemon.current.status.preflight.model_copy(update={"can_comply": False})
+    status = daemon.current.status.model_copy(update={"preflight": ahead})
+    daemon.current = daemon.current.model_copy(update={"status": status})
+    shown = await terminal.ask("status")
+    assert "CANNOT be kept" in shown.out
+
+
+async def test_a_site_without_relays_and_without_a_window_ahead_shows_nothing_of_them(
+    terminal, daemon
+) -> None:
+    daemon.forget()
+    shown = await terminal.ask("status")
+    assert "relay" not in shown.out
+    assert "the window from" not in shown.out
+
+
+@pytest.mark.usefixtures("daemon")
 @pytest.mark.parametrize(
     ("verb", "words"),
     [

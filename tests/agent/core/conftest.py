@@ -20,7 +20,7 @@ from agent.core.governor import Outcome, step
 from agent.core.ledger import Admission, Ledger, Transaction, admit
 from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import Parameters, SiteState
-from agent.core.snapshot import MeterView, MinerView, PendingCommand, Snapshot
+from agent.core.snapshot import MeterView, MinerView, PendingCommand, RelayView, Snapshot
 from drivers.readings import (
     Activity,
     BoardReading,
@@ -122,6 +122,7 @@ class ToySite:
     meter_frozen: bool = False
     register_offset_wh: int = 0
     is_clock_trusted: bool = True
+    relays: tuple[RelayView, ...] = ()
     decisions: list[Decision] = field(default_factory=list)
     outcome: Outcome | None = None
     energy_wh: float = 1_234_500.0
@@ -257,6 +258,7 @@ class ToySite:
             is_clock_trusted=self.is_clock_trusted,
             meters=(MeterView(meter_id="site", reading=reading, missed_polls=missed, fault=None),),
             miners=tuple(view(m, now_s) for m in self.machines),
+            relays=self.relays,
         )
         outcome = step(self.state, snapshot, self.parameters())
         self.state, self.outcome = outcome.state, outcome

@@ -108,13 +108,33 @@ def test_the_numbers_are_those_of_the_view(site: SiteView) -> None:
     assert at(samples, "kwota_build_info", **info) == 1
 
 
+def test_the_next_window_and_the_relays_have_their_numbers(site: SiteView) -> None:
+    samples = parse(render_metrics(site))
+    ahead = site.status.preflight
+    assert ahead is not None
+    assert at(samples, "kwota_preflight_can_comply") == 1
+    assert at(samples, "kwota_preflight_start_timestamp_seconds") == ahead.start_ms / 1000
+    assert at(samples, "kwota_preflight_purchased_watt_hours") == 950_000
+    assert at(samples, "kwota_preflight_least_watt_hours") == 17_310
+    assert at(samples, "kwota_preflight_stop_seconds") == 12.5
+    assert at(samples, "kwota_preflight_controllable_ratio") == 0.9666
+    assert at(samples, "kwota_preflight_losable_ratio") == 0.62
+    assert at(samples, "kwota_relay_open", relay="feeder-1") == 0
+    assert at(samples, "kwota_relay_open", relay="feeder-2") == 1
+    assert ("kwota_relay_open", frozenset({("relay", "feeder-3")})) not in samples
+    assert at(samples, "kwota_relay_openings_last_day", relay="feeder-2") == 2
+    lost = changed(site, preflight=ahead.model_copy(update={"can_comply": False}))
+    assert at(parse(render_metrics(lost)), "kwota_preflight_can_comply") == 0
+
+
 def test_a_large_register_keeps_its_last_digit(site: SiteView) -> None:
     assert b'_total{meter="site"} 48213907412\n' in render_metrics(site)
 
 
 def test_an_absent_number_has_no_sample(site: SiteView) -> None:
     before = names(parse(render_metrics(site)))
-    bare = changed(site, power_w=None, power_cap_w=None, base_load_w=None, window=None, alarms=[])
+    gone = ("power_w", "power_cap_w", "base_load_w", "window", "preflight")
+    bare = changed(site, **dict.fromkeys(gone), alarms=[], relays=[])
     after = parse(render_metrics(bare))
     assert before - names(after) == {
         "kwota_site_power_watts",
@@ -125,6 +145,15 @@ def test_an_absent_number_has_no_sample(site: SiteView) -> None:
         "kwota_energy_used_upper_watt_hours",
         "kwota_window_left_wh",
         "kwota_window_left_seconds",
+        "kwota_preflight_can_comply",
+        "kwota_preflight_start_timestamp_seconds",
+        "kwota_preflight_purchased_watt_hours",
+        "kwota_preflight_least_watt_hours",
+        "kwota_preflight_stop_seconds",
+        "kwota_preflight_controllable_ratio",
+        "kwota_preflight_losable_ratio",
+        "kwota_relay_open",
+        "kwota_relay_openings_last_day",
         "kwota_alarms",
     }
     unread = frozenset({("miner", "r4-s03")})

@@ -171,6 +171,12 @@ async def test_a_browser_shows_the_site_and_no_name_becomes_markup(
     assert text_of(document, "time-end") == "until 14:00"
     assert text_of(document, "site-zone") == "Asia/Almaty"
     assert text_of(document, "alarms-title") == "2 alarms"
+    assert text_of(document, "ahead-verdict") == "can be kept"
+    assert text_of(document, "ahead-words") == "The next window can be kept: 97% of the watts obey."
+    assert ">17.310&nbsp;kWh<" in document
+    assert ">Purchase rules<" in document
+    assert ">Grid order<" in document
+    assert ">open: no feed<" in document
     assert document.count('class="tile ') == 60
     assert document.count('class="line-power"') == 1
     assert 'aria-valuetext="180.5&nbsp;kW of 182.4&nbsp;kW"' in document
@@ -213,3 +219,29 @@ async def test_before_the_first_tick_the_page_says_so(source, tmp_path: Path) ->
     async with open_status_server(source, "127.0.0.1", 0) as server:
         document, _ = await browse(tmp_path, server.url, 2)
     assert text_of(document, "banner").startswith("The agent is starting.")
+
+
+@needs_browser
+async def test_a_window_that_cannot_be_kept_is_red_and_without_relays_there_is_no_panel(
+    source, site: SiteView, tmp_path: Path
+) -> None:
+    hostile = '<img src=x onerror="document.title=1">'
+    assert site.status.preflight is not None
+    ahead = site.status.preflight.model_copy(
+        update={"can_comply": False, "words": hostile, "transactions": ["a", "b", "c", hostile]}
+    )
+    limits = [
+        one.model_copy(update={"words": hostile, "kind": "new"}) for one in site.status.limits
+    ]
+    update = {"preflight": ahead, "relays": [], "limits": limits}
+    status = site.status.model_copy(update=update)
+    source.current = site.model_copy(update={"status": status})
+    async with open_status_server(source, "127.0.0.1", 0) as server:
+        document, console = await browse(tmp_path, server.url, 3)
+    assert console == []
+    assert "<img" not in document
+    assert text_of(document, "ahead-verdict") == "cannot be kept"
+    assert re.search(r'id="ahead"[^>]*data-tone="bad"', document)
+    assert re.search(r'id="relays"[^>]* hidden', document)
+    assert ">a, b, c …<" in document
+    assert ">new rules<" in document  # a kind that the page has never heard of
