@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.core.decisions import Because, RelayOrder
+from agent.core.decisions import Because, Decision, Mode, RelayOrder
 from agent.core.escalation import DAY_S, REPORT_S, openings_today, remembered
 from agent.core.site import RelayMemory
 from agent.core.snapshot import RelayView
@@ -55,3 +55,19 @@ def test_the_time_for_a_report_is_shorter_than_the_time_before_a_relay_is_closed
     from agent.core.escalation import CLOSE_AFTER_S, CLOSE_APART_S
 
     assert min(CLOSE_AFTER_S, CLOSE_APART_S) > REPORT_S
+
+
+@pytest.mark.parametrize(("is_repeated", "is_ordering"), [(False, True), (True, False)])
+def test_a_decision_that_only_says_an_order_again_orders_nothing(
+    is_repeated: bool, is_ordering: bool
+) -> None:
+    decision = Decision(
+        at_ms=0,
+        mode=Mode.SHEDDING,
+        power_cap_w=0.0,
+        planned_w=0.0,
+        because=WHY,
+        commands=(),
+        relays=told(is_open=True, is_repeated=is_repeated),
+    )
+    assert decision.is_ordering is is_ordering
