@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from agent.core.decisions import RelayOrder
+from agent.core.governor import Outcome
 from simulator.scenario import Scenario
 from simulator.virtual import brain
 from simulator.virtual.result import Result
@@ -153,3 +154,23 @@ def test_a_relay_that_is_slow_to_report_has_opened_as_often_as_it_was_told_anew(
     assert sum(not order.is_repeated for order in said) == openings
     assert len(run.brain.state.relays["row"].trips_s) == openings
     assert not run.brain.state.relays["row"].is_awaited
+
+
+def test_a_relay_that_somebody_closes_again_at_once_is_opened_a_second_time() -> None:
+    """It had reported, so the order was done: the next one is another, within 10 s too."""
+    deaf = {"what": "miner_ignores", "at_min": 0, "for_s": 900}
+    run = prepare(scenario("row", minutes=2, kwh=[2.0], from_min=2.5, faults=[deaf]))
+    agenda, told_s = run.brain.site.agenda, []
+
+    def meddle(outcome: Outcome) -> None:
+        for order in outcome.decision.relays:
+            if not order.is_repeated:
+                told_s.append(agenda.now_s)
+                if len(told_s) == 1:
+                    agenda.after(3.0, lambda: run.brain.site.close_relay("row"))
+
+    run.brain.watch = meddle
+    run.go()
+    assert len(told_s) == 2
+    assert told_s[1] - told_s[0] < 10
+    assert run.brain.state.relays["row"].trips_s == tuple(told_s)
