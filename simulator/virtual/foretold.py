@@ -58,7 +58,8 @@ class Foretold:
             and stretch.names & set(forecast.ahead.transaction_ids)
         ]
         if not heard:
-            return f"{since}, and no pre-flight spoke of it before"
+            was_open = " (it was open when the agent began)" if stretch.from_s == 0.0 else ""
+            return f"{since}, and no pre-flight spoke of it before{was_open}"
         last = heard[-1]
         ceased_w = sum(
             u.nameplate_w for u in units if u.miner_id in stretch.stubborn & last.obeying

@@ -112,3 +112,12 @@ def test_a_window_that_could_be_kept_needs_no_announcement(
     spoken(monkeypatch, lambda _ahead: None)
     verdict = judged(site("miner_ignores", 7.9, 0.2, second_kwh=2.5), monkeypatch)
     assert (verdict.is_coverable, verdict.is_announced, verdict.failures) == (True, False, ())
+
+
+def test_a_window_that_was_open_before_the_agent_began_is_named_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = GONE.series.model_copy(update={"kwh": (2.0, 1.0)}) if GONE.series else None
+    scenario = site("miner_unreachable", 1.0).model_copy(update={"series": small})
+    first, *_ = judged(scenario, monkeypatch).failures
+    assert "no pre-flight spoke of it before (it was open when the agent began)" in first
