@@ -74,8 +74,8 @@ class PreflightView(_View):
 class RelayRow(_View):
     """One relay and the machines behind it. ``state``: open, closed, unknown.
 
-    ``openings_24h`` is how often the agent told it to open in the last 24 hours, and since its start
-    at the longest.
+    ``openings_24h`` is how often the agent told it to open in the last 24 hours, but not before its
+    own start.
     """
 
     relay_id: str

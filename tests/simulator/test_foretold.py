@@ -118,6 +118,6 @@ def test_a_window_that_was_open_before_the_agent_began_is_named_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small = GONE.series.model_copy(update={"kwh": (2.0, 1.0)}) if GONE.series else None
-    scenario = site("miner_unreachable", 1.0).model_copy(update={"series": small})
+    scenario = site("miner_unreachable", 0.05).model_copy(update={"series": small})
     first, *_ = judged(scenario, monkeypatch).failures
     assert "no pre-flight spoke of it before (it was open when the agent began)" in first
