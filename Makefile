@@ -55,7 +55,7 @@ check: packages $(DEV_STAMP) ## everything that CI checks, in under eight minute
 	@demo=$$(mktemp -d); \
 	setsid tests/system/demo.sh "$$demo" "$$PWD/$(BIN)/python" & \
 	trap 'kill -- -$$(cat "$$demo/pid") 2>/dev/null || true; rm -rf "$$demo"' EXIT; \
-	$(MAKE) test-fast; \
+	$(MAKE) test-fast test-campaign; \
 	{ $(MAKE) lint types layers >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
 	static=$$!; \
 	KWOTA_DEMO="$$demo" $(MAKE) test-system; \
@@ -82,11 +82,15 @@ layers: $(DEV_STAMP) ## directions of imports
 # The system tests wait much and compute little, so eight run at once, after the rest and beside the linters; `check` begins
 # the long demonstration that they judge before everything else.
 .PHONY: test
-test: test-fast test-system ## pytest: both parts
+test: test-fast test-campaign test-system ## pytest: all parts
 
 .PHONY: test-fast
 test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on two processes, with coverage
-	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario and not closed_loop" --cov
+	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario and not closed_loop and not campaign" --cov
+
+.PHONY: test-campaign
+test-campaign: $(DEV_STAMP) ## pytest: 500 drawn sites with faults in virtual time, on both cores
+	@$(BIN)/python -m pytest -ra -m campaign
 
 .PHONY: test-system
 test-system: $(DEV_STAMP) ## pytest: whole sites, on real sockets, files and brokers, or in virtual time
