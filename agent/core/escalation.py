@@ -54,8 +54,9 @@ def relay_orders(
                 because=because,
                 is_repeated=_is_on_its_way(state, relay, picture.snapshot.now_s),
             )
-            for relay in _closed(picture)
-            if any(_draws(machine) for machine in _members(relay, picture.machines))
+            for relay in picture.snapshot.relays
+            if not relay.is_open  # one that nobody knows about may still feed
+            and any(_draws(machine) for machine in _members(relay, picture.machines))
         )
     if verdict.mode is not Mode.FOLLOWING or bought_for_s < CLOSE_FOR_S:
         return ()
@@ -104,9 +105,9 @@ def _is_to_open(memory: RelayMemory) -> bool:
 
 
 def _is_on_its_way(state: SiteState, relay: RelayView, now_s: float) -> bool:
-    """Whether a relay was told to open just now and has not reported yet."""
+    """Whether a relay was told to open just now, or has been mute since, and has not reported."""
     memory = state.relays.get(relay.relay_id, RelayMemory())
-    is_recent = now_s - memory.opened_at_s < REPORT_S
+    is_recent = now_s - memory.opened_at_s < REPORT_S or relay.is_open is None
     return memory.is_awaited and is_recent and _is_to_open(memory)
 
 

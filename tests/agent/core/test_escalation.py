@@ -1,5 +1,7 @@
 """Orders to relays are counted as what they are: one opening, however long a relay takes to say."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from agent.core.decisions import Because, Decision, Mode, RelayOrder
@@ -71,3 +73,22 @@ def test_a_decision_that_only_says_an_order_again_orders_nothing(
         relays=told(is_open=True, is_repeated=is_repeated),
     )
     assert decision.is_ordering is is_ordering
+
+
+@pytest.mark.parametrize("is_open", [None, False])
+def test_a_relay_that_nobody_hears_of_is_opened_too_and_that_counts_once(
+    toy: SimpleNamespace, is_open: bool | None
+) -> None:
+    """Nothing is bought and no machine obeys; the relay never reports what it did."""
+    machines = toy.fleet(4)
+    for machine in machines:
+        machine.ignores = True
+    site = toy.Site(machines=machines, transactions=[])
+    names = frozenset(machine.miner_id for machine in machines)
+    site.relays = (RelayView(relay_id="row", miner_ids=names, is_open=is_open),)
+    site.run(80)
+    orders = [order for one in site.decisions for order in one.relays]
+    assert len(orders) > 20
+    assert all(order.is_open for order in orders)
+    counted = sum(not order.is_repeated for order in orders)
+    assert counted == 1 if is_open is None else counted > 1
