@@ -14,6 +14,7 @@ from agent.core.decisions import Setpoint
 from agent.core.fleet import Machine
 from agent.core.limits import Limit, allowed_w, falls_below_ms, level_w, rises_above_ms, ruling
 from agent.core.site import Parameters, Picture, SiteState
+from agent.core.steps import WAKES_PER_STAY, Room
 
 DEEP_STOP_S = 300.0  # a limit below what idle boards draw, for longer: worth a sleep
 BASE_KNOWN_S = 10.0  # the learned base load follows this soon after the machines have settled
@@ -76,7 +77,7 @@ def _seconds_to(at_ms: int | None, now_ms: int) -> float:
 
 def _worth_a_sleep_s(machines: Mapping[str, Machine]) -> float:
     wakes_s = (m.card.wake_s for m in machines.values() if m.can_sleep)
-    return max((DEEP_STOP_S, *(dispatch.WAKES_PER_STAY * wake_s for wake_s in wakes_s)))
+    return max((DEEP_STOP_S, *(WAKES_PER_STAY * wake_s for wake_s in wakes_s)))
 
 
 def _idle_w(state: SiteState, picture: Picture, parameters: Parameters) -> float:
@@ -121,9 +122,7 @@ def for_machines_w(
     return power_w - (state.base_load_w or 0.0)
 
 
-def lowered(
-    machines: Mapping[str, Machine], excess_w: float, room: dispatch.Room
-) -> dict[str, Setpoint]:
+def lowered(machines: Mapping[str, Machine], excess_w: float, room: Room) -> dict[str, Setpoint]:
     """Set points for a limit in kW: fast steps alone, as far as they go; slow ones after that."""
     fast = dispatch.shrink(machines, excess_w, replace(room, window_left_s=0.0))
     planned_w = dispatch.planned_w(machines, {})

@@ -16,6 +16,7 @@ from agent.core.ledger import FOREVER_MS, Entry
 from agent.core.preflight import preflight
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
+from agent.core.steps import Room
 from agent.core.verdict import Verdict, judge
 from agent.core.wear import worn
 
@@ -211,9 +212,7 @@ def _may_be_told(machine: Machine, now_s: float) -> bool:
     return machine.is_commandable and not machine.is_in_transit and now_s >= machine.retry_at_s
 
 
-def _room(
-    state: SiteState, picture: Picture, verdict: Verdict, parameters: Parameters
-) -> dispatch.Room:
+def _room(state: SiteState, picture: Picture, verdict: Verdict, parameters: Parameters) -> Room:
     """The time that slow steps and wakes have.
 
     What is open-ended lasts for at least as long as the connection takes to draw it.
@@ -225,7 +224,7 @@ def _room(
         bought_for_s = left_wh * SECONDS_PER_HOUR / parameters.rated_power_w
     else:
         bought_for_s = (until_ms - now_ms) / 1000.0
-    return dispatch.Room(
+    return Room(
         window_left_s=min(verdict.time_left_s, verdict.ceiling.wall_s),
         bought_for_s=min(max(verdict.time_left_s, bought_for_s), verdict.ceiling.wall_s),
         window_ms=_window_ms(state, picture.snapshot),

@@ -9,9 +9,9 @@ import pytest
 from agent.core.cards import CARDS
 from agent.core.ceiling import BASE_KNOWN_S, lowered, spare_under
 from agent.core.decisions import Mode
-from agent.core.dispatch import Room
 from agent.core.governor import _room
 from agent.core.limits import Limit
+from agent.core.steps import Room
 from agent.core.verdict import judge
 
 P = 0.01  # what the meter's power may be off by

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from agent.core.cards import LUXOS
 from agent.core.decisions import Setpoint
-from agent.core.dispatch import Room, floor_setpoint, grow, planned_w, shrink
+from agent.core.dispatch import floor_setpoint, grow, planned_w, shrink
 from agent.core.fleet import Machine
+from agent.core.steps import Room
 from drivers.readings import Profile
 
 ALL_ROOM = Room(window_left_s=1e6, bought_for_s=1e6, window_ms=1000)

@@ -7,8 +7,9 @@ import pytest
 from agent.core.card import Move
 from agent.core.cards import CARDS, LUXOS
 from agent.core.decisions import Setpoint
-from agent.core.dispatch import Room, floor_setpoint, grow, shrink
+from agent.core.dispatch import floor_setpoint, grow, shrink
 from agent.core.fleet import Machine
+from agent.core.steps import Room
 from agent.core.wear import Wear
 from drivers.readings import Profile
 
