@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heapreplace
 from agent.core.card import Move
 from agent.core.decisions import Setpoint
 from agent.core.fleet import Machine
-from agent.core.steps import Room, Step, Walk, step_down, step_up
+from agent.core.steps import Room, Step, Walk
 
 
 def planned_w(machines: Mapping[str, Machine], chosen: Mapping[str, Setpoint]) -> float:
@@ -42,20 +42,21 @@ def shrink(
     for machine in machines.values():
         at = machine.standing
         if machine.is_controllable and at is not None and at.is_awake:
-            first = step_down(Walk(machine, at), room)
+            first = Walk(machine, at, room, is_down=True).step_down()
             if first is not None:
                 heap.append(first)
     heapify(heap)
     moved: dict[str, Walk] = {}
     while excess_w > 0 and heap:
-        _, _, _, miner_id, offer, other, walk = heap[0]
-        if is_exact or excess_w + offer.delta_w >= 0:
-            walk.take(offer)
+        step = heap[0]
+        _, _, _, miner_id, delta_w, _, _, _, walk = step
+        if is_exact or excess_w + delta_w >= 0:
+            walk.take(step)
             moved[miner_id] = walk
-            excess_w += offer.delta_w
-            _follow(heap, step_down(walk, room))
+            excess_w += delta_w
+            _follow(heap, walk.step_down())
         else:
-            _follow(heap, walk.step(other))
+            _follow(heap, walk.leave())
     return {miner_id: walk.setpoint() for miner_id, walk in moved.items()}
 
 
@@ -67,20 +68,21 @@ def grow(machines: Mapping[str, Machine], spare_w: float, room: Room) -> dict[st
     for machine in machines.values():
         at = machine.standing
         if machine.is_controllable and not machine.is_in_transit and at is not None:
-            first = step_up(Walk(machine, at), room)
+            first = Walk(machine, at, room, is_down=False).step_up()
             if first is not None:
                 heap.append(first)
     heapify(heap)
     moved: dict[str, Walk] = {}
     while spare_w > 0 and heap:
-        _, _, _, miner_id, offer, other, walk = heap[0]
-        if offer.delta_w <= spare_w:
-            walk.take(offer)
+        step = heap[0]
+        _, _, _, miner_id, delta_w, _, _, _, walk = step
+        if delta_w <= spare_w:
+            walk.take(step)
             moved[miner_id] = walk
-            spare_w -= offer.delta_w
-            _follow(heap, step_up(walk, room))
+            spare_w -= delta_w
+            _follow(heap, walk.step_up())
         else:
-            _follow(heap, walk.step(other))
+            _follow(heap, walk.leave())
     return {miner_id: walk.setpoint() for miner_id, walk in moved.items()}
 
 
