@@ -7,6 +7,7 @@ machine by machine, see ``agent.core.learning``; the families' cards are in ``ag
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 SLOW_S = 60.0  # a change of the operating point that takes longer belongs to the slow tier
 NEVER_S = math.inf  # the time of a move that a family has no command for
@@ -77,9 +78,7 @@ class ActuatorCard:
 
     def seconds(self, move: Move) -> float:
         """How long one move takes at worst. Whoever waits or brakes asks here and nowhere else."""
-        if move is Move.FIRST_BOARD:
-            return self.board_on_s
-        found: float = getattr(self, f"{move.value}_s")
+        found: float = _SECONDS[move](self)
         return found
 
     @property
@@ -91,3 +90,8 @@ class ActuatorCard:
     def is_profile_slow(self) -> bool:
         """Whether a change of the operating point belongs to the slow tier."""
         return self.profile_s > SLOW_S
+
+
+_SECONDS = {move: attrgetter(f"{move}_s") for move in Move} | {
+    Move.FIRST_BOARD: attrgetter("board_on_s")
+}

@@ -6,7 +6,7 @@ it has done as told. Until a command is confirmed it counts at the higher of old
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -98,37 +98,40 @@ class Machine:
     @property
     def resting_w(self) -> float:
         """The most that stays after a stop."""
+        if not self.seen_w:
+            return self.card.idle_w
         seen_w = (watts for setpoint, watts in self.seen_w.items() if not hashes(setpoint))
         return max(self.card.idle_w, max(seen_w, default=0.0))
 
     def power_w(self, setpoint: Setpoint) -> float:
         """The model's draw at a setpoint: fixed part, and the boards' share of the profile."""
-        if not setpoint.is_awake:
-            return self.card.standby_w
-        share = len(setpoint.boards_on & self.boards) / max(len(self.boards), 1)
-        return self.card.idle_w + (self._profile_w(setpoint.profile) - self.card.idle_w) * share
-
-    def most_w(self, setpoint: Setpoint) -> float:
-        """The most it may draw at a setpoint: what the model says, or what was seen there."""
-        return max(self.power_w(setpoint), self.seen_w.get(setpoint, 0.0))
-
-    def hashrate_hs(self, setpoint: Setpoint) -> float:
-        """The model's hashrate at a setpoint."""
-        profile = self.profile(setpoint.profile)
-        if not setpoint.is_awake or profile is None:
-            return 0.0
-        share = len(setpoint.boards_on & self.boards) / max(len(self.boards), 1)
-        return profile.hashrate_hs * share
+        return model_w(self.card, self.profiles, self.boards, setpoint)
 
     def profile(self, name: str | None) -> Profile | None:
         """The profile of that name in the machine's own list."""
-        return next((p for p in self.profiles if p.name == name), None)
+        return _named(self.profiles, name)
 
-    def _profile_w(self, name: str | None) -> float:
-        profile = self.profile(name)
-        if profile is not None:
-            return profile.power_w
-        return max((p.power_w for p in self.profiles), default=self.card.idle_w)
+
+def model_w(
+    card: ActuatorCard, profiles: Sequence[Profile], boards: frozenset[int], setpoint: Setpoint
+) -> float:
+    """The model of ``Machine.power_w``, for one that is not put together yet."""
+    if not setpoint.is_awake:
+        return card.standby_w
+    profile = _named(profiles, setpoint.profile)
+    if profile is None:
+        full_w = max((p.power_w for p in profiles), default=card.idle_w)
+    else:
+        full_w = profile.power_w
+    share = len(setpoint.boards_on & boards) / max(len(boards), 1)
+    return card.idle_w + (full_w - card.idle_w) * share
+
+
+def _named(profiles: Sequence[Profile], name: str | None) -> Profile | None:
+    for profile in profiles:
+        if profile.name == name:
+            return profile
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,18 +167,21 @@ def judged(
     """Judge one machine, or keep the last judgement where nothing can have changed it.
 
     Views and memories are frozen, so the same object says the same; what time alone changes is
-    known beforehand. Of thousands of machines few change from one tick to the next.
+    known beforehand. Of thousands of machines few change from one tick to the next, and many of
+    those that were asked again show what they showed before.
     """
+    known = None
     if (
         before is not None
-        and before.view is view
         and before.memory is memory
         and before.card is taught.card
         and before.seen_w is taught.seen_w
         and before.is_dark is is_dark
         and now_s < before.until_s
     ):
-        return before
+        if before.view is view:
+            return before
+        known = before.machine if _says_the_same(before.view, view, now_s) else None
     turns_s = [memory.commanded_at_s + JUST_COMMANDED_S, memory.retry_at_s, memory.high_until_s]
     if view.reading is not None:
         turns_s.append(view.reading.replied_at_s + READING_STALE_S)
@@ -184,45 +190,90 @@ def judged(
         memory=memory,
         card=taught.card,
         seen_w=taught.seen_w,
-        machine=_without_feed(view, memory, taught)
-        if is_dark
-        else assess(view, memory, taught, now_s),
+        machine=known or (_without_feed if is_dark else assess)(view, memory, taught, now_s),
         is_dark=is_dark,
-        until_s=min((turn_s for turn_s in turns_s if turn_s > now_s), default=float("inf")),
+        until_s=min([turn_s for turn_s in turns_s if turn_s > now_s], default=math.inf),
     )
 
 
-def _without_feed(view: MinerView, memory: Memory, taught: Taught) -> Machine:
+def _says_the_same(old: MinerView, new: MinerView, now_s: float) -> bool:
+    """Whether all that ``assess`` looks at is the same, in two readings that are not stale."""
+    was, now = old.reading, new.reading
+    if was is None or now is None or was.power_w != now.power_w or was.boards != now.boards:
+        return False
+    if now_s - min(was.replied_at_s, now.replied_at_s) >= READING_STALE_S:
+        return False
+    return (
+        (was.activity, was.profile, old.pending, old.fault, old.identity, old.profiles)
+        == (now.activity, now.profile, new.pending, new.fault, new.identity, new.profiles)
+    ) and (
+        (old.can_switch_boards, old.can_sleep, old.can_select_profile)
+        == (new.can_switch_boards, new.can_sleep, new.can_select_profile)
+    )
+
+
+def _without_feed(view: MinerView, memory: Memory, taught: Taught, now_s: float) -> Machine:
     """A machine behind an open relay: it draws nothing, shows nothing and can be told nothing."""
-    return replace(_bare(view, memory, taught), at=None, is_dark=True)
+    return replace(
+        assess(view, memory, taught, now_s),
+        at=None,
+        at_w=0.0,
+        upper_w=0.0,
+        rising_w=0.0,
+        is_commandable=False,
+        is_controllable=False,
+        is_in_transit=False,
+        standing=None,
+        standing_w=0.0,
+        is_dark=True,
+    )
 
 
 def assess(view: MinerView, memory: Memory, taught: Taught, now_s: float) -> Machine:
     """Judge one machine from what was read, what was commanded and what came of it."""
-    reading = view.reading
-    bare = _bare(view, memory, taught)
-    at = bare.at
+    reading, desired = view.reading, memory.desired
+    at = None if reading is None else read_back(reading)
+    boards = frozenset([] if reading is None else [b.board for b in reading.boards])
+    at_w = 0.0 if at is None else model_w(taught.card, view.profiles, boards, at)
+    desired_w = 0.0 if desired is None else model_w(taught.card, view.profiles, boards, desired)
     stage = view.pending.stage if view.pending else None
     is_stale = reading is None or now_s - reading.replied_at_s >= READING_STALE_S
     just_commanded = now_s - memory.commanded_at_s < JUST_COMMANDED_S
     is_in_transit = stage in IN_TRANSIT or (stage is None and just_commanded)
     is_known = view.identity is not None and view.identity.is_writable
     is_commandable = bool(is_known and view.fault is None and not is_stale)
-    is_tried_again = memory.defiance > 0 and now_s >= memory.retry_at_s and obeys(bare)
+    is_obeying = at is None or desired is None or matches(at, desired) or at_w <= desired_w + 1.0
+    is_tried_again = memory.defiance > 0 and now_s >= memory.retry_at_s and is_obeying
     is_trusted = is_tried_again or (memory.defiance == 0 and stage not in DISOBEYED)
     is_controllable = is_commandable and is_trusted
-    standing = at if memory.desired is None or not is_controllable else memory.desired
-    at_w = 0.0 if at is None else bare.power_w(at)
-    return replace(
-        bare,
+    is_told = desired is not None and is_controllable
+    least_w = at_w if desired is None else max(at_w, desired_w, taught.seen_w.get(desired, 0.0))
+    if is_stale:
+        least_w = max(least_w, _default_w(view.profiles))
+    may_rise = desired is not None and (is_in_transit or _is_ramping(reading))
+    return Machine(
+        miner_id=view.miner_id,
+        card=taught.card,
+        profiles=view.profiles,
+        boards=boards,
+        at=at,
+        desired=desired,
         at_w=at_w,
-        standing=standing,
-        standing_w=0.0 if standing is None else bare.power_w(standing),
-        upper_w=_upper_w(bare, view, memory, at_w, is_stale=is_stale),
-        rising_w=_rising_w(bare, reading, at_w, is_in_transit=is_in_transit),
+        upper_w=_upper_w(view, memory, taught, boards, least_w),
+        rising_w=_rising_w(reading, at_w, desired_w) if may_rise else 0.0,
         is_commandable=is_commandable,
         is_controllable=is_controllable,
         is_in_transit=is_in_transit,
+        retry_at_s=memory.retry_at_s,
+        changes=memory.changes,
+        slow_window_ms=memory.slow_window_ms,
+        can_switch_boards=view.can_switch_boards,
+        can_sleep=view.can_sleep,
+        can_select_profile=view.can_select_profile,
+        wear=memory.wear,
+        seen_w=taught.seen_w,
+        standing=desired if is_told else at,
+        standing_w=desired_w if is_told else at_w,
     )
 
 
@@ -284,7 +335,7 @@ def read_back(reading: MinerReading) -> Setpoint:
     A machine that hashes on no board because every board is switched off is awake: switching one
     on is enough. One that stopped with its boards on needs to be woken.
     """
-    boards_on = frozenset(b.board for b in reading.boards if b.is_enabled)
+    boards_on = frozenset([b.board for b in reading.boards if b.is_enabled])
     has_boards_left = bool(boards_on) or not reading.boards
     is_stopped = reading.activity is Activity.STOPPED and has_boards_left
     is_asleep = reading.activity is Activity.SLEEPING or is_stopped
@@ -301,70 +352,41 @@ def matches(at: Setpoint | None, desired: Setpoint | None) -> bool:
     return same_profile and at.boards_on == desired.boards_on
 
 
-def _bare(view: MinerView, memory: Memory, taught: Taught) -> Machine:
-    reading = view.reading
-    at = None if reading is None else read_back(reading)
-    return Machine(
-        miner_id=view.miner_id,
-        card=taught.card,
-        profiles=view.profiles,
-        boards=frozenset() if reading is None else frozenset(b.board for b in reading.boards),
-        at=at,
-        desired=memory.desired,
-        at_w=0.0,
-        upper_w=0.0,
-        rising_w=0.0,
-        is_commandable=False,
-        is_controllable=False,
-        is_in_transit=False,
-        retry_at_s=memory.retry_at_s,
-        changes=memory.changes,
-        slow_window_ms=memory.slow_window_ms,
-        can_switch_boards=view.can_switch_boards,
-        can_sleep=view.can_sleep,
-        can_select_profile=view.can_select_profile,
-        wear=memory.wear,
-        seen_w=taught.seen_w,
-    )
-
-
 def _upper_w(
-    bare: Machine, view: MinerView, memory: Memory, at_w: float, *, is_stale: bool
+    view: MinerView, memory: Memory, taught: Taught, boards: frozenset[int], least_w: float
 ) -> float:
-    """The higher of what was read, what was commanded and what is reported; nameplate if unread.
+    """The higher of what was read, what was commanded and what is reported.
 
     A machine that reports no watts may still draw what its configuration showed before.
     """
-    candidates = [at_w]
-    if view.reading is not None and view.reading.power_w is not None:
-        candidates.append(view.reading.power_w)
-    else:
-        candidates.append(memory.high_w)
-    if view.pending is not None:
-        candidates.append(bare.most_w(view.pending.setpoint))
-    if bare.desired is not None:
-        candidates.append(bare.most_w(bare.desired))
-    if is_stale:
-        candidates.append(nameplate_w(bare))
-    return max(candidates)
+    reported_w = None if view.reading is None else view.reading.power_w
+    upper_w = max(least_w, memory.high_w if reported_w is None else reported_w)
+    if view.pending is None:
+        return upper_w
+    told = view.pending.setpoint
+    told_w = model_w(taught.card, view.profiles, boards, told)
+    return max(upper_w, told_w, taught.seen_w.get(told, 0.0))
 
 
-def nameplate_w(bare: Machine) -> float:
+def nameplate_w(machine: Machine) -> float:
     """The draw of the machine's default profile: what it resumes with when it acts by itself."""
-    default = next((p.power_w for p in bare.profiles if p.step == 0), None)
-    if default is not None:
-        return default
-    return max((p.power_w for p in bare.profiles), default=0.0)
+    return _default_w(machine.profiles)
 
 
-def _rising_w(
-    bare: Machine, reading: MinerReading | None, at_w: float, *, is_in_transit: bool
-) -> float:
+def _default_w(profiles: Sequence[Profile]) -> float:
+    for profile in profiles:
+        if profile.step == 0:
+            return profile.power_w
+    return max((p.power_w for p in profiles), default=0.0)
+
+
+def _is_ramping(reading: MinerReading | None) -> bool:
+    return reading is not None and any(b.is_ramping for b in reading.boards)
+
+
+def _rising_w(reading: MinerReading | None, at_w: float, desired_w: float) -> float:
     """What a pending command or a running ramp may still add to the present draw."""
-    is_ramping = reading is not None and any(b.is_ramping for b in reading.boards)
-    if not (is_in_transit or is_ramping) or bare.desired is None:
-        return 0.0
     drawn_w = at_w
     if reading is not None and reading.power_w is not None:
         drawn_w = min(at_w, reading.power_w)
-    return max(bare.power_w(bare.desired) - drawn_w, 0.0)
+    return max(desired_w - drawn_w, 0.0)

@@ -54,8 +54,8 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         decision = shadow.unsent(decision)
         state = replace(state, mode=decision.mode, decision=decision)
     else:
-        state = replace(state, memories=_recalled(state, picture, before))
-        state = _remember(state, picture, decision, snapshot)
+        memories = _recalled(state, picture, before)
+        state = _remember(state, memories, picture, decision)
     return Outcome(state=state, decision=decision, picture=picture, entries=entries)
 
 
@@ -255,7 +255,8 @@ def _recalled(
     """What is remembered of each machine. A judgement that stands was taken in a tick ago."""
     changed: dict[str, Memory] = {}
     for miner_id, one in state.judgements.items():
-        if one is not before.get(miner_id):
+        then = before.get(miner_id)
+        if then is None or one.machine is not then.machine:
             memory = recall(one.view, one.memory, one.machine, picture.snapshot.now_s)
             if memory is not state.memories.get(miner_id):
                 changed[miner_id] = memory
@@ -263,14 +264,14 @@ def _recalled(
 
 
 def _remember(
-    state: SiteState, picture: Picture, decision: Decision, snapshot: Snapshot
+    state: SiteState, memories: Mapping[str, Memory], picture: Picture, decision: Decision
 ) -> SiteState:
     """Carry the commands over as the set points from now on.
 
     Calling a machine to order is no change of plan and does not hold back a rise.
     """
-    memories = dict(state.memories)
-    is_change = False
+    snapshot, is_change = picture.snapshot, False
+    told: dict[str, Memory] = {}
     for command in decision.commands:
         memory = memories[command.miner_id]
         machine = picture.machines[command.miner_id]
@@ -280,7 +281,7 @@ def _remember(
         is_told_again = machine.desired == command.setpoint
         origin = machine.at if is_told_again else machine.standing
         window_ms = _window_ms(state, snapshot) if is_slow else memory.slow_window_ms
-        memories[command.miner_id] = replace(
+        told[command.miner_id] = replace(
             memory,
             desired=command.setpoint,
             because=decision.because,
@@ -291,7 +292,7 @@ def _remember(
         )
     return replace(
         state,
-        memories=memories,
+        memories={**memories, **told} if told else memories,
         relays=remembered(state.relays, snapshot.relays, decision.relays, snapshot.now_s),
         mode=decision.mode,
         changed_at_s=snapshot.now_s if is_change else state.changed_at_s,

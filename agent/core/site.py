@@ -124,37 +124,52 @@ def observe(
     state: SiteState, snapshot: Snapshot, parameters: Parameters
 ) -> tuple[SiteState, Picture, tuple[Entry, ...]]:
     """Take in one snapshot: judge meter and machines, let time pass, keep the books."""
+    now_s = snapshot.now_s
     meter = _site_meter(snapshot, parameters)
-    state = replace(_started(state, snapshot), statements=(), events=())
-    state = _take_reading(state, meter, snapshot)
+    started_at_s = now_s if state.started_at_s is None else state.started_at_s
+    fusion, ledger, events = _taken(state, meter, snapshot)
     experience = learn(state.experience, snapshot.miners, parameters.cards)
-    judged_before = state.judgements
-    state = replace(state, experience=experience)
-    state = replace(state, judgements=_judge_machines(state, snapshot, parameters))
-    machines = {miner_id: one.machine for miner_id, one in state.judgements.items()}
-    words = _meter_trouble(state, meter, snapshot, parameters)
-    measured_w = None if words else state.fusion.latest.power_w
-    if measured_w is not None:
-        state = replace(state, meter_fresh_at_s=snapshot.now_s)
-    state = _learn_base_load(state, machines, measured_w, snapshot.now_s)
+    judgements = _judge_machines(state, experience, snapshot, parameters)
+    machines = {miner_id: one.machine for miner_id, one in judgements.items()}
+    words = _meter_trouble(fusion, meter, snapshot, parameters)
+    measured_w = None if words else fusion.latest.power_w
+    is_starting = now_s - started_at_s < FIRST_READS_S
+    base_load_w, unsettled_since_s, settled_at_s = _base_load(
+        state, machines, measured_w, now_s, now_s - started_at_s
+    )
+    before = state
+    state = replace(
+        state,
+        started_at_s=started_at_s,
+        meter_fresh_at_s=state.meter_fresh_at_s if measured_w is None else now_s,
+        fusion=fusion,
+        ledger=ledger,
+        experience=experience,
+        judgements=judgements,
+        events=events,
+        statements=(),
+        base_load_w=base_load_w,
+        unsettled_since_s=unsettled_since_s,
+        settled_at_s=settled_at_s,
+    )
     exposure = exposure_of(
         tuple(machines.values()),
-        measured_w=None if measured_w is None else fusing.recent_power_w(state.fusion),
+        measured_w=None if measured_w is None else fusing.recent_power_w(fusion),
         base_load_w=state.base_load_w,
         base_load_max_w=parameters.base_load_max_w,
         margin_share=parameters.power_margin_share,
         meter_share=parameters.power_error_share,
         latency_s=parameters.command_latency_s + parameters.tick_s,
         relay_s=RELAY_S if any(r.is_open is False for r in snapshot.relays) else 0.0,
-        is_starting=_is_starting(state, snapshot.now_s),
+        is_starting=is_starting,
     )
     tail_w = min(_tail_w(state, machines, exposure), parameters.rated_power_w)
-    if any(not machine.is_known for machine in machines.values()) and measured_w is None:
+    if measured_w is None and not all(machine.is_known for machine in machines.values()):
         tail_w = parameters.rated_power_w
-    fusion = fusing.advance(state.fusion, now_s=snapshot.now_s, power_upper_w=tail_w)
+    fusion = fusing.advance(fusion, now_s=now_s, power_upper_w=tail_w)
     if measured_w is None:
-        fusion = fusing.add(fusion, unseen.surprise_wh(judged_before, state.judgements))
-    state, entries = _keep_books(replace(state, fusion=fusion), snapshot)
+        fusion = fusing.add(fusion, unseen.surprise_wh(before.judgements, judgements))
+    state, entries = _keep_books(state, fusion, snapshot)
     picture = Picture(
         snapshot=snapshot,
         machines=machines,
@@ -167,9 +182,8 @@ def observe(
 
 
 def _judge_machines(
-    state: SiteState, snapshot: Snapshot, parameters: Parameters
+    state: SiteState, experience: Experience, snapshot: Snapshot, parameters: Parameters
 ) -> dict[str, Judged]:
-    experience = state.experience
     dark = {name for relay in snapshot.relays if relay.is_open for name in relay.miner_ids}
     return {
         view.miner_id: judged(
@@ -204,27 +218,14 @@ def _tail_w(state: SiteState, machines: Mapping[str, Machine], exposure: Exposur
     return max(exposure.power_hi_w, modelled_w)
 
 
-def _is_starting(state: SiteState, now_s: float) -> bool:
-    """Whether the machines are still being read for the first time."""
-    assert state.started_at_s is not None
-    return now_s - state.started_at_s < FIRST_READS_S
-
-
 def _site_meter(snapshot: Snapshot, parameters: Parameters) -> MeterView:
     return next(m for m in snapshot.meters if m.meter_id == parameters.meter_id)
 
 
-def _started(state: SiteState, snapshot: Snapshot) -> SiteState:
-    if state.started_at_s is not None:
-        return state
-    return replace(state, started_at_s=snapshot.now_s)
-
-
 def _meter_trouble(
-    state: SiteState, meter: MeterView, snapshot: Snapshot, parameters: Parameters
+    fusion: Fusion, meter: MeterView, snapshot: Snapshot, parameters: Parameters
 ) -> str:
     """Why the meter cannot be relied on now; empty while it can."""
-    fusion = state.fusion
     if not fusion.samples:
         return meter.fault or "the meter has not answered since the start"
     if fusion.suspect:
@@ -237,43 +238,46 @@ def _meter_trouble(
     return ""
 
 
-def _learn_base_load(
-    state: SiteState, machines: Mapping[str, Machine], measured_w: float | None, now_s: float
-) -> SiteState:
-    """Follow what the site draws beside its machines, while no machine is on the move.
+def _base_load(
+    state: SiteState,
+    machines: Mapping[str, Machine],
+    measured_w: float | None,
+    now_s: float,
+    since_start_s: float,
+) -> tuple[float | None, float | None, float]:
+    """What the site draws beside its machines, followed while no machine is on the move; since when
+    one has been, and until when the meter may still show it.
 
     A machine that has never been read counts as base load: the meter sees it all the same.
     """
-    assert state.started_at_s is not None
+    base_w, since_s, settled_s = state.base_load_w, state.unsettled_since_s, state.settled_at_s
     is_complete = all(machine.is_known for machine in machines.values())
-    if measured_w is None or not (is_complete or now_s - state.started_at_s > FIRST_READS_S):
-        return state
-    is_moving = any(m.is_in_transit or m.rising_w > 0 for m in machines.values())
-    since_s = state.unsettled_since_s
-    if is_moving:
+    if measured_w is None or not (is_complete or since_start_s > FIRST_READS_S):
+        return base_w, since_s, settled_s
+    if any(m.is_in_transit or m.rising_w > 0 for m in machines.values()):
         since_s = now_s if since_s is None else since_s
-        state = replace(state, unsettled_since_s=since_s, settled_at_s=now_s + BASE_SETTLE_S)
-        if state.base_load_w is not None and now_s - since_s < BASE_UNSETTLED_TOO_LONG_S:
-            return state
-    elif state.base_load_w is not None and now_s < state.settled_at_s:
-        return state
+        settled_s = now_s + BASE_SETTLE_S
+        if base_w is not None and now_s - since_s < BASE_UNSETTLED_TOO_LONG_S:
+            return base_w, since_s, settled_s
+    elif base_w is not None and now_s < settled_s:
+        return base_w, since_s, settled_s
     else:
-        state = replace(state, unsettled_since_s=None)
-    residual_w = max(measured_w - sum(m.at_w for m in machines.values()), 0.0)
-    if state.base_load_w is None:
-        return replace(state, base_load_w=residual_w)
-    learned_w = state.base_load_w + BASE_SMOOTHING * (residual_w - state.base_load_w)
-    return replace(state, base_load_w=learned_w)
+        since_s = None
+    residual_w = max(measured_w - sum([m.at_w for m in machines.values()]), 0.0)
+    base_w = residual_w if base_w is None else base_w + BASE_SMOOTHING * (residual_w - base_w)
+    return base_w, since_s, settled_s
 
 
-def _take_reading(state: SiteState, meter: MeterView, snapshot: Snapshot) -> SiteState:
+def _taken(
+    state: SiteState, meter: MeterView, snapshot: Snapshot
+) -> tuple[Fusion, Ledger, tuple[RegisterEvent, ...]]:
     """The newest reading, in the ledger's coordinate; whether it is believed is the fusion's say.
 
     A wrap is believed only where the register beyond it is what power explains.
     """
     reading, before, ledger = meter.reading, state.fusion, state.ledger
     if reading is None or reading.requested_at_s <= before.last_seen_s:
-        return state
+        return before, ledger, ()
     shown_wh = reading.energy_import_wh
     wrapped_wh = 0
     if stranger := stranger_words(ledger.serial, meter.serial):
@@ -286,8 +290,10 @@ def _take_reading(state: SiteState, meter: MeterView, snapshot: Snapshot) -> Sit
         if wrapped_wh and fusion.suspect:
             wrapped_wh = 0
             fusion = fusing.observe(before, _shifted(reading, ledger.offset_wh))
-        ledger = replace(ledger, serial=meter.serial or ledger.serial)
-    ledger = replace(ledger, offset_wh=ledger.offset_wh + wrapped_wh)
+        if meter.serial not in ("", ledger.serial):
+            ledger = replace(ledger, serial=meter.serial)
+    if wrapped_wh:
+        ledger = replace(ledger, offset_wh=ledger.offset_wh + wrapped_wh)
     what = {"wrapped": "the register went through its end and on from zero"} if wrapped_wh else {}
     if bool(before.suspect) != bool(fusion.suspect):
         words = fusion.suspect or "the register is believed again"
@@ -303,50 +309,56 @@ def _take_reading(state: SiteState, meter: MeterView, snapshot: Snapshot) -> Sit
         )
         for event, words in what.items()
     )
-    return replace(state, fusion=fusion, ledger=ledger, events=events)
+    return fusion, ledger, events
 
 
 def _shifted(reading: MeterReading, offset_wh: int) -> MeterReading:
+    if not offset_wh:
+        return reading
     return replace(reading, energy_import_wh=reading.energy_import_wh + offset_wh)
 
 
-def _keep_books(state: SiteState, snapshot: Snapshot) -> tuple[SiteState, tuple[Entry, ...]]:
+def _keep_books(
+    state: SiteState, fusion: Fusion, snapshot: Snapshot
+) -> tuple[SiteState, tuple[Entry, ...]]:
     """Attribute what the register shows, and sharpen the split at the last edge by hindsight.
 
     A sample that was latched before an edge cannot tell what flowed up to it: booking waits for
     the next one, which is at most a refresh and a poll away.
     """
-    fusion, ledger = state.fusion, books.indexed(state.ledger)
+    ledger = books.indexed(state.ledger)
     if not fusion.samples:
-        return state, ()
+        return replace(state, fusion=fusion), ()
     last = fusion.latest
     at_ms = utc_ms(snapshot, last.requested_at_s)
     if ledger.booked_wh is None:
         anchored = books.anchor(ledger, at_wh=last.register_wh, at_ms=at_ms)
-        return replace(state, ledger=anchored), ()
-    state = replace(state, waiting=waited(state.waiting, fusion, ledger, snapshot))
+        return replace(state, fusion=fusion, ledger=anchored), ()
+    waiting = waited(state.waiting, fusion, ledger, snapshot)
     settled_ms = at_ms - round(fusion.traits.refresh_s * 1000)
-    edges = ledger.calendar.edges_in(ledger.booked_at_ms, at_ms)
-    entries: tuple[Entry, ...] = ()
     is_new = at_ms > ledger.booked_at_ms + ROUNDING_MS and last.register_wh >= ledger.booked_wh
-    if is_new and all(edge <= settled_ms for edge in books.edges_until(ledger, at_ms)[-1:]):
-        ledger, entries = books.book(
-            ledger,
-            to_wh=last.register_wh,
-            to_ms=at_ms,
-            register_at=_estimate(ledger, fusion, snapshot),
-            flags=("recovered",) if state.is_recovering else (),
-        )
-        statements, quarter = collect(state.quarter, entries, ledger)
-        state = replace(
-            state,
-            edge_ms=max(edges, default=state.edge_ms),
-            is_recovering=False,
-            statements=statements,
-            quarter=quarter,
-        )
-        ledger = books.forget(ledger, ended_before_ms=snapshot.now_ms - KEEP_ENDED_MS)
-    state = replace(state, ledger=ledger)
+    if not (is_new and all(edge <= settled_ms for edge in books.edges_until(ledger, at_ms)[-1:])):
+        state = replace(state, fusion=fusion, waiting=waiting, ledger=ledger)
+        return _sharpen_start(state, snapshot), ()
+    edges = ledger.calendar.edges_in(ledger.booked_at_ms, at_ms)
+    ledger, entries = books.book(
+        ledger,
+        to_wh=last.register_wh,
+        to_ms=at_ms,
+        register_at=_estimate(ledger, fusion, snapshot),
+        flags=("recovered",) if state.is_recovering else (),
+    )
+    statements, quarter = collect(state.quarter, entries, ledger)
+    state = replace(
+        state,
+        fusion=fusion,
+        waiting=waiting,
+        ledger=books.forget(ledger, ended_before_ms=snapshot.now_ms - KEEP_ENDED_MS),
+        edge_ms=max(edges, default=state.edge_ms),
+        is_recovering=False,
+        statements=statements,
+        quarter=quarter,
+    )
     return _sharpen_start(state, snapshot), entries
 
 

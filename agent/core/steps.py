@@ -147,12 +147,12 @@ class Walk:
                 to_w = idle_w + (self.full_w - idle_w) * share
                 first = self._step(Move.WAKE, to_w, self.full_hs * share, 1.0)
             return first
-        if machine.can_switch_boards and self.on < len(self.boards):
-            if self.is_unworn or self._allows(Move.BOARD_ON):
-                share = (self.on + 1) / self.of
-                to_w = idle_w + (self.full_w - idle_w) * share
-                penalty = RESTART_PENALTY if Move.BOARD_ON in card.restarting else 1.0
-                first = self._step(Move.BOARD_ON, to_w, self.full_hs * share, penalty)
+        has_missing = machine.can_switch_boards and self.on < len(self.boards)
+        if has_missing and (self.is_unworn or self._allows(Move.BOARD_ON)):
+            share = (self.on + 1) / self.of
+            to_w = idle_w + (self.full_w - idle_w) * share
+            penalty = RESTART_PENALTY if Move.BOARD_ON in card.restarting else 1.0
+            first = self._step(Move.BOARD_ON, to_w, self.full_hs * share, penalty)
         if boards_on and self.rungs and (self.is_unworn or self._allows(Move.PROFILE_UP)):
             second = self._to_rung(Move.PROFILE_UP)
         return self._cheaper(first, second)

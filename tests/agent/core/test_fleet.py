@@ -19,9 +19,11 @@ from agent.core.fleet import (
     recall,
 )
 from agent.core.snapshot import MinerView, PendingCommand
+from agent.core.steps import Room, Walk
 from drivers.readings import Activity
 
 NOW_S = 100.0
+AT_REST = Room(window_left_s=0.0, bought_for_s=0.0, window_ms=0)
 FULL_W, IDLE_W = 2794.0, LUXOS.idle_w
 
 
@@ -74,13 +76,15 @@ def test_the_model_knows_watts_and_hashes_of_each_setpoint(
 ) -> None:
     machine = judged(view)
     assert machine.power_w(setpoint) == pytest.approx(power_w)
-    assert machine.hashrate_hs(setpoint) == pytest.approx(hashrate_hs)
+    on_its_way = Walk(machine, setpoint, AT_REST, is_down=True)
+    assert on_its_way.power_w == machine.power_w(setpoint)
+    assert on_its_way.hashrate_hs == pytest.approx(hashrate_hs)
 
 
 def test_a_machine_without_profiles_or_boards_is_modelled_at_its_idle_draw(view: MinerView) -> None:
     machine = replace(judged(replace(view, profiles=())), boards=frozenset())
     assert machine.power_w(told(3)) == IDLE_W
-    assert machine.hashrate_hs(told(3)) == 0.0
+    assert Walk(machine, told(3), AT_REST, is_down=True).hashrate_hs == 0.0
 
 
 @pytest.mark.parametrize(
