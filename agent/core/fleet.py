@@ -319,7 +319,7 @@ def _remember_high(memory: Memory, machine: Machine, now_s: float) -> Memory:
         return memory
     card = machine.card
     falls_s = max(card.board_off_s, card.profile_s) if machine.at.is_awake else card.sleep_s
-    return replace(memory, high_until_s=now_s + falls_s)
+    return replace(memory, high_until_s=now_s + falls_s) if falls_s < math.inf else memory
 
 
 def obeys(machine: Machine) -> bool:

@@ -81,14 +81,13 @@ def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
     if not math.isfinite(reading.power_w):
         return fusion  # as good as no answer
     sample = _sample(fusion, reading)
-    seen = replace(fusion, last_seen_s=sample.requested_at_s, last_seen_w=sample.power_w)
     if not fusion.samples:
-        return _started(seen, sample)
+        return _started(fusion, sample)
     still_wh = still_wh_at(fusion, sample)
     reason = implausible(fusion, sample, still_wh) or unexplained(fusion, sample)
     if reason:
         return replace(hold(fusion, reading, reason), still_wh=still_wh)
-    return _accept(replace(seen, still_wh=still_wh), sample)
+    return _accept(fusion, sample, still_wh)
 
 
 def hold(fusion: Fusion, reading: MeterReading, reason: str) -> Fusion:
@@ -196,10 +195,10 @@ def _started(fusion: Fusion, sample: Sample) -> Fusion:
     first = replace(
         fusion, upper_wh=sample.ceiling_wh, lower_wh=float(sample.register_wh) - risen_wh
     )
-    return _noted(_moved(_longer(first, sample), sample), sample)
+    return _noted(_longer(first, sample), sample, fusion.still_wh)
 
 
-def _accept(fusion: Fusion, sample: Sample) -> Fusion:
+def _accept(fusion: Fusion, sample: Sample, still_wh: float) -> Fusion:
     """Take a believed reading in.
 
     A register that stands tells nothing by itself, as a frozen one looks the same. Once it moves
@@ -208,30 +207,38 @@ def _accept(fusion: Fusion, sample: Sample) -> Fusion:
     """
     stood_s = sample.requested_at_s - fusion.proven.requested_at_s
     if stood_s <= fusion.traits.refresh_s + UNPROVEN_S:
-        fusion = _longer(_fold(fusion), sample)
+        fusion = _longer(fusion, sample)
     elif sample.has_moved:
         unseen_s = max(sample.latched_s - fusion.tail_until_s, 0.0)
         unseen_wh = fusion.tail_w * unseen_s / SECONDS_PER_HOUR if unseen_s else 0.0
         ceiling_wh = min(interval_now(fusion).upper_wh + unseen_wh, sample.ceiling_wh)
         row = fusion.samples[: fusion.samples.index(fusion.proven) + 1]
         late = replace(sample, ceiling_wh=ceiling_wh, is_after_gap=True)
-        fusion = _longer(_fold(replace(fusion, samples=row)), late)
-    return _noted(_moved(fusion, sample) if sample.has_moved else fusion, sample)
+        fusion = _longer(replace(fusion, samples=row), late)
+    return _noted(fusion, sample, still_wh)
 
 
 def _longer(fusion: Fusion, sample: Sample) -> Fusion:
-    samples = (*fusion.samples, sample)
-    envelope = _envelope(fusion.traits, fusion.earlier, samples)
+    """One more sample that tells where the register was, and what all of them say together."""
+    kept, earlier, upper_wh, lower_wh = _room_for_one(fusion)
+    samples = (*kept, sample)
+    envelope = _envelope(fusion.traits, earlier, samples)
     first = samples[0]
-    claims = [
-        _claim(envelope, first.latched_s, fusion.upper_wh, first.requested_at_s, fusion.lower_wh)
-    ]
+    claims = [_claim(envelope, first.latched_s, upper_wh, first.requested_at_s, lower_wh)]
     claims += [
         _claim(envelope, one.latched_s, one.ceiling_wh, one.replied_at_s, float(one.register_wh))
         for one in samples
         if one.has_moved
     ]
-    return replace(fusion, samples=samples, envelope=envelope, claims=tuple(claims))
+    return replace(
+        fusion,
+        samples=samples,
+        earlier=earlier,
+        envelope=envelope,
+        claims=tuple(claims),
+        upper_wh=upper_wh,
+        lower_wh=lower_wh,
+    )
 
 
 def _claim(
@@ -251,40 +258,47 @@ def _claim(
     )
 
 
-def _moved(fusion: Fusion, sample: Sample) -> Fusion:
-    """What flows is counted anew from the earliest instant that the sample can show."""
-    return replace(fusion, tail_wh=0.0, tail_until_s=sample.latched_s)
+def _noted(fusion: Fusion, sample: Sample, still_wh: float) -> Fusion:
+    """Remember the reading for the power that the site may have had since its latching.
 
-
-def _noted(fusion: Fusion, sample: Sample) -> Fusion:
-    """Remember the reading for the power that the site may have had since its latching."""
+    Where the register has moved, what flows is counted anew from the earliest instant that the
+    sample can show.
+    """
     since_s = sample.requested_at_s - fusion.traits.refresh_s
     recent = (*fusion.recent, sample)
     while len(recent) > 1 and recent[1].replied_at_s <= since_s:
         recent = recent[1:]
-    return replace(fusion, recent=recent, suspect="", suspect_count=0, held=None, doubt=NO_DOUBT)
-
-
-def _fold(fusion: Fusion) -> Fusion:
-    """Make room for one sample: carry the bounds of the oldest over to its successor."""
-    if len(fusion.samples) < REMEMBERED_SAMPLES:
-        return fusion
-    successor = fusion.samples[1]
-    latched = interval_at(fusion, successor.latched_s)
-    requested = interval_at(fusion, successor.requested_at_s)
-    earlier = (*fusion.earlier, fusion.samples[0])
-    while (
-        len(earlier) > 1
-        and earlier[1].replied_at_s <= successor.requested_at_s - fusion.traits.refresh_s
-    ):
-        earlier = earlier[1:]
     return replace(
         fusion,
-        samples=fusion.samples[1:],
-        earlier=earlier,
-        upper_wh=latched.upper_wh,
-        lower_wh=requested.lower_wh,
+        recent=recent,
+        still_wh=still_wh,
+        tail_wh=0.0 if sample.has_moved else fusion.tail_wh,
+        tail_until_s=sample.latched_s if sample.has_moved else fusion.tail_until_s,
+        suspect="",
+        suspect_count=0,
+        last_seen_s=sample.requested_at_s,
+        last_seen_w=sample.power_w,
+        held=None,
+        doubt=NO_DOUBT,
     )
+
+
+def _room_for_one(
+    fusion: Fusion,
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...], float, float]:
+    """The samples that stay and those before them, with the bounds at the oldest that stays: of
+    one that goes they are carried over to its successor."""
+    samples, earlier = fusion.samples, fusion.earlier
+    if len(samples) < REMEMBERED_SAMPLES:
+        return samples, earlier, fusion.upper_wh, fusion.lower_wh
+    successor = samples[1]
+    upper_wh = interval_at(fusion, successor.latched_s).upper_wh
+    lower_wh = interval_at(fusion, successor.requested_at_s).lower_wh
+    earlier = (*earlier, samples[0])
+    known_s = successor.requested_at_s - fusion.traits.refresh_s
+    while len(earlier) > 1 and earlier[1].replied_at_s <= known_s:
+        earlier = earlier[1:]
+    return samples[1:], earlier, upper_wh, lower_wh
 
 
 def _envelope(
