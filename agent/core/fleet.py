@@ -98,10 +98,11 @@ class Machine:
     @property
     def resting_w(self) -> float:
         """The most that stays after a stop."""
-        if not self.seen_w:
-            return self.card.idle_w
-        seen_w = (watts for setpoint, watts in self.seen_w.items() if not hashes(setpoint))
-        return max(self.card.idle_w, max(seen_w, default=0.0))
+        most_w = self.card.idle_w
+        for setpoint, watts in self.seen_w.items():
+            if watts > most_w and not hashes(setpoint):
+                most_w = watts
+        return most_w
 
     def power_w(self, setpoint: Setpoint) -> float:
         """The model's draw at a setpoint: fixed part, and the boards' share of the profile."""
@@ -148,8 +149,7 @@ class Judged:
 
     view: MinerView
     memory: Memory
-    card: ActuatorCard
-    seen_w: Mapping[Setpoint, float]
+    taught: Taught
     machine: Machine
     until_s: float
     is_dark: bool
@@ -174,8 +174,7 @@ def judged(
     if (
         before is not None
         and before.memory is memory
-        and before.card is taught.card
-        and before.seen_w is taught.seen_w
+        and before.taught is taught
         and before.is_dark is is_dark
         and now_s < before.until_s
     ):
@@ -188,8 +187,7 @@ def judged(
     return Judged(
         view=view,
         memory=memory,
-        card=taught.card,
-        seen_w=taught.seen_w,
+        taught=taught,
         machine=known or (_without_feed if is_dark else assess)(view, memory, taught, now_s),
         is_dark=is_dark,
         until_s=min([turn_s for turn_s in turns_s if turn_s > now_s], default=math.inf),

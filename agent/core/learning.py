@@ -74,11 +74,15 @@ class Experience:
         """The card that a machine is to be judged by: the family's, or what it has taught us."""
         return self.cards.get(miner_id, card)
 
-    def taught(self, miner_id: str, card: ActuatorCard) -> Taught:
-        """All that a machine is to be judged by; ``card`` is its family's."""
+    def taught(self, miner_id: str, card: ActuatorCard, before: Taught | None = None) -> Taught:
+        """All that a machine is to be judged by; ``card`` is its family's. Where that is what it
+        was judged by ``before``, this is returned itself."""
+        card = self.cards.get(miner_id, card)
         lesson = self.lessons.get(miner_id)
         seen_w = NO_WATTS if lesson is None else lesson.watts
-        return Taught(card=self.card(miner_id, card), seen_w=seen_w)
+        if before is not None and before.card is card and before.seen_w is seen_w:
+            return before
+        return Taught(card=card, seen_w=seen_w)
 
 
 def learn(

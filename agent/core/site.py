@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core import unseen
+from agent.core.baseload import BaseLoad, followed
 from agent.core.braking import RELAY_S, Exposure, exposure_of
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Decision, Mode
@@ -18,15 +19,12 @@ from agent.core.ledger import Entry, Ledger
 from agent.core.limits import Limit
 from agent.core.register import RegisterEvent, stranger_words, wrap_wh
 from agent.core.samples import Fusion, Interval
-from agent.core.snapshot import MeterView, Snapshot
+from agent.core.snapshot import MeterView, MinerView, Snapshot
 from agent.core.statement import Statement, collect
 from agent.core.suspicion import SILENCE_S
 from agent.core.waiting import Waiting, monotonic_s, utc_ms, waited
 from drivers.readings import MeterReading
 
-BASE_SETTLE_S = 2.0
-BASE_UNSETTLED_TOO_LONG_S = 20.0
-BASE_SMOOTHING = 0.2
 FIRST_READS_S = 10.0
 NO_MEMORY = Memory()
 KEEP_ENDED_MS = 48 * 3600 * 1000
@@ -128,14 +126,18 @@ def observe(
     meter = _site_meter(snapshot, parameters)
     started_at_s = now_s if state.started_at_s is None else state.started_at_s
     fusion, ledger, events = _taken(state, meter, snapshot)
-    experience = learn(state.experience, snapshot.miners, parameters.cards)
+    experience = learn(state.experience, _news(state, snapshot), parameters.cards)
     judgements = _judge_machines(state, experience, snapshot, parameters)
     machines = {miner_id: one.machine for miner_id, one in judgements.items()}
     words = _meter_trouble(fusion, meter, snapshot, parameters)
     measured_w = None if words else fusion.latest.power_w
     is_starting = now_s - started_at_s < FIRST_READS_S
-    base_load_w, unsettled_since_s, settled_at_s = _base_load(
-        state, machines, measured_w, now_s, now_s - started_at_s
+    base = followed(
+        BaseLoad(state.base_load_w, state.unsettled_since_s, state.settled_at_s),
+        machines.values(),
+        measured_w,
+        now_s,
+        is_starting=now_s - started_at_s <= FIRST_READS_S,
     )
     before = state
     state = replace(
@@ -148,9 +150,9 @@ def observe(
         judgements=judgements,
         events=events,
         statements=(),
-        base_load_w=base_load_w,
-        unsettled_since_s=unsettled_since_s,
-        settled_at_s=settled_at_s,
+        base_load_w=base.power_w,
+        unsettled_since_s=base.unsettled_since_s,
+        settled_at_s=base.settled_at_s,
     )
     exposure = exposure_of(
         tuple(machines.values()),
@@ -181,21 +183,34 @@ def observe(
     return state, picture, entries
 
 
+def _news(state: SiteState, snapshot: Snapshot) -> list[MinerView]:
+    """The machines of which something was heard since the last tick."""
+    known = state.judgements
+    return [
+        view
+        for view in snapshot.miners
+        if (one := known.get(view.miner_id)) is None or one.view is not view
+    ]
+
+
 def _judge_machines(
     state: SiteState, experience: Experience, snapshot: Snapshot, parameters: Parameters
 ) -> dict[str, Judged]:
     dark = {name for relay in snapshot.relays if relay.is_open for name in relay.miner_ids}
-    return {
-        view.miner_id: judged(
-            state.judgements.get(view.miner_id),
+    judgements: dict[str, Judged] = {}
+    for view in snapshot.miners:
+        name = view.miner_id
+        before = state.judgements.get(name)
+        known = None if before is None else before.taught
+        judgements[name] = judged(
+            before,
             view,
-            state.memories.get(view.miner_id, NO_MEMORY),
-            experience.taught(view.miner_id, parameters.cards[view.family]),
+            state.memories.get(name, NO_MEMORY),
+            experience.taught(name, parameters.cards[view.family], known),
             snapshot.now_s,
-            is_dark=view.miner_id in dark,
+            is_dark=name in dark,
         )
-        for view in snapshot.miners
-    }
+    return judgements
 
 
 def _interval(state: SiteState, now_s: float, *, is_blind: bool) -> Interval | None:
@@ -236,36 +251,6 @@ def _meter_trouble(
             f": {meter.fault}" if meter.fault else ""
         )
     return ""
-
-
-def _base_load(
-    state: SiteState,
-    machines: Mapping[str, Machine],
-    measured_w: float | None,
-    now_s: float,
-    since_start_s: float,
-) -> tuple[float | None, float | None, float]:
-    """What the site draws beside its machines, followed while no machine is on the move; since when
-    one has been, and until when the meter may still show it.
-
-    A machine that has never been read counts as base load: the meter sees it all the same.
-    """
-    base_w, since_s, settled_s = state.base_load_w, state.unsettled_since_s, state.settled_at_s
-    is_complete = all(machine.is_known for machine in machines.values())
-    if measured_w is None or not (is_complete or since_start_s > FIRST_READS_S):
-        return base_w, since_s, settled_s
-    if any(m.is_in_transit or m.rising_w > 0 for m in machines.values()):
-        since_s = now_s if since_s is None else since_s
-        settled_s = now_s + BASE_SETTLE_S
-        if base_w is not None and now_s - since_s < BASE_UNSETTLED_TOO_LONG_S:
-            return base_w, since_s, settled_s
-    elif base_w is not None and now_s < settled_s:
-        return base_w, since_s, settled_s
-    else:
-        since_s = None
-    residual_w = max(measured_w - sum([m.at_w for m in machines.values()]), 0.0)
-    base_w = residual_w if base_w is None else base_w + BASE_SMOOTHING * (residual_w - base_w)
-    return base_w, since_s, settled_s
 
 
 def _taken(

@@ -25,6 +25,7 @@ METER_TIMEOUT_S = 1.0
 MINER_TIMEOUT_S = 5.0
 AWAY_AFTER_MISSES = 3
 BACKOFF_LAST_S = 60.0
+PROVENANCES = {one.value: one for one in PowerProvenance}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class MinerPost:
         if self._still is not machine.watts or now_s < machine.steady_from_s:
             self._look_closely(now_s)
         power_w = machine.watts.value(now_s) * (1.0 + machine.bias.reporting + self.unit.misreport)
+        provenance = PROVENANCES[family.watts]
         self.reading = MinerReading(
             miner_id=self.unit.miner_id,
             requested_at_s=now_s - latency_s,
@@ -64,8 +66,8 @@ class MinerPost:
             taken_at_ms=0,
             activity=self._activity,
             hashrate_hs=machine.hashrate_hs.value(now_s),
-            power_w=None if family.watts == "absent" else round(power_w),
-            power_provenance=PowerProvenance(family.watts),
+            power_w=None if provenance is PowerProvenance.ABSENT else round(power_w),
+            power_provenance=provenance,
             profile=machine.point.name,
             boards=self._boards,
         )
