@@ -312,20 +312,21 @@ def _envelope(
     """
     edges_s = [sample.requested_at_s for sample in samples]
     powers_w = [sample.power_w for sample in samples]
+    most, least = 1 + traits.power_error_share, 1 - traits.power_error_share
     upper_w, lower_w = [], []
     for index, edge_s in enumerate(edges_s):
-        following = samples[min(index + 1, len(edges_s) - 1)]
-        end_s = following.requested_at_s
-        if end_s - edge_s > SILENCE_S or (following.is_after_gap and end_s > edge_s):
+        end_s = edges_s[index + 1] if index + 1 < len(edges_s) else edge_s
+        if end_s - edge_s > SILENCE_S or (end_s > edge_s and samples[index + 1].is_after_gap):
             upper_w.append(traits.rated_power_w)
             lower_w.append(0.0)
             continue
-        stop = index + 3
-        while stop <= len(edges_s) and edges_s[stop - 1] < end_s + traits.refresh_s:
+        stop, stale_s = index + 3, end_s + traits.refresh_s
+        while stop <= len(edges_s) and edges_s[stop - 1] < stale_s:
             stop += 1
-        near_w = powers_w[max(index - 1, 0) : stop]
-        if index == 0:
-            near_w += [sample.power_w for sample in earlier]
-        upper_w.append(max(near_w) * (1 + traits.power_error_share))
-        lower_w.append(min(near_w) * (1 - traits.power_error_share))
+        if index:
+            near_w = powers_w[index - 1 : stop]
+        else:
+            near_w = powers_w[:stop] + [sample.power_w for sample in earlier]
+        upper_w.append(max(near_w) * most)
+        lower_w.append(min(near_w) * least)
     return envelope(edges_s, upper_w, lower_w)
