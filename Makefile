@@ -104,6 +104,10 @@ scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the p
 campaign: $(DEV_STAMP) ## 10 000 random farms with two faults each, in virtual time
 	@$(BIN)/kwota-sim campaign --runs 10000 --faults 2 --seed 1 --json
 
+.PHONY: bench-dispatch
+bench-dispatch: $(DEV_STAMP) ## time a plan and a whole tick for up to 5 000 machines
+	@$(BIN)/python tests/bench/bench_dispatch.py --json artefacts/bench-dispatch.json
+
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet

@@ -11,7 +11,7 @@ heap, its cheapest from where it stands; what else it could do there comes after
 
 from collections.abc import Mapping
 from dataclasses import replace
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heappushpop
 
 from agent.core.card import Move
 from agent.core.decisions import Setpoint
@@ -47,16 +47,16 @@ def shrink(
                 heap.append(first)
     heapify(heap)
     moved: dict[str, Walk] = {}
-    while excess_w > 0 and heap:
-        step = heap[0]
+    step = _least(heap, None)
+    while excess_w > 0 and step is not None:
         _, _, _, miner_id, delta_w, _, _, _, walk = step
         if is_exact or excess_w + delta_w >= 0:
             walk.take(step)
             moved[miner_id] = walk
             excess_w += delta_w
-            _follow(heap, walk.step_down())
+            step = _least(heap, walk.step_down())
         else:
-            _follow(heap, walk.leave())
+            step = _least(heap, walk.leave(step))
     return {miner_id: walk.setpoint() for miner_id, walk in moved.items()}
 
 
@@ -73,16 +73,16 @@ def grow(machines: Mapping[str, Machine], spare_w: float, room: Room) -> dict[st
                 heap.append(first)
     heapify(heap)
     moved: dict[str, Walk] = {}
-    while spare_w > 0 and heap:
-        step = heap[0]
+    step = _least(heap, None)
+    while spare_w > 0 and step is not None:
         _, _, _, miner_id, delta_w, _, _, _, walk = step
         if delta_w <= spare_w:
             walk.take(step)
             moved[miner_id] = walk
             spare_w -= delta_w
-            _follow(heap, walk.step_up())
+            step = _least(heap, walk.step_up())
         else:
-            _follow(heap, walk.leave())
+            step = _least(heap, walk.leave(step))
     return {miner_id: walk.setpoint() for miner_id, walk in moved.items()}
 
 
@@ -100,9 +100,8 @@ def floor_setpoint(machine: Machine, *, is_long: bool) -> Setpoint | None:
     return None
 
 
-def _follow(heap: list[Step], following: Step | None) -> None:
-    """The machine whose step was the cheapest has another one now, or none."""
-    if following is None:
-        heappop(heap)
-    else:
-        heapreplace(heap, following)
+def _least(heap: list[Step], following: Step | None) -> Step | None:
+    """The least of the steps that wait and the one that follows upon the last, if any does."""
+    if following is not None:
+        return heappushpop(heap, following)
+    return heappop(heap) if heap else None

@@ -43,49 +43,50 @@ class Room:
 # Cost, restarts and changes so far, name; what the step adds in W; what it comes to in W and H/s;
 # the move, and whose it is. The lesser one goes first, and no two machines share a name.
 Step = tuple[float, int, int, str, float, float, float, Move, "Walk"]
+# What a step costs, what it comes to in W and H/s, and the move.
+Offer = tuple[float, float, float, Move]
 _STEP = attrgetter("step")
 
 
 class Walk:
     """One machine on its way down or up through a plan, by the model of ``Machine``.
 
-    It has got to ``boards_on``, of which ``on`` are boards of its own, and to the profile called
-    ``name``, at which it draws ``full_w`` and hashes ``full_hs`` with all boards. ``rungs`` are the
-    profiles it may still go to, the next one last; ``other`` is what it could do instead of its
-    cheapest step.
+    It has got to ``boards_on``, ``on`` of its ``of`` own boards, and to the profile called
+    ``name``, at which it draws ``full_w`` and hashes ``full_hs`` with all boards. ``rungs`` are
+    profiles that it may still go to, the next one last. ``left`` is a move that was too large.
     """
 
     __slots__ = (
         *("boards", "boards_on", "full_hs", "full_w", "hashrate_hs", "idle_w", "is_awake"),
-        *("is_unworn", "machine", "name", "of", "on", "origin", "other", "power_w", "restarts"),
-        *("room", "rungs"),
+        *("is_down", "is_unworn", "left", "machine", "name", "origin", "power_w", "restarts"),
+        *("of", "on", "room", "rungs"),
     )
 
     def __init__(self, machine: Machine, at: Setpoint, room: Room, *, is_down: bool) -> None:
-        self.machine, self.room, self.origin = machine, room, at
-        self.is_awake, self.name = at.is_awake, at.profile
-        self.boards = boards = machine.boards
-        self.boards_on = boards_on = at.boards_on
+        card, name, restarts = machine.card, at.profile, len(machine.wear.restarts_s)
+        boards, boards_on, idle_w = machine.boards, at.boards_on, card.idle_w
+        self.machine, self.room, self.origin, self.is_down = machine, room, at, is_down
+        self.is_awake, self.name, self.idle_w, self.restarts = at.is_awake, name, idle_w, restarts
+        self.boards, self.boards_on = boards, boards_on
         self.on, self.of = len(boards & boards_on), len(boards) or 1
-        self.restarts = len(machine.wear.restarts_s)
         # Each board that can change restarts mining once at most, and all else together once.
-        most = self.restarts + len(boards) + len(boards_on) + 1
-        self.is_unworn = most <= machine.card.restarts_per_day
-        self.idle_w = idle_w = machine.card.idle_w
-        self.other: Step | None = None
+        self.is_unworn = restarts + len(boards) + len(boards_on) < card.restarts_per_day
+        self.left: Move | None = None
         self.rungs: list[Profile] = []
-        profile = machine.profile(at.profile)
-        if profile is None:
-            self.full_w = max((p.power_w for p in machine.profiles), default=idle_w)
-            self.full_hs = 0.0
+        for profile in machine.profiles:
+            if profile.name == name:
+                full_w, full_hs = profile.power_w, profile.hashrate_hs
+                if _may_select(machine, room, is_down=is_down):
+                    self.rungs = _next_rung(machine.profiles, profile.step, is_down=is_down)
+                break
         else:
-            self.full_w, self.full_hs = profile.power_w, profile.hashrate_hs
-            if _may_select(machine, room, is_down=is_down):
-                self.rungs = _rungs(machine.profiles, profile.step, is_down=is_down)
-        self.power_w, self.hashrate_hs = machine.card.standby_w, 0.0
+            full_w, full_hs = max((p.power_w for p in machine.profiles), default=idle_w), 0.0
+        self.full_w, self.full_hs = full_w, full_hs
         if at.is_awake:
-            self.power_w = idle_w + (self.full_w - idle_w) * (self.on / self.of)
-            self.hashrate_hs = self.full_hs * (self.on / self.of)
+            share = self.on / self.of
+            self.power_w, self.hashrate_hs = idle_w + (full_w - idle_w) * share, full_hs * share
+        else:
+            self.power_w, self.hashrate_hs = card.standby_w, 0.0
 
     def setpoint(self) -> Setpoint:
         """Where the machine has got to."""
@@ -94,93 +95,98 @@ class Walk:
     def take(self, step: Step) -> None:
         """Go one step on."""
         _, _, _, _, _, self.power_w, self.hashrate_hs, move, _ = step
+        self.left = None
         if move is Move.PROFILE_DOWN or move is Move.PROFILE_UP:
             rung = self.rungs.pop()
             self.name, self.full_w, self.full_hs = rung.name, rung.power_w, rung.hashrate_hs
+            if not self.rungs:
+                self.rungs = _rungs(self.machine.profiles, rung.step, is_down=self.is_down)
         else:
             self.is_awake, self.boards_on = self._after(move)
             self.on = len(self.boards & self.boards_on)
 
-    def leave(self) -> Step | None:
-        """Do not go the cheapest step: what remains."""
-        other, self.other = self.other, None
-        return other
+    def leave(self, step: Step) -> Step | None:
+        """Not go this step: what else the machine could do, once."""
+        if self.left is not None:
+            return None
+        self.left = step[7]
+        return self.step_down() if self.is_down else self.step_up()
 
     def step_down(self) -> Step | None:
-        """The step that saves watts for the fewest hashes; None where nothing saves any.
-
-        With a profile below the idle draw a board's end would look like a rise: it is no step.
-        """
-        boards_on, idle_w, machine = self.boards_on, self.idle_w, self.machine
-        first = second = None
-        if not self.is_awake or (self.boards and not boards_on):
+        """The step that saves watts for the fewest hashes; None where nothing saves any."""
+        if not self.is_awake or (self.boards and not self.boards_on):
             return None
+        machine, offer = self.machine, None
         if machine.can_switch_boards:
-            if boards_on and (self.is_unworn or self._allows(Move.BOARD_OFF)):
-                is_restart = len(boards_on) == 1 or Move.BOARD_OFF in machine.card.restarting
-                share = (self.on - (max(boards_on) in self.boards)) / self.of
-                to_w = idle_w + (self.full_w - idle_w) * share
+            may_switch = self.boards_on and self.left is not Move.BOARD_OFF
+            if may_switch and (self.is_unworn or self._allows(Move.BOARD_OFF)):
+                is_restart = len(self.boards_on) == 1 or Move.BOARD_OFF in machine.card.restarting
                 penalty = self._penalty() if is_restart else 1.0
-                first = self._step(Move.BOARD_OFF, to_w, self.full_hs * share, penalty)
-        elif machine.can_sleep and (self.is_unworn or self._allows(Move.SLEEP)):
-            first = self._step(Move.SLEEP, machine.card.standby_w, 0.0, self._penalty())
-        if self.rungs and (self.is_unworn or self._allows(Move.PROFILE_DOWN)):
-            second = self._to_rung(Move.PROFILE_DOWN)
-        if first is not None and first[4] > 0.0:
-            first = None
-        if second is not None and second[4] > 0.0:
-            second = None
-        return self._cheaper(first, second)
+                share = (self.on - (max(self.boards_on) in self.boards)) / self.of
+                offer = self._offer(Move.BOARD_OFF, share, penalty)
+        elif machine.can_sleep and self.left is not Move.SLEEP:
+            saved_w = self.power_w - machine.card.standby_w
+            if saved_w > 0 and (self.is_unworn or self._allows(Move.SLEEP)):
+                cost = self.hashrate_hs / saved_w * self._penalty()
+                offer = (cost, machine.card.standby_w, 0.0, Move.SLEEP)
+        if offer is not None and offer[1] > self.power_w:
+            offer = None  # below the idle draw a board's end would look like a rise
+        return self._cheapest(offer, Move.PROFILE_DOWN)
 
     def step_up(self) -> Step | None:
         """The step that wins the most hashes for its watts; None where there is none."""
-        boards_on, idle_w, machine, room = self.boards_on, self.idle_w, self.machine, self.room
-        card = machine.card
-        is_dark = not (self.is_awake and boards_on)
+        machine, room, card, offer = self.machine, self.room, self.machine.card, None
+        is_dark = not (self.is_awake and self.boards_on)
         if is_dark and room.now_s - machine.wear.down_at_s < card.min_off_s:
             return None
-        first = second = None
         if not self.is_awake:
             has_time = room.bought_for_s > WAKES_PER_STAY * card.wake_s
-            if has_time and machine.can_sleep and (self.is_unworn or self._allows(Move.WAKE)):
-                share = len(self.boards) / self.of
-                to_w = idle_w + (self.full_w - idle_w) * share
-                first = self._step(Move.WAKE, to_w, self.full_hs * share, 1.0)
-            return first
+            if not (has_time and machine.can_sleep) or self.left is not None:
+                return None
+            if self.is_unworn or self._allows(Move.WAKE):
+                offer = self._offer(Move.WAKE, len(self.boards) / self.of, 1.0)
+            return None if offer is None else self._step(*offer)
         has_missing = machine.can_switch_boards and self.on < len(self.boards)
-        if has_missing and (self.is_unworn or self._allows(Move.BOARD_ON)):
-            share = (self.on + 1) / self.of
-            to_w = idle_w + (self.full_w - idle_w) * share
+        may_switch = has_missing and self.left is not Move.BOARD_ON
+        if may_switch and (self.is_unworn or self._allows(Move.BOARD_ON)):
             penalty = RESTART_PENALTY if Move.BOARD_ON in card.restarting else 1.0
-            first = self._step(Move.BOARD_ON, to_w, self.full_hs * share, penalty)
-        if boards_on and self.rungs and (self.is_unworn or self._allows(Move.PROFILE_UP)):
-            second = self._to_rung(Move.PROFILE_UP)
-        return self._cheaper(first, second)
+            offer = self._offer(Move.BOARD_ON, (self.on + 1) / self.of, penalty)
+        if not self.boards_on:
+            return None if offer is None else self._step(*offer)
+        return self._cheapest(offer, Move.PROFILE_UP)
 
-    def _cheaper(self, first: Step | None, second: Step | None) -> Step | None:
-        """The cheaper of two steps from one place, the first where they cost the same; the other
-        one is kept."""
-        if first is None or (second is not None and second[0] < first[0]):
-            first, second = second, first
-        self.other = second
-        return first
+    def _offer(self, move: Move, share: float, penalty: float) -> Offer | None:
+        """A change of boards by its price: hashes lost per watt saved, or less the hashes won.
 
-    def _step(self, move: Move, to_w: float, to_hs: float, penalty: float) -> Step | None:
-        """A step by its price: hashes lost per watt saved, or less the hashes won. None where it
-        changes no watts."""
+        None where it changes no watts.
+        """
+        to_w, to_hs = self.idle_w + (self.full_w - self.idle_w) * share, self.full_hs * share
         delta_w = to_w - self.power_w
         if delta_w == 0:
             return None
         worth = (to_hs - self.hashrate_hs) / delta_w
-        cost = worth * penalty if delta_w < 0 else -worth / penalty
-        machine = self.machine
+        return (worth * penalty if delta_w < 0 else -worth / penalty, to_w, to_hs, move)
+
+    def _cheapest(self, offer: Offer | None, move: Move) -> Step | None:
+        """The cheaper of an offer and a change of profile; the offer where they cost the same."""
+        if self.rungs and self.left is not move and (self.is_unworn or self._allows(move)):
+            rung, share = self.rungs[-1], self.on / self.of
+            to_w, to_hs = (
+                self.idle_w + (rung.power_w - self.idle_w) * share,
+                rung.hashrate_hs * share,
+            )
+            delta_w = to_w - self.power_w
+            if delta_w < 0 or (delta_w > 0 and not self.is_down):
+                worth = (to_hs - self.hashrate_hs) / delta_w
+                cost = worth if delta_w < 0 else -worth
+                if offer is None or cost < offer[0]:
+                    return self._step(cost, to_w, to_hs, move)
+        return None if offer is None else self._step(*offer)
+
+    def _step(self, cost: float, to_w: float, to_hs: float, move: Move) -> Step:
+        machine, delta_w = self.machine, to_w - self.power_w
         changes, name = machine.changes, machine.miner_id
         return (cost, self.restarts, changes, name, delta_w, to_w, to_hs, move, self)
-
-    def _to_rung(self, move: Move) -> Step | None:
-        rung, share = self.rungs[-1], self.on / self.of
-        to_w = self.idle_w + (rung.power_w - self.idle_w) * share
-        return self._step(move, to_w, rung.hashrate_hs * share, 1.0)
 
     def _penalty(self) -> float:
         """What it costs beside the hashes to stop a machine that would have to mine anew."""
@@ -217,6 +223,21 @@ def _may_select(machine: Machine, room: Room, *, is_down: bool) -> bool:
     has_time = room.window_left_s > RAMPS_PER_WINDOW * ramp_s
     is_used = machine.slow_window_ms == room.window_ms
     return has_time and not is_used and allows_slow(machine.wear, card, room.now_s)
+
+
+def _next_rung(profiles: Sequence[Profile], step: int, *, is_down: bool) -> list[Profile]:
+    """The last of ``_rungs`` alone: most machines go no further."""
+    found = None
+    for one in profiles:
+        if is_down and one.step < step:
+            is_nearer = found is None or one.step > found.step
+        elif not is_down and step < one.step <= 0:
+            is_nearer = found is None or one.step < found.step
+        else:
+            continue
+        if is_nearer and one.is_tuned:
+            found = one
+    return [] if found is None else [found]
 
 
 def _rungs(profiles: Sequence[Profile], step: int, *, is_down: bool) -> list[Profile]:
