@@ -336,11 +336,8 @@ def _book_segment(
         flags=flags,
         unknown_wh=delta_wh if is_unknown else 0,
     )
-    accounts, windows = _changed(ledger, changed)
     booked = replace(
-        ledger,
-        accounts=accounts,
-        windows=windows,
+        _with_changed(ledger, changed),
         booked_wh=to_wh,
         booked_at_ms=to_ms,
         metered_wh=ledger.metered_wh + delta_wh - entry.unknown_wh,
@@ -392,21 +389,11 @@ def _with_accounts(ledger: Ledger, accounts: tuple[Account, ...]) -> Ledger:
 
 
 def _with_changed(ledger: Ledger, changed: Mapping[int, Account]) -> Ledger:
-    """The ledger with some accounts replaced."""
+    """The ledger with some accounts replaced; the windows, and so the calendar, stay the same."""
     if not changed:
         return ledger
-    accounts, windows = _changed(ledger, changed)
-    return replace(ledger, accounts=accounts, windows=windows)
-
-
-def _changed(
-    ledger: Ledger, changed: Mapping[int, Account]
-) -> tuple[tuple[Account, ...], Calendar | None]:
-    """The accounts with some replaced; the windows, and so the calendar, stay the same."""
-    if not changed:
-        return ledger.accounts, ledger.windows
     accounts = list(ledger.accounts)
     for place, account in changed.items():
         accounts[place] = account
     kept = tuple(accounts)
-    return kept, replace(ledger.calendar, made_of=kept)
+    return replace(ledger, accounts=kept, windows=replace(ledger.calendar, made_of=kept))

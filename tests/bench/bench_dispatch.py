@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -289,14 +290,15 @@ def main() -> None:
     rows = [(rng.random(), n % 7, f"m{n}") for n in range(5000)]
     reference = timed(lambda: sorted(rows))
     document: dict[str, Any] = {"sorting 5000 rows": reference, "machines": {}}
-    print(f"sorting 5000 rows: {reference['p50_ms']} ms")
+    sys.stdout.write(f"sorting 5000 rows: {reference['p50_ms']} ms\n")
     for count in COUNTS:
         document["machines"][str(count)] = found = measured(count)
         for name, figures in found.items():
             if isinstance(figures, dict):
                 ratio = figures["p50_ms"] / reference["p50_ms"]
                 row = f"{figures['p50_ms']:>9.2f} ms p50 {figures['p99_ms']:>9.2f} ms p99"
-                print(f"{count:>5} machines  {name:<16}{row}  {ratio:>7.1f} times the sorting")
+                text = f"{count:>5} machines  {name:<16}{row}  {ratio:>7.1f} times the sorting\n"
+                sys.stdout.write(text)
     if to_file is not None:
         to_file.parent.mkdir(parents=True, exist_ok=True)
         to_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -320,3 +320,10 @@ def test_a_profile_that_the_machine_does_not_list_is_left_where_it_is() -> None:
     strange = machine(at=told(3, "made-by-hand"), can_switch_boards=False, can_sleep=False)
     assert shrink({"m": strange}, 500.0, ALL_ROOM) == {}
     assert grow({"m": strange}, 500.0, ALL_ROOM) == {}
+
+
+def test_a_machine_that_lists_no_boards_is_not_asked_to_switch_one() -> None:
+    bare = Setpoint(is_awake=True, profile="step0", boards_on=frozenset())
+    machines = farm(machine(at=bare, boards=frozenset()))
+    assert shrink(machines, 500.0, FAST_ROOM) == {}
+    assert grow(machines, 500.0, FAST_ROOM) == {}

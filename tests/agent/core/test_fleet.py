@@ -9,6 +9,7 @@ from agent.core.fleet import (
     READING_STALE_S,
     RETRY_FIRST_S,
     RETRY_LAST_S,
+    Judged,
     Machine,
     Memory,
     Taught,
@@ -18,11 +19,13 @@ from agent.core.fleet import (
     read_back,
     recall,
 )
+from agent.core.fleet import judged as judge_machine
 from agent.core.snapshot import MinerView, PendingCommand
 from agent.core.steps import Room, Walk
 from drivers.readings import Activity
 
 NOW_S = 100.0
+MEMORY, TAUGHT = Memory(), Taught(card=LUXOS)
 AT_REST = Room(window_left_s=0.0, bought_for_s=0.0, window_ms=0)
 FULL_W, IDLE_W = 2794.0, LUXOS.idle_w
 
@@ -290,3 +293,97 @@ def test_a_machine_without_a_board_left_on_is_awake_and_needs_only_a_board(view:
     emptied = replace(view.reading, activity=Activity.STOPPED, boards=boards)
     assert read_back(emptied) == told(0, is_awake=True)
     assert not read_back(replace(emptied, boards=())).is_awake
+
+
+def heard(before: Judged | None, view: MinerView, now_s: float, *, is_dark: bool = False) -> Judged:
+    return judge_machine(before, view, MEMORY, TAUGHT, now_s, is_dark=is_dark)
+
+
+def asked_again(view: MinerView, seconds: float, **changes: object) -> MinerView:
+    reading = replace(
+        view.reading,
+        requested_at_s=view.reading.requested_at_s + seconds,
+        replied_at_s=view.reading.replied_at_s + seconds,
+        hashrate_hs=1.0,
+        **changes,
+    )
+    return replace(view, reading=reading)
+
+
+def test_a_machine_that_shows_what_it_showed_is_not_judged_again(view: MinerView) -> None:
+    first = heard(None, view, NOW_S)
+    assert heard(first, view, NOW_S + 1) is first
+    again = heard(first, asked_again(view, 5.0), NOW_S + 5)
+    assert again.machine is first.machine
+    assert again.machine == judged(asked_again(view, 5.0), now_s=NOW_S + 5)
+    assert again.until_s == first.until_s + 5.0  # it grows stale later
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"power_w": 9999.0},
+        {"boards": ()},
+        {"profile": "step-2"},
+        {"activity": Activity.SLEEPING},
+    ],
+)
+def test_a_machine_that_shows_something_else_is_judged_again(
+    view: MinerView, changes: dict[str, object]
+) -> None:
+    first = heard(None, view, NOW_S)
+    other = asked_again(view, 5.0, **changes)
+    assert heard(first, other, NOW_S + 5).machine == judged(other, now_s=NOW_S + 5)
+    assert heard(first, other, NOW_S + 5).machine != first.machine
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fault": "no route"},
+        {"pending": pending(told(1), Stage.SENT)},
+        {"identity": None},
+        {"profiles": ()},
+        {"can_switch_boards": False},
+        {"can_sleep": False},
+        {"can_select_profile": False},
+        {"reading": None},
+    ],
+)
+def test_a_machine_of_which_something_else_is_known_is_judged_again(
+    view: MinerView, changes: dict[str, object]
+) -> None:
+    first = heard(None, view, NOW_S)
+    other = replace(asked_again(view, 5.0), **changes)
+    assert heard(first, other, NOW_S + 5).machine == judged(other, now_s=NOW_S + 5)
+    assert heard(heard(None, other, NOW_S), view, NOW_S).machine == judged(view)
+
+
+def test_a_machine_that_answers_after_a_silence_is_judged_again(view: MinerView) -> None:
+    late_s = NOW_S + 2 * READING_STALE_S
+    stale = heard(heard(None, view, NOW_S), view, late_s)
+    assert not stale.machine.is_commandable
+    assert heard(stale, asked_again(view, 2 * READING_STALE_S), late_s).machine.is_commandable
+
+
+def test_a_machine_without_a_feed_draws_nothing_and_can_be_told_nothing(view: MinerView) -> None:
+    dark = heard(heard(None, view, NOW_S), view, NOW_S, is_dark=True).machine
+    assert dark.is_dark
+    assert dark.is_known
+    assert (dark.at, dark.standing) == (None, None)
+    assert (dark.at_w, dark.upper_w, dark.rising_w, dark.standing_w) == (0.0, 0.0, 0.0, 0.0)
+    assert {dark.is_commandable, dark.is_controllable, dark.is_in_transit} == {False}
+    assert dark.profiles == view.profiles
+
+
+def test_what_was_seen_at_rest_stays_after_a_stop(view: MinerView) -> None:
+    seen_w = {told(3): 3000.0, told(0): IDLE_W + 30.0, told(3, is_awake=False): 10.0}
+    assert replace(judged(view), seen_w=seen_w).resting_w == IDLE_W + 30.0
+    assert replace(judged(view), seen_w={told(3): 3000.0}).resting_w == IDLE_W
+
+
+def test_a_draw_whose_end_nobody_knows_is_remembered_once(lowered: MinerView) -> None:
+    endless = Taught(card=replace(LUXOS, board_off_s=float("inf")))
+    memory = Memory(high_w=FULL_W, desired=told(2))
+    machine = assess(lowered, memory, endless, NOW_S)
+    assert recall(lowered, memory, machine, NOW_S) is memory
