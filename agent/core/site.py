@@ -131,7 +131,6 @@ def observe(
     machines = {miner_id: one.machine for miner_id, one in judgements.items()}
     words = _meter_trouble(fusion, meter, snapshot, parameters)
     measured_w = None if words else fusion.latest.power_w
-    is_starting = now_s - started_at_s < FIRST_READS_S
     base = followed(
         BaseLoad(state.base_load_w, state.unsettled_since_s, state.settled_at_s),
         machines.values(),
@@ -154,17 +153,7 @@ def observe(
         unsettled_since_s=base.unsettled_since_s,
         settled_at_s=base.settled_at_s,
     )
-    exposure = exposure_of(
-        tuple(machines.values()),
-        measured_w=None if measured_w is None else fusing.recent_power_w(fusion),
-        base_load_w=state.base_load_w,
-        base_load_max_w=parameters.base_load_max_w,
-        margin_share=parameters.power_margin_share,
-        meter_share=parameters.power_error_share,
-        latency_s=parameters.command_latency_s + parameters.tick_s,
-        relay_s=RELAY_S if any(r.is_open is False for r in snapshot.relays) else 0.0,
-        is_starting=is_starting,
-    )
+    exposure = _exposure(state, machines, measured_w, snapshot, parameters)
     tail_w = min(_tail_w(state, machines, exposure), parameters.rated_power_w)
     if measured_w is None and not all(machine.is_known for machine in machines.values()):
         tail_w = parameters.rated_power_w
@@ -181,6 +170,28 @@ def observe(
         meter_words=words,
     )
     return state, picture, entries
+
+
+def _exposure(
+    state: SiteState,
+    machines: Mapping[str, Machine],
+    measured_w: float | None,
+    snapshot: Snapshot,
+    parameters: Parameters,
+) -> Exposure:
+    """What may flow whatever is done from now on."""
+    assert state.started_at_s is not None
+    return exposure_of(
+        tuple(machines.values()),
+        measured_w=None if measured_w is None else fusing.recent_power_w(state.fusion),
+        base_load_w=state.base_load_w,
+        base_load_max_w=parameters.base_load_max_w,
+        margin_share=parameters.power_margin_share,
+        meter_share=parameters.power_error_share,
+        latency_s=parameters.command_latency_s + parameters.tick_s,
+        relay_s=RELAY_S if any(r.is_open is False for r in snapshot.relays) else 0.0,
+        is_starting=snapshot.now_s - state.started_at_s < FIRST_READS_S,
+    )
 
 
 def _news(state: SiteState, snapshot: Snapshot) -> list[MinerView]:
