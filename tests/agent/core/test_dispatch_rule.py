@@ -146,7 +146,7 @@ def machine_of(rng: random.Random, name: str, card: ActuatorCard) -> Machine:
         profile=rng.choice(["odd", None, *(p.name for p in profiles)]),
         boards_on=frozenset(n for n in (*boards, 7) if rng.random() < (0.7 if n < 7 else 0.05)),
     )
-    restarts = rng.choice((0, 0, 2, 19, 21, 22, 23, 24, 26))
+    restarts = rng.choice((0, 0, 2, 15, 19, 21, 22, 23, 24, 26))
     machine = Machine(
         miner_id=name,
         card=card,
@@ -177,18 +177,18 @@ def machine_of(rng: random.Random, name: str, card: ActuatorCard) -> Machine:
     return replace(machine, standing_w=0.0 if machine.standing is None else machine.power_w(at))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=400)
 @given(
-    rng=st.randoms(use_true_random=False),
+    seed=st.integers(0, 2**32),
     share=st.sampled_from((0.001, 0.1, 0.4, 1.5)),
     left_s=st.sampled_from((0.0, 300.0, 1e6)),
     is_exact=st.booleans(),
 )
 @pytest.mark.parametrize("is_down", [True, False])
 def test_a_plan_takes_the_cheapest_step_there_is_each_time(
-    *, is_down: bool, rng: random.Random, share: float, left_s: float, is_exact: bool
+    *, is_down: bool, seed: int, share: float, left_s: float, is_exact: bool
 ) -> None:
-    cards = sorted(CARDS.items())
+    rng, cards = random.Random(seed), sorted(CARDS.items())
     machines = {f"m{n}": machine_of(rng, f"m{n}", rng.choice(cards)[1]) for n in range(6)}
     room = Room(window_left_s=left_s, bought_for_s=2 * left_s, window_ms=1000, now_s=NOW_S)
     budget_w = share * 20_000.0
