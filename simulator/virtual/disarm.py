@@ -56,16 +56,16 @@ def shown(snapshot: Snapshot, state: SiteState, without: frozenset[str]) -> Snap
 def taken_out(without: frozenset[str]) -> Iterator[None]:
     """Steps of the core are taken out meanwhile: without age nothing flows after a reading, without
     base load nothing is thought of but the machines."""
-    kept = meterfusion.advance, site._learn_base_load  # noqa: SLF001 - taken out on purpose
+    advance, followed = vars(meterfusion)["advance"], vars(site)["followed"]
     if "age" in without:
         _put(meterfusion, "advance", lambda fusion, **_: fusion)
     if "base-load" in without:
-        _put(site, "_learn_base_load", lambda state, *_: replace(state, base_load_w=0.0))
+        _put(site, "followed", lambda known, *_, **__: known._replace(power_w=0.0))
     try:
         yield
     finally:
-        _put(meterfusion, "advance", kept[0])
-        _put(site, "_learn_base_load", kept[1])
+        _put(meterfusion, "advance", advance)
+        _put(site, "followed", followed)
 
 
 def _put(module: ModuleType, name: str, step: Callable[..., object]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from simulator.campaign_draw import draw
 from simulator.scenario import Scenario
+from simulator.virtual.disarm import PROTECTIONS
 from simulator.virtual.run import run_scenario
 
 pytestmark = pytest.mark.closed_loop
@@ -32,11 +33,17 @@ def fault(what: str, at_min: float, for_s: float, **more: Any) -> dict[str, Any]
 
 
 CASES: dict[str, Scenario] = {
-    "reserve": draw(1013260493188, 2),
+    "reserve": draw(575699683726, 2),
+    "age": draw(100737831362, 2),
+    "base-load": draw(655513471641, 2),
     "confirmation": site("whatsminer-v3", "m60s", fault("miner_ignores", 9.5, 900), relay="row"),
     "guard": draw(134265113875, 2),
     "watchdog": site("luxos", "s21", fault("agent_paused", 9.5, 500)),
 }
+
+
+def test_every_protection_has_its_case() -> None:
+    assert set(CASES) == set(PROTECTIONS)
 
 
 @pytest.mark.parametrize("protection", CASES)
