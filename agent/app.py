@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -15,7 +16,6 @@ from agent.actuator import Actuator
 from agent.assembly import (
     Base,
     first_record,
-    limit_reader,
     meter_posts,
     miner_posts,
     open_keeper,
@@ -210,7 +210,8 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
 
     def mount(app: web.Application) -> None:
         add_read_routes(app, keeper)
-        add_limit_routes(app, keeper.desk, limit_reader(base.settings), base.clock)
+        zone = ZoneInfo(base.settings.site.zone)
+        add_limit_routes(app, keeper.desks, zone, base.clock)
 
     door = open_control(status.socket, control, mount)
     await stack.enter_async_context(door)

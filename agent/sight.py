@@ -69,7 +69,7 @@ class News:
 
 
 class Sight:
-    """The site as the governor was last shown it."""
+    """A meter point as its governor was last shown it."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._site = snapshot
@@ -94,6 +94,11 @@ class Sight:
         """Whether the devices are the same ones in the same order as before."""
         names = [view.miner_id for view in raw.miners] == list(self._places)
         return names and [view.meter_id for view in raw.meters] == list(self._meter_places)
+
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether a record of this kind is about one of these devices."""
+        places = {"meter": self._meter_places, "throttle": self._places}
+        return name in places[kind]
 
     def news(self, raw: Snapshot) -> News:
         """What ``raw`` says beyond what is known, in the journal's numbers. Changes nothing seen.

@@ -89,9 +89,16 @@ def _more_of(reading: MeterReading) -> dict[str, Any]:
     return {"more": more} if more else {}
 
 
-def gap_record(source: str, *, state: str, reason: str, since_ms: int) -> NewRecord:
+def gap_record(
+    source: str, *, meter_point: str, state: str, reason: str, since_ms: int
+) -> NewRecord:
     """``gap``: readings that should be here and are not."""
-    data = {"event": "missing", "since_ms": since_ms, "reason": reason}
+    data = {
+        "event": "missing",
+        "meter_point": meter_point,
+        "since_ms": since_ms,
+        "reason": reason,
+    }
     return NewRecord(kind="gap", source=source, state=state, data=data)
 
 
@@ -244,7 +251,9 @@ def state_record(
     )
 
 
-def decision_records(decision: Decision, *, is_shadow: bool = False) -> Iterator[NewRecord]:
+def decision_records(
+    decision: Decision, *, meter_point: str, is_shadow: bool = False
+) -> Iterator[NewRecord]:
     """``decision``: mode, cap, reason and all commands, in as many records as it takes.
 
     ``is_shadow`` says that none of the commands was sent.
@@ -255,7 +264,7 @@ def decision_records(decision: Decision, *, is_shadow: bool = False) -> Iterator
         rows = commands[part * ROWS_PER_RECORD : (part + 1) * ROWS_PER_RECORD]
         yield NewRecord(
             kind="decision",
-            source=AGENT,
+            source=meter_point,
             taken_at_ms=decision.at_ms,
             data={
                 "part": part,
@@ -309,9 +318,16 @@ def _setpoint_from(data: Mapping[str, Any]) -> Setpoint:
     )
 
 
-def alarm_record(code: str, source: str, *, is_raised: bool, words: str) -> NewRecord:
-    """``alarm``: raised or cleared."""
-    data = {"code": code, "event": "raised" if is_raised else "cleared", "words": words}
+def alarm_record(
+    code: str, source: str, *, meter_point: str | None, is_raised: bool, words: str
+) -> NewRecord:
+    """``alarm``: raised or cleared; ``meter_point`` is None where it is about the whole agent."""
+    data = {
+        "code": code,
+        "event": "raised" if is_raised else "cleared",
+        "meter_point": meter_point,
+        "words": words,
+    }
     return NewRecord(kind="alarm", source=source, data=data)
 
 

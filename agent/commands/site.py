@@ -22,7 +22,7 @@ from agent.commands.console import (
 )
 from agent.commands.words import kw, kwh, local_time, scaled, whole
 from agent.control_client import NoDaemonError, RefusedError, ask_why
-from agent.status.view import MinerRow, StatusView
+from agent.status.view import MinerRow, PointView, StatusView
 
 
 def status(
@@ -128,6 +128,8 @@ def _overview(view: StatusView) -> Table:
         f"{view.miners_hashing} hashing, {view.miners_throttled} throttled, "
         f"{view.miners_sleeping} sleeping, {view.miners_faulty} faulty"
     )
+    if len(view.meter_points) > 1:
+        rows += [(point.meter_point, _point(point)) for point in view.meter_points]
     rows += [
         ("over", f"{kwh(view.over_wh)} kWh beyond purchases"),
         ("miners", f"{view.miners_total}: {states}"),
@@ -139,6 +141,15 @@ def _overview(view: StatusView) -> Table:
     for name, text in rows:
         grid.add_row(f"[bold]{name}[/bold]", plain(text))
     return grid
+
+
+def _point(point: PointView) -> str:
+    """One of several meter points, in a line."""
+    left = "no purchase is open"
+    if point.window is not None:
+        left = f"{kwh(point.window.left_wh)} of {kwh(point.window.purchased_wh)} kWh left"
+    power = f"{kw(point.power_w)} of {kw(point.power_cap_w)} allowed"
+    return f"{point.mode}: {power}, {left}, {point.miners_total} miners"
 
 
 def _alarms(view: StatusView) -> list[Table]:

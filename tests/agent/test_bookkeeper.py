@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from agent.bookkeeper import Bookkeeper
+from agent.bookkeeper import Bookkeeper, settled
 from agent.core.ledger import Ledger, Transaction, admit_all, anchor, book, forget, indexed
 from agent.core.meterfusion import hold, resumed
 from agent.core.register import RegisterEvent
@@ -20,7 +20,7 @@ from agent.core.statement import collect
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
 from agent.recorder import Recorder
-from agent.recovery import recover, seeded, statements_since
+from agent.recovery import purchases_on_record, recover, seeded, statements_since
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
 from agent.testimony import reading_record
@@ -43,7 +43,9 @@ class Books:
         self.journal, self.state, self.bookkeeper = journal, state, bookkeeper
 
     async def buy(self, *purchases: Transaction, now_ms: int = NOW_MS) -> list[str]:
-        remembered = await self.bookkeeper.remembered(self.state, purchases)
+        known = {account.transaction.transaction_id for account in self.state.ledger.accounts}
+        names = {one.transaction_id for one in purchases} - known
+        remembered = await purchases_on_record(self.journal, names)
         ledger, admissions = admit_all(
             self.state.ledger,
             purchases,
@@ -52,7 +54,8 @@ class Books:
             remembered=remembered,
         )
         self.state = replace(self.state, ledger=ledger)
-        await self.bookkeeper.record_purchases(self.state, purchases, admissions)
+        durable = self.bookkeeper.keep_purchases(self.state, purchases, admissions)
+        await settled([] if durable is None else [durable], "late")
         return [admission.result for admission in admissions]
 
     def book(self, grown_wh: int, at_ms: int) -> None:

@@ -29,6 +29,7 @@ from agent.standing_limits import StandingLimits
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "site.example.toml"
 RATED_W = 1_000_000
+ALMATY = ZoneInfo("Asia/Almaty")
 MANUAL = {"kind": "manual", "kw": "400", "for": "30m", "reason": "transformer is hot"}
 ORDER = {
     "kind": "dispatch_order",
@@ -66,22 +67,23 @@ class Door:
 @asynccontextmanager
 async def door_on(rig: Any, directory: Path) -> AsyncIterator[Door]:
     """Everything between the operator's socket and the disk, as the daemon joins it."""
-    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8")) | {"limits": {"cap_w": 900_000}}
-    settings = parse_settings(data, directory / "site.toml")
+    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    data["meter_points"][0]["limits"] = {"cap_w": 900_000}
+    (point,) = parse_settings(data, directory / "site.toml").meter_points
     clock, path = SiteClock(), directory / "kwota.sock"
     async with rig.journal() as journal:
         recorder = Recorder(journal)
-        book, reached = await recover_limits(journal, rated_w=RATED_W)
+        book, reached = await recover_limits(journal, meter_point="mp-1", rated_w=RATED_W)
         desk = LimitDesk(
+            meter_point="mp-1",
             clock=clock,
             recorder=recorder,
-            standing=StandingLimits(settings).at,
+            standing=StandingLimits(point, ALMATY).at,
             book=book,
             reached=reached,
         )
         app = web.Application()
-        reader = LimitReader(zone=ZoneInfo("Asia/Almaty"), rated_w=RATED_W)
-        add_limit_routes(app, desk, reader, clock)
+        add_limit_routes(app, {"mp-1": desk}, ALMATY, clock)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.UnixSite(runner, str(path)).start()
@@ -161,16 +163,18 @@ async def test_a_limit_bounds_before_it_is_on_the_disk_and_until_its_end_is(
     monkeypatch.setattr("agent.limitdesk.DURABLE_WITHIN_S", 0.05)
     async with door_on(rig, tmp_path) as door:
         clock = door.clock
+        (point,) = parse_settings(
+            tomllib.loads(EXAMPLE.read_text()), tmp_path / "site.toml"
+        ).meter_points
         stuck = LimitDesk(
+            meter_point="mp-1",
             clock=clock,
             recorder=Recorder(door.journal),  # nobody runs it: a disk that takes nothing
-            standing=StandingLimits(
-                parse_settings(tomllib.loads(EXAMPLE.read_text()), tmp_path / "site.toml")
-            ).at,
+            standing=StandingLimits(point, ALMATY).at,
             book=door.desk.book,
             reached=frozenset(),
         )
-        reader = LimitReader(zone=ZoneInfo("Asia/Almaty"), rated_w=RATED_W)
+        reader = LimitReader(zone=ALMATY, rated_w=RATED_W)
         offered = reader.read(
             json.dumps(MANUAL).encode(),
             told_by="uid 0",

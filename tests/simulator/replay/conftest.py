@@ -21,6 +21,7 @@ from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import create_log_key
 from agent.limitdesk import LimitDesk
+from agent.point import Point, Realm
 from agent.recorder import Recorder
 from agent.recovery import recover, seeded
 from agent.siteclock import KernelClock, SiteClock
@@ -163,29 +164,19 @@ class Recorded:
                 quarter=books.quarter,
             )
             self.polls.start()
+            point = self._point(journal, recorder, books, state, hands)
             keeper = Keeper(
                 clock=self._clock,
-                parameters=self.parameters,
-                state=state,
-                frame=_frame(list(posts)),
+                points=[point],
+                zone="Asia/Almaty",
                 recorder=recorder,
                 journal=journal,
                 snapshot=self.snapshot,
-                submit=hands.submit if not self.parameters.is_shadow else self._count,
                 meters=lambda: {"site": None},
                 delivery=lambda: DELIVERY,
                 faults=list,
                 cap_wh=lambda _at_ms: 10_000_000,
                 export=None,
-                bookkeeper=Bookkeeper(
-                    journal=journal,
-                    recorder=recorder,
-                    meter_id="site",
-                    recovered=books,
-                    state=state,
-                ),
-                statements=books.statements,
-                desk=self._desk(recorder),
             )
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(recorder.run())
@@ -193,8 +184,30 @@ class Recorded:
                 await recorder.flush()
                 task.cancel()
 
+    def _point(self, journal, recorder, books, state, hands) -> Point:
+        names = frozenset(post.unit.miner_id for post in self.polls.posts)
+        return Point(
+            realm=Realm(meter_ids=frozenset({"site"}), miner_ids=names),
+            clock=self._clock,
+            parameters=self.parameters,
+            state=state,
+            frame=_frame(sorted(names)),
+            recorder=recorder,
+            submit=self._count if self.parameters.is_shadow else hands.submit,
+            bookkeeper=Bookkeeper(
+                journal=journal,
+                recorder=recorder,
+                meter_id="site",
+                recovered=books,
+                state=state,
+            ),
+            statements=books.statements,
+            desk=self._desk(recorder),
+        )
+
     def _desk(self, recorder: Recorder) -> LimitDesk:
         return LimitDesk(
+            meter_point="mp-1",
             clock=self._clock,
             recorder=recorder,
             standing=lambda _now_ms: self.parameters.limits,
@@ -214,6 +227,10 @@ class Life:
     keeper: Keeper
     recorder: Recorder
 
+    @property
+    def point(self) -> Point:
+        return self.keeper.points[0]
+
     async def buy(self) -> None:
         await self.keeper.add_transactions(self.rig.transactions)
 
@@ -232,7 +249,9 @@ def _frame(miners: list[str]) -> Frame:
         version="0.1.0",
         zone="Asia/Almaty",
         started_at_ms=START_MS,
+        meter_point="mp-1",
         meter_id="site",
+        rated_power_w=1e6,
         meter_profiles={"site": "virtual"},
         addresses=dict.fromkeys(["site", *miners], "virtual"),
     )
