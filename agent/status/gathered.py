@@ -47,7 +47,7 @@ def gathered(points: Sequence[SiteView]) -> SiteView:
         meters=list(_all(points, "meters")),
         transactions=list(_all(points, "transactions")),
         statements=statements,
-        decisions=decisions[:DECISIONS_KEPT],
+        decisions=decisions[: DECISIONS_KEPT // len(points) * len(points)],
     )
 
 

@@ -73,10 +73,12 @@ const en = {
   col_meter: "Meter", col_energy: "Energy register", col_quality: "Quality", col_age: "Age",
   col_purchase: "Purchase", col_window: "Window", col_used: "Used", col_bought: "Bought",
   col_price: "Price", col_status: "Status",
+  col_point: "Meter point", col_left: "Left",
   col_time: "Time", col_decision: "Mode", col_cap: "Cap", col_commands: "Commands",
 
   meters: "Meters",
   quality_G: "good", quality_T: "timed out", quality_S: "suspect", quality_F: "faulty",
+  points: "Meter points",
   purchases: "Purchases",
   purchases_none: "The agent knows of no purchase.",
   price: "{price} ₸/kWh",

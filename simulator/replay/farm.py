@@ -75,7 +75,8 @@ class FarmFollower:
         elif record.kind in _OF_POINTS:
             name = record.source
             if record.kind in ("frame", "tick") and name not in self.points:
-                self.points[name] = Follower(meter_point=name, revise=self.revise)
+                counts = Counts(boots=min(self.boots, 1))  # it appears in the boot under way
+                self.points[name] = Follower(meter_point=name, revise=self.revise, counts=counts)
             if name in self.points:
                 yield self.points[name]
         elif record.kind in _OF_DEVICES:

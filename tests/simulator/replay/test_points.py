@@ -135,6 +135,9 @@ async def test_a_restart_finds_the_books_of_each_point(recorded_points, records)
     result = replay(rig.path)
     assert (result.found, result.holes) == (None, ())
     assert [counts.ticks for counts in result.points.values()] == [260, 260]
+    assert (
+        [counts.boots for counts in result.points.values()] == [2, 2] == [result.counts.boots] * 2
+    )
     assert result.counts.purchases == 6
     assert result.counts.stages == len(records(rig.path, "throttle")) > 0
     end_ms = records(rig.path, "tick")[-1]["t"] // 1000
