@@ -32,6 +32,7 @@ from agent.status.gathered import gathered
 from agent.status.view import DeliveryView, SiteView
 from drivers.readings import MeterIdentity
 
+FAILING_LONG_S = 2.0
 PURCHASES_LATE = (
     "the disk did not take the purchases in time; ask `kwota transactions list` "
     "what is in the books before sending them again"
@@ -71,6 +72,7 @@ class Keeper:
         self._export = export
         self._alarms = AlarmBoard()
         self._failures: dict[str, Condition] = {}
+        self._failing_s: dict[str, float] = {}
         self._view: SiteView | None = None
 
     @property
@@ -93,10 +95,12 @@ class Keeper:
         The machines of a point that fails are governed by nobody, as if the whole loop hung, and so
         the same has to follow: the watchdog is not fed, the service manager puts the machines to
         sleep and starts the agent anew. That hits the other points as well, and costs them energy;
-        to feed the watchdog for their sake would cost this point's promise. A tick that fails once
-        and not again is no reason: the next one that succeeds feeds the watchdog again in time.
+        to feed the watchdog for their sake would cost this point's promise. A single tick that
+        fails is no reason: the next one is the same step with newer readings.
         """
-        return not self._failures and all(point.is_healthy() for point in self.points)
+        now_s = self._clock.now_s()
+        is_failing = any(now_s - since_s >= FAILING_LONG_S for since_s in self._failing_s.values())
+        return not is_failing and all(point.is_healthy() for point in self.points)
 
     def view(self) -> SiteView | None:
         """The image of the last tick; None before every point has had its first."""
@@ -128,12 +132,14 @@ class Keeper:
             # Nobody is to be protected from it: a bug ends the agent in order, which is back at
             # once and sooner than any watchdog.
             raise
+        self._failing_s.pop(point.name, None)
         if self._failures.pop(point.name, None) is not None:
             _log.warning("point=%s event=ticks_again", point.name)
 
     def _note_failure(self, point: Point, error: Exception) -> None:
         if point.name not in self._failures:
             _log.error("point=%s event=tick_failed", point.name, exc_info=error)
+        self._failing_s.setdefault(point.name, self._clock.now_s())
         self._failures[point.name] = Condition(
             code="TICK_FAILED",
             severity="critical",

@@ -155,8 +155,17 @@ def _point(point: PointView) -> str:
 def _alarms(view: StatusView) -> list[Table]:
     if not view.alarms:
         return []
+    has_several = len(view.meter_points) > 1
     rows = [
-        [alarm.severity, alarm.code, alarm.source, alarm.words, alarm.remedy]
+        [
+            alarm.severity,
+            alarm.code,
+            f"{alarm.meter_point}: {alarm.source}"
+            if has_several and alarm.meter_point not in (None, alarm.source)
+            else alarm.source,
+            alarm.words,
+            alarm.remedy,
+        ]
         for alarm in view.alarms
     ]
     return [table_of(["alarm", "code", "source", "what", "what to do"], rows)]

@@ -111,9 +111,9 @@ function showStatus(status) {
   showPower(status);
   showEnergy(status.window);
   showTime(status.window, status.at_ms);
+  showPoints(status.meter_points);
   showAlarms(status.alarms, status.at_ms);
   showDelivery(status.delivery, status.at_ms);
-  showPoints(status.meter_points);
 }
 
 // One meter point is the site itself, and has no table of its own.
@@ -127,9 +127,9 @@ function showPoints(points) {
   ], "–");
 }
 
-// What a row is about, where its meter point does not go without saying.
+// What a row is about, where it is about a meter point and that does not go without saying.
 function ofPoint(row, text) {
-  return byId("points").hidden ? text : `${row.meter_point}: ${text}`;
+  return byId("points").hidden || row.meter_point === null ? text : `${row.meter_point}: ${text}`;
 }
 
 function showPower(status) {
@@ -191,7 +191,7 @@ function showAlarms(alarms, nowMs) {
     const [severity, words, remedy, since] = item.children;
     setAttribute(item, "data-severity", alarm.severity);
     setText(severity, word(`severity_${alarm.severity}`));
-    setText(words, alarm.words);
+    setText(words, ofPoint(alarm, alarm.words));
     setText(remedy, alarm.remedy);
     const seenText = { time: dayOrShort(alarm.first_seen_ms, nowMs), count: alarm.count, source: alarm.source };
     setText(since, word("alarm_since", seenText));

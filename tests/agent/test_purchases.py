@@ -268,3 +268,12 @@ def test_any_bytes_are_a_batch_or_refused_and_nothing_else(
     except PurchasesError:
         return
     assert batch.candidates or batch.refusals
+
+
+def test_where_there_are_several_points_a_purchase_has_to_name_its_own() -> None:
+    reader = PurchaseReader(meter_points=("north", "south"), zone=ZoneInfo("Asia/Almaty"))
+    items = [GOOD | {"meter_point": "south"}, GOOD, GOOD | {"meter_point": "-"}]
+    batch = reader.judge(items, received_at_ms=7)
+    assert [one.meter_point for one in batch.candidates] == ["south"]
+    assert [refusal.item for refusal in batch.refusals] == [2, 3]
+    assert all("one of north, south" in refusal.reason for refusal in batch.refusals)
