@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,50 +116,49 @@ def books_of(site, point: str) -> dict[str, Any]:
     return last
 
 
-def test_a_point_that_has_bought_too_little_costs_the_other_nothing(site) -> None:
+def start_both(site) -> tuple[Neighbour, float]:
+    """Farms, purchases and the agent; the second farm with its full power.
+
+    A tenth of that is less than its base load alone, and after its one purchase comes nothing.
+    """
     site.start_broker()
     site.start_farm(10)
     poor = start_neighbour(site, 8)
     full_w = float(poor.truth()["power_w"])
     join(site, poor, round(full_w * 1.25))
     site.buy(count=2, window_s=WINDOW_S, lead_in_s=12)
-    # A tenth of what the second farm draws is less than its base load, and after it comes nothing.
-    first = site.judged[0]
-    short = plan_windows(
-        first_start_ms=first.start_ms - 12_000,
-        window_s=12 + WINDOW_S,
-        count=1,
-        full_power_w=full_w * 0.1,
+    start_ms = site.windows[0].start_ms
+    buy(
+        site,
+        plan_windows(
+            first_start_ms=start_ms,
+            window_s=(site.judged[0].end_ms - start_ms) // 1000,
+            count=1,
+            full_power_w=full_w * 0.1,
+        ),
     )
-    buy(site, short)
-    agent = site.start_agent()
+    site.start_agent()
+    return poor, full_w
 
-    site.wait_until(first.start_ms + 12_000)
-    assert site.truth()["power_w"] > 0.4 * site.full_power_w
-    assert poor.truth()["power_w"] < 0.35 * full_w
-    assert modes(site)[RICH] == "following"
-    assert modes(site)[POOR] in ("shedding", "no_purchase")
-    assert site.api("status")["because"]["words"].startswith(f"{POOR}: ")
+
+def kill_and_restart(site) -> None:
+    """Both points go on from what the journal has of each."""
     before = allocated(site)
-
-    agent.process.send_signal(signal.SIGKILL)
-    agent.process.wait()
+    site.agent.process.send_signal(signal.SIGKILL)
+    site.agent.process.wait()
     site.agent = None
     site.start_agent()
     site.wait_for(lambda: modes(site)[RICH] == "following", 20, "it did not go on")
     after = allocated(site)
     assert all(after[point] >= before[point] > 0 for point in METERS)
 
-    site.wait_until(first.end_ms + 15_000)
-    assert modes(site) == {RICH: "following", POOR: "no_purchase"}
-    truth = poor.truth()
-    assert truth["power_w"] < 0.35 * full_w
-    assert site.truth()["power_w"] > 0.3 * site.full_power_w
-    refused = site.kwota("limit", "set", "--kw", "1", "--for", "1m", "--reason", "which one")
+
+def assert_a_limit_names_its_point(site) -> None:
+    words = ("limit", "set", "--kw", "1", "--for", "1m", "--reason", "none")
+    refused = site.kwota(*words)
     assert refused.returncode == 2
     assert f"one of {RICH}, {POOR}" in refused.stderr
-    words = ("limit", "set", "--kw", "1", "--for", "1m", "--reason", "none", "--meter-point", POOR)
-    assert site.kwota(*words).returncode == 0
+    assert site.kwota(*words, "--meter-point", POOR).returncode == 0
 
     def is_told() -> bool:
         rows = [row for row in site.api("status")["limits"] if row["id"] == "manual-1"]
@@ -167,21 +167,42 @@ def test_a_point_that_has_bought_too_little_costs_the_other_nothing(site) -> Non
     site.wait_for(is_told, 5, "the limit is not in the list")
     assert POOR in site.kwota("limit", "list").stdout
 
+
+def test_a_point_that_has_bought_too_little_costs_the_other_nothing(site) -> None:
+    poor, full_w = start_both(site)
+    first = site.judged[0]
+    site.wait_until(first.start_ms + 12_000)
+    assert site.truth()["power_w"] > 0.4 * site.full_power_w
+    assert poor.truth()["power_w"] < 0.35 * full_w
+    assert modes(site)[RICH] == "following"
+    assert modes(site)[POOR] in ("shedding", "no_purchase")
+    assert site.api("status")["because"]["words"].startswith(f"{POOR}: ")
+    kill_and_restart(site)
+
+    site.wait_until(first.end_ms + 15_000)
+    assert modes(site) == {RICH: "following", POOR: "no_purchase"}
+    assert poor.truth()["power_w"] < 0.35 * full_w
+    assert site.truth()["power_w"] > 0.3 * site.full_power_w
+    assert_a_limit_names_its_point(site)
+
     site.wait_until(site.judged[-1].end_ms + 3_000)
     site.agent.stop()
     assert min(site.margins_wh().values()) >= 0, site.margins_wh()
-    rich, short_of = books_of(site, RICH), books_of(site, POOR)
-    assert rich["allocated_wh"] > 10 * short_of["allocated_wh"] > 0
-    assert short_of["over_wh"] > 0  # its base load alone is more than was bought: told, not hidden
-    for point, truth_of in ((RICH, site.truth), (POOR, poor.truth)):
-        readings = [r for r in site.records("meter") if r["s"] == METERS[point]]
-        span_ms = (readings[0]["t"] // 1000, readings[-1]["t"] // 1000)
-        begin_wh, end_wh = (
-            truth_of(f"/v1/truth/energy?at_ms={at_ms}")["energy_wh"] for at_ms in span_ms
-        )
-        registers = [r["d"]["energy_import_wh"] for r in readings]
-        assert registers[-1] - registers[0] == pytest.approx(end_wh - begin_wh, abs=60)
+    rich, short = books_of(site, RICH), books_of(site, POOR)
+    assert rich["allocated_wh"] > 10 * short["allocated_wh"] > 0
+    assert short["over_wh"] > 0  # its base load alone is more than was bought: told, not hidden
+    assert_metered_is_true(site, RICH, site.truth)
+    assert_metered_is_true(site, POOR, poor.truth)
     assert_replayed(site)
+
+
+def assert_metered_is_true(site, point: str, truth: Callable[[str], dict[str, Any]]) -> None:
+    """What a point's meter records grow by is what truly flowed at its own farm."""
+    readings = [r for r in site.records("meter") if r["s"] == METERS[point]]
+    ends_ms = (readings[-1]["t"] // 1000, readings[0]["t"] // 1000)
+    last_wh, first_wh = (truth(f"/v1/truth/energy?at_ms={at}")["energy_wh"] for at in ends_ms)
+    shown_wh = readings[-1]["d"]["energy_import_wh"] - readings[0]["d"]["energy_import_wh"]
+    assert shown_wh == pytest.approx(last_wh - first_wh, abs=60)
 
 
 def assert_replayed(site) -> None:
