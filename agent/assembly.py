@@ -111,6 +111,7 @@ def miner_posts(settings: Settings) -> list[MinerPost]:
             address=miner.uri,
             family=miner.uri.partition("://")[0],
             device=open_miner(miner.uri, miner_id=miner.id, mac=miner.mac),
+            meter_point=miner.meter_point,
         )
         for miner in settings.miners
     ]

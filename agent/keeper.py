@@ -8,9 +8,11 @@ into the books at once and are answered when they are durable.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from agent.alarms import AlarmBoard, Condition, shared_conditions
@@ -38,7 +40,28 @@ PURCHASES_LATE = (
     "what is in the books before sending them again"
 )
 
+TICK_FAILED, SHOW_FAILED = "TICK_FAILED", "SHOW_FAILED"
+_LOOK = "send its log to whoever looks after the agent"
+_FAILURES = {
+    TICK_FAILED: (
+        "critical",
+        "nobody governs the machines of this point",
+        f"the watchdog restarts the agent; {_LOOK}",
+    ),
+    SHOW_FAILED: ("warning", "this point is governed and cannot be shown", _LOOK),
+}
+
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """What goes wrong again and again with a point, and since when."""
+
+    since_s: float
+    condition: Condition
 
 
 class Keeper:
@@ -71,8 +94,7 @@ class Keeper:
         self._cap_wh = cap_wh
         self._export = export
         self._alarms = AlarmBoard()
-        self._failures: dict[str, Condition] = {}
-        self._failing_s: dict[str, float] = {}
+        self._failures: dict[tuple[str, str], _Failure] = {}
         self._view: SiteView | None = None
 
     @property
@@ -99,11 +121,14 @@ class Keeper:
         fails is no reason: the next one is the same step with newer readings.
         """
         now_s = self._clock.now_s()
-        is_failing = any(now_s - since_s >= FAILING_LONG_S for since_s in self._failing_s.values())
+        is_failing = any(
+            code == TICK_FAILED and now_s - failure.since_s >= FAILING_LONG_S
+            for (_, code), failure in self._failures.items()
+        )
         return not is_failing and all(point.is_healthy() for point in self.points)
 
     def view(self) -> SiteView | None:
-        """The image of the last tick; None before every point has had its first."""
+        """The image of the last tick; None before the first."""
         return self._view
 
     def tick(self) -> None:
@@ -116,38 +141,42 @@ class Keeper:
             self._recorder.keep([NewRecord(kind="clock", source="agent", data=event.data)])
         farm = self._snapshot()
         for point in self.points:
-            self._tick(point, farm)
+            self._guarded(point, TICK_FAILED, partial(point.tick, farm))
         conditions = {one.key: one for one in self._conditions(farm)}
         self._recorder.keep(self._alarms.update(conditions, farm.now_ms))
         self._show()
 
-    def _tick(self, point: Point, farm: Snapshot) -> None:
-        """One point's tick; what goes wrong in it stays with it."""
+    def _guarded(self, point: Point, code: str, act: Callable[[], T]) -> T | None:
+        """What concerns one point; whatever goes wrong in it stays with it. None where it did."""
         try:
-            point.tick(farm)
+            done = act()
         except Exception as error:
             if len(self.points) > 1:
-                self._note_failure(point, error)
-                return
+                self._note_failure(point, code, error)
+                return None
             # Nobody is to be protected from it: a bug ends the agent in order, which is back at
             # once and sooner than any watchdog.
             raise
-        self._failing_s.pop(point.name, None)
-        if self._failures.pop(point.name, None) is not None:
-            _log.warning("point=%s event=ticks_again", point.name)
+        if self._failures.pop((point.name, code), None) is not None:
+            _log.warning("point=%s event=works_again code=%s", point.name, code)
+        return done
 
-    def _note_failure(self, point: Point, error: Exception) -> None:
-        if point.name not in self._failures:
-            _log.error("point=%s event=tick_failed", point.name, exc_info=error)
-        self._failing_s.setdefault(point.name, self._clock.now_s())
-        self._failures[point.name] = Condition(
-            code="TICK_FAILED",
-            severity="critical",
+    def _note_failure(self, point: Point, code: str, error: Exception) -> None:
+        key = (point.name, code)
+        known = self._failures.get(key)
+        if known is None:
+            _log.error("point=%s event=failed code=%s", point.name, code, exc_info=error)
+        severity, words, remedy = _FAILURES[code]
+        condition = Condition(
+            code=code,
+            severity=severity,
             source=point.name,
             meter_point=point.name,
-            words=f"nobody governs the machines of this point: {type(error).__name__}: {error}",
-            remedy="the watchdog restarts the agent; send its log to whoever looks after it",
+            words=f"{words}: {type(error).__name__}: {error}",
+            remedy=remedy,
         )
+        since_s = self._clock.now_s() if known is None else known.since_s
+        self._failures[key] = _Failure(since_s=since_s, condition=condition)
 
     def _conditions(self, farm: Snapshot) -> Iterator[Condition]:
         """Everything that is wrong now, with the farm or with one of its points."""
@@ -155,9 +184,9 @@ class Keeper:
             is_clock_trusted=farm.is_clock_trusted, journal_is_full=self._recorder.is_full
         )
         yield from self._faults()
-        yield from self._failures.values()
+        yield from (failure.condition for failure in self._failures.values())
         for point in self.points:
-            yield from point.conditions()
+            yield from point.wrong
 
     def _show(self) -> None:
         """Make the image that the page, the API and the commands are given.
@@ -165,9 +194,12 @@ class Keeper:
         Also between two ticks: whoever hands in a purchase and asks for the list finds it there.
         """
         meters, delivery, alarms = self._meters(), self._delivery(), self._alarms.alarms
-        images = [point.portrait(meters, delivery, alarms) for point in self.points]
+        images = [
+            self._guarded(point, SHOW_FAILED, partial(point.portrait, meters, delivery, alarms))
+            for point in self.points
+        ]
         shown = [image for image in images if image is not None]
-        if len(shown) == len(images):
+        if shown:
             self._view = gathered(shown)
 
     async def add_transactions(self, candidates: Sequence[Transaction]) -> Sequence[Admission]:

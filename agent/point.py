@@ -73,7 +73,10 @@ class Realm:
 
 
 class Point:
-    """Runs one meter point from tick to tick and keeps what it has come to."""
+    """Runs one meter point from tick to tick and keeps what it has come to.
+
+    ``wrong`` is what was wrong with it at its last tick.
+    """
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Point:
         self.parameters = parameters
         self.state = state
         self.desk = desk
+        self.wrong: tuple[Condition, ...] = ()
         self._bookkeeper = bookkeeper
         self._frame = frame
         self._clock = clock
@@ -145,15 +149,8 @@ class Point:
         self.desk.note_power(outcome.decision.at_ms, outcome.picture.measured_w)
         row = decision_row(self.name, outcome.decision, outcome.picture.measured_w)
         self._decisions.append(row)
+        self.wrong = tuple(self._conditions(outcome))
         self._ticked_at_s = self._clock.now_s()
-
-    def conditions(self) -> Iterator[Condition]:
-        """What is wrong with it since its last tick; nothing is known before the first."""
-        if self._outcome is not None:
-            over_wh = sum(over_wh for _, over_wh in self._over)
-            meter_id = self.parameters.meter_id
-            for one in conditions(self._outcome, meter_id=meter_id, over_lately_wh=over_wh):
-                yield replace(one, meter_point=self.name)
 
     def portrait(
         self,
@@ -283,6 +280,12 @@ class Point:
             if machine.at.is_awake and command.setpoint.is_awake:
                 switches += len(machine.at.boards_on ^ command.setpoint.boards_on)
         self._tally = Tally(board_switches=switches, mining_restarts=restarts)
+
+    def _conditions(self, outcome: Outcome) -> Iterator[Condition]:
+        over_wh = sum(over_wh for _, over_wh in self._over)
+        meter_id = self.parameters.meter_id
+        for one in conditions(outcome, meter_id=meter_id, over_lately_wh=over_wh):
+            yield replace(one, meter_point=self.name)
 
     def _record_readings(self, outcome: Outcome) -> None:
         suspect = self.parameters.meter_id if outcome.state.fusion.suspect else None

@@ -108,6 +108,23 @@ async def test_a_point_that_fails_is_told_and_starves_the_watchdog_until_it_tick
     assert whys == [("mp-1", "start"), ("mp-2", "start"), ("mp-2", "loss")]
 
 
+async def test_a_point_that_cannot_be_shown_is_governed_all_the_same(
+    recorded_points, monkeypatch
+) -> None:
+    rig = recorded_points("unseen", mp_1=WELL, mp_2=(4, 1.0, []))
+    async with rig.boot() as life:
+        await life.go(3)
+        point = life.keeper.points[1]
+        monkeypatch.setattr(point, "_frame", replace(point._frame, addresses={}))
+        await life.go(8)
+        assert life.keeper.is_healthy()
+        view = life.keeper.view()
+        assert {row.meter_point for row in view.miners} == {"mp-1"}
+        alarms = [(one.code, one.meter_point, one.severity) for one in view.status.alarms]
+        assert ("SHOW_FAILED", "mp-2", "warning") in alarms
+        assert point._transcript._tick == 11
+
+
 async def test_where_there_is_one_point_a_failing_tick_ends_the_agent(recorded) -> None:
     rig = recorded(2)
     async with rig.boot() as life:
