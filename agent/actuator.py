@@ -8,6 +8,7 @@ unknown, and is read back before anything is repeated. Set points are absolute, 
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -57,14 +58,22 @@ class Actuation:
     after_s: float
 
 
+def _gates() -> defaultdict[str, asyncio.Semaphore]:
+    return defaultdict(lambda: asyncio.Semaphore(CONCURRENT_WRITES))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actuator:
-    """Carries commands out. ``tell`` is called with every stage; it must not block."""
+    """Carries commands out. ``tell`` is called with every stage; it must not block.
+
+    So many writes run at once for each meter point: a hall of machines that hang must not keep the
+    commands of another point waiting, whose braking curve counts on them.
+    """
 
     clock: SiteClock
     posts: Mapping[str, MinerPost]
     tell: Callable[[Actuation], None]
-    _writes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_WRITES))
+    _writes: defaultdict[str, asyncio.Semaphore] = field(default_factory=_gates)
 
     def submit(self, commands: Sequence[Command]) -> None:
         """Hand over set points; the newest for a machine replaces one not yet taken up."""
@@ -131,7 +140,7 @@ class Actuator:
         error: DriverError | None = None
         for _ in range(BUSY_TRIES):
             try:
-                async with self._writes, asyncio.timeout(WRITE_LIMIT_S):
+                async with self._writes[post.meter_point], asyncio.timeout(WRITE_LIMIT_S):
                     await _send(post, setpoint)
             except BusyError as busy:
                 error = busy

@@ -17,19 +17,26 @@ METER_REMEDY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """Something that is wrong now. ``code`` and ``source`` together say which alarm it is."""
+    """Something that is wrong now, with one meter point, or with the agent where none is named."""
 
     code: str
     severity: str
     source: str
     words: str
     remedy: str
+    meter_point: str | None = None
+
+    @property
+    def key(self) -> "Key":
+        """Which alarm it is: two points may both have the same trouble."""
+        return (self.meter_point, self.code, self.source)
 
 
-def conditions(
-    outcome: Outcome, *, meter_id: str, journal_is_full: bool, over_lately_wh: int
-) -> Iterator[Condition]:
-    """What is wrong with the site at this tick. A machine throttled on purpose is not among it."""
+Key = tuple[str | None, str, str]
+
+
+def conditions(outcome: Outcome, *, meter_id: str, over_lately_wh: int) -> Iterator[Condition]:
+    """What is wrong with a point at this tick. A machine throttled on purpose is not among it."""
     picture, decision = outcome.picture, outcome.decision
     if picture.meter_words:
         yield Condition(
@@ -39,7 +46,21 @@ def conditions(
             words=picture.meter_words,
             remedy=METER_REMEDY,
         )
-    if not picture.snapshot.is_clock_trusted:
+    if over_lately_wh > 0:
+        yield Condition(
+            code="OVER",
+            severity="critical",
+            source=meter_id,
+            words=f"{over_lately_wh} Wh were drawn beyond all open purchases lately",
+            remedy="see `kwota journal tail --kind ledger` for the interval and its reason",
+        )
+    yield from _decision_conditions(decision)
+    yield from _miner_conditions(outcome)
+
+
+def shared_conditions(*, is_clock_trusted: bool, journal_is_full: bool) -> Iterator[Condition]:
+    """What is wrong with what all points share."""
+    if not is_clock_trusted:
         yield Condition(
             code="CLOCK",
             severity="warning",
@@ -55,16 +76,6 @@ def conditions(
             words="the journal is full: readings are dropped and nothing may rise",
             remedy="restore the connection to the pool or raise journal.max_bytes",
         )
-    if over_lately_wh > 0:
-        yield Condition(
-            code="OVER",
-            severity="critical",
-            source=meter_id,
-            words=f"{over_lately_wh} Wh were drawn beyond all open purchases lately",
-            remedy="see `kwota journal tail --kind ledger` for the interval and its reason",
-        )
-    yield from _decision_conditions(decision)
-    yield from _miner_conditions(outcome)
 
 
 def _decision_conditions(decision: Decision) -> Iterator[Condition]:
@@ -123,8 +134,8 @@ class AlarmBoard:
     """The alarms that stand, with when they were first seen and how often they came."""
 
     def __init__(self) -> None:
-        self._standing: dict[tuple[str, str], AlarmView] = {}
-        self._counts: dict[tuple[str, str], int] = {}
+        self._standing: dict[Key, AlarmView] = {}
+        self._counts: dict[Key, int] = {}
 
     @property
     def alarms(self) -> list[AlarmView]:
@@ -133,13 +144,19 @@ class AlarmBoard:
             self._standing.values(), key=lambda a: (a.severity != "critical", a.first_seen_ms)
         )
 
-    def update(self, now: Mapping[tuple[str, str], Condition], now_ms: int) -> list[NewRecord]:
+    def update(self, now: Mapping[Key, Condition], now_ms: int) -> list[NewRecord]:
         """Compare with what is wrong now; what was raised or cleared belongs into the journal."""
         records = []
         for key in [key for key in self._standing if key not in now]:
             cleared = self._standing.pop(key)
             records.append(
-                alarm_record(cleared.code, cleared.source, is_raised=False, words=cleared.words)
+                alarm_record(
+                    cleared.code,
+                    cleared.source,
+                    meter_point=cleared.meter_point,
+                    is_raised=False,
+                    words=cleared.words,
+                )
             )
         for key, condition in now.items():
             standing = self._standing.get(key)
@@ -147,7 +164,11 @@ class AlarmBoard:
                 self._counts[key] = self._counts.get(key, 0) + 1
                 records.append(
                     alarm_record(
-                        condition.code, condition.source, is_raised=True, words=condition.words
+                        condition.code,
+                        condition.source,
+                        meter_point=condition.meter_point,
+                        is_raised=True,
+                        words=condition.words,
                     )
                 )
             self._standing[key] = AlarmView(
@@ -158,5 +179,6 @@ class AlarmBoard:
                 remedy=condition.remedy,
                 first_seen_ms=now_ms if standing is None else standing.first_seen_ms,
                 count=self._counts[key],
+                meter_point=condition.meter_point,
             )
         return records

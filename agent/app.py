@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -15,7 +16,6 @@ from agent.actuator import Actuator
 from agent.assembly import (
     Base,
     first_record,
-    limit_reader,
     meter_posts,
     miner_posts,
     open_keeper,
@@ -28,6 +28,7 @@ from agent.control_limits import add_limit_routes
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
+from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
@@ -41,7 +42,6 @@ from agent.settings_faults import SettingsError
 from agent.siteclock import SiteClock
 from agent.status.server import StatusError, add_read_routes, open_status_server
 from agent.store import JournalSettings
-from agent.testimony import actuation_record
 
 CLOSE_DEVICE_S = 2.0
 LINGER_S = 8.0
@@ -210,7 +210,8 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
 
     def mount(app: web.Application) -> None:
         add_read_routes(app, keeper)
-        add_limit_routes(app, keeper.desk, limit_reader(base.settings), base.clock)
+        zone = ZoneInfo(base.settings.site.zone)
+        add_limit_routes(app, keeper.desks, zone, base.clock)
 
     door = open_control(status.socket, control, mount)
     await stack.enter_async_context(door)

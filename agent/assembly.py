@@ -1,7 +1,7 @@
 """How a configuration becomes the daemon's parts: posts, parameters, publisher, keeper."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -21,9 +21,9 @@ from agent.core.site import Parameters, SiteState
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.keys import LogKey
-from agent.limit_reader import LimitReader
 from agent.limitdesk import LimitDesk
 from agent.limitlog import recover_limits
+from agent.point import Point, Realm
 from agent.policy import Policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
@@ -33,6 +33,7 @@ from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded, statement_of, statements_since
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
+from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
 from agent.status.portrait import STATEMENTS_KEPT, Frame
@@ -70,12 +71,15 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
     directories = settings.drivers.meter_profile_dirs
     if directories == DEFAULT_PROFILE_DIRS:
         directories = tuple(path for path in directories if path.is_dir())
+    ratings_w = {point.meter: point.rated_power_w for point in settings.meter_points}
     for meter in settings.meters:
+        # A meter that is only read may stand anywhere: all connections together bound it.
+        rated_w = ratings_w.get(meter.id, sum(ratings_w.values()))
         device = open_meter(
             meter.uri,
             meter_id=meter.id,
             serial=meter.serial,
-            rated_power_w=settings.site.rated_power_w,
+            rated_power_w=rated_w,
             profile_dirs=directories,
         )
         profile = device.profile
@@ -84,7 +88,7 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
             # The step of a float register grows with its value: take it well beyond today's.
             step_wh=profile.energy_step_wh(STEP_HEADROOM * 10**7),
             power_error_share=POWER_ERROR_SHARE,
-            rated_power_w=settings.site.rated_power_w,
+            rated_power_w=rated_w,
             modulus_wh=profile.modulus_wh,
         )
         posts.append(
@@ -107,6 +111,7 @@ def miner_posts(settings: Settings) -> list[MinerPost]:
             address=miner.uri,
             family=miner.uri.partition("://")[0],
             device=open_miner(miner.uri, miner_id=miner.id, mac=miner.mac),
+            meter_point=miner.meter_point,
         )
         for miner in settings.miners
     ]
@@ -144,35 +149,14 @@ async def open_keeper(
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
-    site_meter = poller.meters[0]
-    recovered = await recover(
-        journal, meter_point=settings.site.meter_point, meter_id=site_meter.meter_id
-    )
-    clock.require_after(recovered.last_at_ms)
-    fusion = seeded(site_meter.traits, recovered, now_s=clock.now_s(), now_ms=clock.now_ms())
-    cards = {miner.miner_id: CARDS[miner.family] for miner in poller.miners}
-    wear = await recover_wear(journal, cards, now_s=clock.now_s(), now_ms=clock.now_ms())
-    state = SiteState(
-        fusion=fusion,
-        ledger=recovered.ledger,
-        memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},
-        is_recovering=recovered.ledger.booked_wh is not None,
-        quarter=recovered.quarter,
-    )
-    rows = await statements_since(
-        journal, clock.now_ms() - STATEMENTS_KEPT * QUARTER_MS, clock.now_ms()
-    )
-    known = [statement_of(row) for row in rows]
+    submit = _refuse if actuator is None else actuator.submit
     return Keeper(
         clock=clock,
-        parameters=parameters_of(settings, site_meter.meter_id, is_shadow=base.is_shadow),
-        desk=await _open_desk(base),
-        state=state,
-        frame=_frame(base),
+        points=[await _open_point(base, point, poller, submit) for point in settings.meter_points],
+        zone=settings.site.zone,
         recorder=base.recorder,
         journal=journal,
         snapshot=poller.snapshot,
-        submit=_refuse if actuator is None else actuator.submit,
         meters=lambda: {post.meter_id: post.identity for post in poller.meters},
         delivery=lambda: _delivery(base, publisher),
         faults=lambda: _delivery_conditions(publisher),
@@ -180,23 +164,79 @@ async def open_keeper(
         export=lambda directory: export_bundle(
             journal, directory, device=base.key.verifier, pool=base.pool_key
         ),
+    )
+
+
+async def _open_point(
+    base: Base,
+    point: MeterPointSettings,
+    poller: Poller,
+    submit: Callable[[Sequence[Command]], None],
+) -> Point:
+    """One point as the journal has it. Raises JournalError."""
+    settings, clock, journal = base.settings, base.clock, base.journal
+    realm = realm_of(settings, point)
+    traits = next(post.traits for post in poller.meters if post.meter_id == point.meter)
+    recovered = await recover(journal, meter_point=point.id, meter_id=point.meter)
+    clock.require_after(recovered.last_at_ms)
+    now_s, now_ms = clock.now_s(), clock.now_ms()
+    miners = [post for post in poller.miners if post.miner_id in realm.miner_ids]
+    cards = {miner.miner_id: CARDS[miner.family] for miner in miners}
+    wear = await recover_wear(journal, cards, now_s=now_s, now_ms=now_ms)
+    state = SiteState(
+        fusion=seeded(traits, recovered, now_s=now_s, now_ms=now_ms),
+        ledger=recovered.ledger,
+        memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},
+        is_recovering=recovered.ledger.booked_wh is not None,
+        quarter=recovered.quarter,
+    )
+    rows = await statements_since(journal, now_ms - STATEMENTS_KEPT * QUARTER_MS, now_ms)
+    known = [statement_of(row) for row in rows if row["meter_point"] == point.id]
+    return Point(
+        realm=realm,
+        parameters=parameters_of(settings, point, is_shadow=base.is_shadow),
+        state=state,
+        desk=await _open_desk(base, point),
         bookkeeper=Bookkeeper(
             journal=journal,
             recorder=base.recorder,
-            meter_id=site_meter.meter_id,
+            meter_id=point.meter,
             recovered=recovered,
             state=state,
         ),
         statements=[*known, *recovered.statements],
+        frame=_frame(base, point),
+        clock=clock,
+        recorder=base.recorder,
+        submit=submit,
     )
 
 
-async def _open_desk(base: Base) -> LimitDesk:
-    book, reached = await recover_limits(base.journal, rated_w=base.settings.site.rated_power_w)
+def realm_of(settings: Settings, point: MeterPointSettings) -> Realm:
+    """Which devices a point has.
+
+    A meter of no point decides nothing; the first point takes its readings along, so that they are
+    on record and shown once.
+    """
+    meters = {point.meter}
+    if point == settings.meter_points[0]:
+        owned = {other.meter for other in settings.meter_points}
+        meters |= {meter.id for meter in settings.meters if meter.id not in owned}
+    return Realm(
+        meter_ids=frozenset(meters),
+        miner_ids=frozenset(miner.id for miner in settings.miners_of(point)),
+    )
+
+
+async def _open_desk(base: Base, point: MeterPointSettings) -> LimitDesk:
+    book, reached = await recover_limits(
+        base.journal, meter_point=point.id, rated_w=point.rated_power_w
+    )
     return LimitDesk(
+        meter_point=point.id,
         clock=base.clock,
         recorder=base.recorder,
-        standing=StandingLimits(base.settings).at,
+        standing=StandingLimits(point, ZoneInfo(base.settings.site.zone)).at,
         book=book,
         reached=reached,
     )
@@ -208,16 +248,18 @@ def _refuse(commands: Sequence[Command]) -> None:
         raise AssertionError("a shadow run was about to send a command")
 
 
-def parameters_of(settings: Settings, meter_id: str, *, is_shadow: bool = False) -> Parameters:
+def parameters_of(
+    settings: Settings, point: MeterPointSettings, *, is_shadow: bool = False
+) -> Parameters:
     """The core's parameters, from the configuration; the limits are the desk's, at each tick."""
-    governor, rated_w = settings.governor, settings.site.rated_power_w
+    governor = settings.governor
     floor_w = governor.on_missing_floor_w if governor.on_missing == "floor_kw" else None
-    meter = next(meter for meter in settings.meters if meter.id == meter_id)
+    meter = next(meter for meter in settings.meters if meter.id == point.meter)
     return Parameters(
-        meter_id=meter_id,
+        meter_id=point.meter,
         tick_s=governor.tick_s,
-        rated_power_w=rated_w,
-        base_load_max_w=governor.base_load_max_w,
+        rated_power_w=point.rated_power_w,
+        base_load_max_w=point.base_load_max_w,
         reserve_share=governor.reserve_share,
         meter_error_share=meter.error_share,
         power_error_share=POWER_ERROR_SHARE,
@@ -233,7 +275,7 @@ def parameters_of(settings: Settings, meter_id: str, *, is_shadow: bool = False)
     )
 
 
-def _frame(base: Base) -> Frame:
+def _frame(base: Base, point: MeterPointSettings) -> Frame:
     settings, site = base.settings, base.settings.site
     addresses = {meter.id: meter.uri for meter in settings.meters}
     return Frame(
@@ -243,7 +285,9 @@ def _frame(base: Base) -> Frame:
         zone=site.zone,
         started_at_ms=base.clock.now_ms(),
         is_shadow=base.is_shadow,
-        meter_id=settings.meters[0].id,
+        meter_point=point.id,
+        meter_id=point.meter,
+        rated_power_w=point.rated_power_w,
         meter_profiles={meter.id: meter.profile for meter in settings.meters},
         addresses=addresses | {miner.id: miner.uri for miner in settings.miners},
     )
@@ -293,10 +337,8 @@ def _delivery_conditions(publisher: Publisher | None) -> list[Condition]:
 
 
 def purchase_reader(settings: Settings) -> PurchaseReader:
-    """Reads purchases with this site's meter point and zone where they name none."""
-    return PurchaseReader(meter_point=settings.site.meter_point, zone=ZoneInfo(settings.site.zone))
-
-
-def limit_reader(settings: Settings) -> LimitReader:
-    """Reads limits with this site's zone and its connection."""
-    return LimitReader(zone=ZoneInfo(settings.site.zone), rated_w=settings.site.rated_power_w)
+    """Reads purchases with this site's only meter point and its zone where they name none."""
+    return PurchaseReader(
+        meter_points=tuple(point.id for point in settings.meter_points),
+        zone=ZoneInfo(settings.site.zone),
+    )

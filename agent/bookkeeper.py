@@ -14,7 +14,7 @@ from agent.core.site import SiteState
 from agent.journal import Journal
 from agent.recorder import Recorder
 from agent.records import NewRecord
-from agent.recovery import Recovered, purchases_on_record
+from agent.recovery import Recovered
 from agent.testimony import (
     closed_record,
     entry_record,
@@ -29,6 +29,16 @@ DURABLE_WITHIN_S = 25.0
 RECORDS_PER_COMMIT = 400
 
 _log = logging.getLogger(__name__)
+
+
+async def settled(durables: "Sequence[asyncio.Future[None]]", sentence: str) -> None:
+    """Wait until records are on the disk. Raises NotNowError with the sentence if it takes long."""
+    try:
+        async with asyncio.timeout(DURABLE_WITHIN_S):
+            for durable in durables:
+                await durable
+    except TimeoutError:
+        raise NotNowError(sentence) from None
 
 
 class Bookkeeper:
@@ -56,21 +66,12 @@ class Bookkeeper:
         self._unwritten = recovered.statements
         self._last_state = self._state_record(state)
 
-    async def remembered(
-        self, state: SiteState, candidates: Sequence[Transaction]
-    ) -> dict[str, Transaction]:
-        """What only the journal knows any more of purchases that are handed in."""
-        known = {account.transaction.transaction_id for account in state.ledger.accounts}
-        return await purchases_on_record(
-            self._journal, {one.transaction_id for one in candidates} - known
-        )
-
-    async def record_purchases(
+    def keep_purchases(
         self, state: SiteState, candidates: Sequence[Transaction], admissions: Sequence[Admission]
-    ) -> bool:
-        """Write down what was taken and what was refused; whether there was anything to write.
+    ) -> "asyncio.Future[None] | None":
+        """Write down what was taken and what was refused.
 
-        Returns when it is on the disk. Raises NotNowError where the disk does not take it.
+        Returns what is done once it is on the disk, or None where there was nothing to write.
         """
         point = state.ledger.meter_point
         records = []
@@ -82,14 +83,9 @@ class Bookkeeper:
             elif admission.result == "refused":
                 records.append(refusal_record(point, admission))
         if not records:
-            return False
+            return None
         self._last_state = self._state_record(state)  # what was bought is not booked on yet
-        sentence = (
-            "the disk did not take the purchases in time; ask `kwota transactions list` "
-            "what is in the books before sending them again"
-        )
-        await self._durably(records, self._last_state, sentence)
-        return True
+        return self._handed_over(records, self._last_state)
 
     async def record_rebase(self, state: SiteState, entries: Sequence[Entry]) -> None:
         """Write down what a person vouched for. Raises NotNowError where the disk is too slow."""
@@ -97,7 +93,8 @@ class Bookkeeper:
             "the disk did not take it in time; see `kwota journal tail --kind ledger` before "
             "saying it again"
         )
-        await self._durably(self._records(state, entries), self._state_record(state), sentence)
+        records = self._records(state, entries)
+        await settled([self._handed_over(records, self._state_record(state))], sentence)
 
     def keep(self, state: SiteState, entries: Sequence[Entry], *, is_due: bool) -> None:
         """Write down what a tick did to the books; where they stand alone only if that is due."""
@@ -105,7 +102,9 @@ class Bookkeeper:
         if records or is_due:
             self._hand_over(records, self._state_record(state), lambda: None)
 
-    async def _durably(self, records: Sequence[NewRecord], state: NewRecord, sentence: str) -> None:
+    def _handed_over(
+        self, records: Sequence[NewRecord], state: NewRecord
+    ) -> "asyncio.Future[None]":
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def is_durable() -> None:
@@ -113,11 +112,7 @@ class Bookkeeper:
                 durable.set_result(None)
 
         self._hand_over(records, state, is_durable)
-        try:
-            async with asyncio.timeout(DURABLE_WITHIN_S):
-                await durable
-        except TimeoutError:
-            raise NotNowError(sentence) from None
+        return durable
 
     def _hand_over(
         self, records: Sequence[NewRecord], state: NewRecord, then: Callable[[], None]

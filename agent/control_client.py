@@ -84,21 +84,27 @@ def send_purchases(path: Path, content: bytes, content_type: str) -> list[dict[s
     return results
 
 
-def tell_limit(path: Path, fields: dict[str, str]) -> dict[str, str]:
+def tell_limit(
+    path: Path, fields: dict[str, str], meter_point: str | None = None
+) -> dict[str, str]:
     """Hand in one limit; what became of it. Raises NoDaemonError or RefusedError."""
     headers = {"Content-Type": "application/json"}
     content = json.dumps(fields).encode()
     answer: dict[str, str] = json.loads(
-        _exchange(path, "POST", "/control/v1/limits", content, headers)
+        _exchange(path, "POST", _of_point("/control/v1/limits", meter_point), content, headers)
     )
     return answer
 
 
-def clear_limit(path: Path, limit_id: str) -> dict[str, str]:
+def clear_limit(path: Path, limit_id: str, meter_point: str | None = None) -> dict[str, str]:
     """Lift one limit; what became of it. Raises NoDaemonError or RefusedError."""
-    target = f"/control/v1/limits/{quote(limit_id, safe='')}"
+    target = _of_point(f"/control/v1/limits/{quote(limit_id, safe='')}", meter_point)
     answer: dict[str, str] = json.loads(_exchange(path, "DELETE", target, None, {}))
     return answer
+
+
+def _of_point(target: str, meter_point: str | None) -> str:
+    return target if meter_point is None else f"{target}?{urlencode({'meter_point': meter_point})}"
 
 
 def _exchange(

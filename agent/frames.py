@@ -1,4 +1,4 @@
-"""Frames: all that the governor knows at one instant, whole, for a journal that else holds changes.
+"""Frames: all that is known of one meter point at one instant, whole; else the journal has changes.
 
 One stands at the start of every run, after readings had to be dropped, where something changed the
 state by a way that has no record of its own, and once an hour. A reader can begin at each of them.
@@ -71,7 +71,7 @@ def frame_records(frame: Frame, at_ms: int) -> Iterator[NewRecord]:
     for part, chunk in enumerate(chunks):
         yield NewRecord(
             kind="frame",
-            source="agent",
+            source=frame.state.ledger.meter_point,
             taken_at_ms=at_ms,
             data={
                 "part": part,

@@ -1,4 +1,4 @@
-"""Where limits are told to the running daemon, and what of them bounds the next tick.
+"""Where limits of one meter point are told, and what of them bounds the point's next tick.
 
 A limit that is told bounds at once and is answered when it is on the disk; one that is cleared
 bounds until that is on the disk: what is not recorded may only make the site safer.
@@ -35,12 +35,14 @@ class LimitDesk:
     def __init__(
         self,
         *,
+        meter_point: str,
         clock: SiteClock,
         recorder: Recorder,
         standing: Callable[[int], Sequence[Limit]],
         book: LimitBook,
         reached: frozenset[str],
     ) -> None:
+        self.meter_point = meter_point
         self._clock = clock
         self._recorder = recorder
         self._standing = standing
@@ -67,7 +69,7 @@ class LimitDesk:
                 if limit.from_ms is not None and now_ms < limit.from_ms:
                     continue
                 self._reached.add(limit.limit_id)
-                yield limit_reached_record(limit.limit_id, measured_w)
+                yield limit_reached_record(self.meter_point, limit.limit_id, measured_w)
 
     async def tell(self, offered: ToldLimit) -> Answer:
         """Take a limit, or refuse it with a sentence. Raises NotNowError."""
@@ -75,10 +77,12 @@ class LimitDesk:
         book = forget(self.book, ended_before_ms=now_ms - KEEP_OVER_MS)
         self.book, answer = accept(book, offered, now_ms=now_ms)
         if answer.result == "accepted":
-            await self._record([limit_record(offered)], "the limit rules, but it")
+            record = limit_record(self.meter_point, offered)
+            await self._record([record], "the limit rules, but it")
         elif answer.result == "refused":
-            await self._record([limit_refusal_record(offered, answer.reason)], "the refusal")
-        _log.info("limit=%s event=%s told_by=%r", answer.limit_id, answer.result, offered.told_by)
+            refusal = limit_refusal_record(self.meter_point, offered, answer.reason)
+            await self._record([refusal], "the refusal")
+        self._log(answer, offered.told_by)
         return answer
 
     async def lift(self, limit_id: str, *, told_by: str) -> Answer:
@@ -89,11 +93,22 @@ class LimitDesk:
             return Answer(limit_id=limit_id, result="refused", reason=reason)
         _, answer = clear(self.book, limit_id, now_ms=now_ms)
         if answer.result == "cleared":
-            record = limit_cleared_record(limit_id, told_by=told_by, cleared_at_ms=now_ms)
+            record = limit_cleared_record(
+                self.meter_point, limit_id, told_by=told_by, cleared_at_ms=now_ms
+            )
             await self._record([record], "the limit still rules: its end")
             self.book, _ = clear(self.book, limit_id, now_ms=now_ms)
-        _log.info("limit=%s event=%s told_by=%r", limit_id, answer.result, told_by)
+        self._log(answer, told_by)
         return answer
+
+    def _log(self, answer: Answer, told_by: str) -> None:
+        _log.info(
+            "point=%s limit=%s event=%s told_by=%r",
+            self.meter_point,
+            answer.limit_id,
+            answer.result,
+            told_by,
+        )
 
     async def _record(self, records: Sequence[NewRecord], what: str) -> None:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -48,6 +48,7 @@ class MinerPost:
     address: str
     family: str
     device: ReadsMiner
+    meter_point: str = ""
     identity: MinerIdentity | None = None
     details: MinerDetails | None = None
     reading: MinerReading | None = None

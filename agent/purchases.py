@@ -86,9 +86,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurchaseReader:
-    """Reads purchases for one site: what is not said is its meter point, its zone, today's grid."""
+    """Reads purchases for one site: what is not said is its only meter point, its zone, the grid.
 
-    meter_point: str
+    Whether a point that is named is kept here is not judged.
+    """
+
+    meter_points: tuple[str, ...]
     zone: ZoneInfo
 
     def read(self, content: bytes, written_as: PurchaseFormat, *, received_at_ms: int) -> Batch:
@@ -131,7 +134,7 @@ class PurchaseReader:
         start_ms, end_ms = self._window(fields)
         return Transaction(
             transaction_id=_identity(fields),
-            meter_point=_token(fields, "meter_point", self.meter_point),
+            meter_point=self._meter_point(fields),
             start_ms=start_ms,
             end_ms=end_ms,
             energy_wh=_energy(fields),
@@ -139,6 +142,14 @@ class PurchaseReader:
             source=_source(fields),
             received_at_ms=received_at_ms,
         )
+
+    def _meter_point(self, fields: Mapping[str, Any]) -> str:
+        only = self.meter_points[0] if len(self.meter_points) == 1 else ""
+        name = _token(fields, "meter_point", only)
+        if not name:
+            known = ", ".join(self.meter_points)
+            raise Unreadable(f"the meter point is missing; give meter_point, one of {known}")
+        return name
 
     def _window(self, fields: Mapping[str, Any]) -> tuple[int, int | None]:
         if fields.get("hour") not in _ABSENT:

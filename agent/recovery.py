@@ -7,7 +7,7 @@ time at which energy flowed. What the register shows at the first reading is att
 and flagged ``recovered``.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from agent.records import JournalError
 from agent.testimony import transaction_from
 
 TAIL_MAX = 9_000
+HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,20 +136,30 @@ def statement_of(data: Mapping[str, Any]) -> Statement:
 async def statements_since(journal: Journal, since_ms: int, now_ms: int) -> list[dict[str, Any]]:
     """The statements on record that begin at an instant or later, oldest first, with their point.
 
-    Quarters follow each other, so the newest so many records hold them all; what is further back
-    than that is looked for from the beginning.
+    Of each point quarters follow each other; how many points there were is not known, so that the
+    tail grows until it reaches back far enough. What is further back than a tail can be is looked
+    for from the beginning.
     """
     count = max(now_ms - since_ms, 0) // QUARTER_MS + 2
-    found = []
-    if count <= TAIL_MAX:
+    while count <= TAIL_MAX:
         lines = await journal.tail(count, "statement")
-    else:
-        lines = [line async for line in journal.records_of(["statement"])]
-    for line in lines:
-        record = orjson.loads(line)
-        if record["d"]["start_ms"] >= since_ms:
-            found.append({"meter_point": record["s"], **record["d"]})
-    return found
+        found = _begun_since(lines, since_ms)
+        # Points close a quarter within seconds of each other: one that is older by an hour than
+        # all that is asked for has nothing before it.
+        if len(lines) < count or not _begun_since(lines[:1], since_ms - HOUR_MS):
+            return found
+        count *= 4
+    lines = [line async for line in journal.records_of(["statement"])]
+    return _begun_since(lines, since_ms)
+
+
+def _begun_since(lines: Iterable[bytes], since_ms: int) -> list[dict[str, Any]]:
+    records = (orjson.loads(line) for line in lines)
+    return [
+        {"meter_point": record["s"], **record["d"]}
+        for record in records
+        if record["d"]["start_ms"] >= since_ms
+    ]
 
 
 async def purchases_on_record(journal: Journal, names: Collection[str]) -> dict[str, Transaction]:

@@ -20,7 +20,6 @@ from agent.settings_fields import (
     Domain,
     Endpoint,
     ErrorShare,
-    Identifier,
     JournalBytes,
     Level,
     ListenText,
@@ -29,7 +28,6 @@ from agent.settings_fields import (
     MarginShare,
     PollS,
     PowerW,
-    RatedPowerW,
     SecretPath,
     SocketPath,
     StaleS,
@@ -37,7 +35,13 @@ from agent.settings_fields import (
     TickS,
     Zone,
 )
-from agent.settings_limits import LimitsSettings, check_limits
+from agent.settings_points import (
+    POINT_COUNT_MAX,
+    MeterPointSettings,
+    check_points,
+    joined_points,
+    without_moved,
+)
 
 DEFAULT_LISTEN = Endpoint(host="127.0.0.1", port=8480)
 DEFAULT_SOCKET = Path("/run/kwota/kwota.sock")
@@ -53,8 +57,6 @@ class SiteSettings:
     farm: Level
     agent: Level
     zone: Zone
-    meter_point: Identifier
-    rated_power_w: RatedPowerW
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
@@ -99,7 +101,6 @@ class StatusSettings:
 class GovernorSettings:
     """``on_missing_floor_w`` counts only with ``on_missing = "floor_kw"``."""
 
-    base_load_max_w: PowerW
     tick_s: TickS = 1.0
     reserve_share: ErrorShare = 0.002
     power_margin_share: MarginShare = 0.05
@@ -137,9 +138,9 @@ class Settings:
     mqtt: MqttSettings | None
     status: StatusSettings
     governor: GovernorSettings
-    limits: LimitsSettings | None
     purchases: PurchasesSettings | None
     drivers: DriverSettings
+    meter_points: tuple[MeterPointSettings, ...]
     meters: tuple[MeterSettings, ...]
     miners: tuple[MinerSettings, ...]
 
@@ -147,6 +148,10 @@ class Settings:
     def origin(self) -> str:
         """The name of the log and of its key: docs/wire.md."""
         return f"{self.journal.origin_domain}/edge/{self.site.farm}-{self.site.agent}/1"
+
+    def miners_of(self, point: MeterPointSettings) -> tuple[MinerSettings, ...]:
+        """The machines that a meter point feeds."""
+        return tuple(miner for miner in self.miners if miner.meter_point == point.id)
 
 
 _TABLES: Mapping[str, type] = {
@@ -156,13 +161,15 @@ _TABLES: Mapping[str, type] = {
     "mqtt": MqttSettings,
     "status": StatusSettings,
     "governor": GovernorSettings,
-    "limits": LimitsSettings,
     "purchases": PurchasesSettings,
     "drivers": DriverSettings,
 }
-_ADAPTERS = {
-    shape: TypeAdapter[Any](shape) for shape in (*_TABLES.values(), MeterSettings, MinerSettings)
+_ROWS: Mapping[str, type] = {
+    "meter_points": MeterPointSettings,
+    "meters": MeterSettings,
+    "miners": MinerSettings,
 }
+_ADAPTERS = {shape: TypeAdapter[Any](shape) for shape in (*_TABLES.values(), *_ROWS.values())}
 
 
 def load_settings(path: Path) -> Settings:
@@ -176,7 +183,8 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     place = Place(base=path.parent, credentials=Path(credentials) if credentials else None)
     found = FaultList(file=str(path), place=place)
-    found.refuse_unknown(data, (*_TABLES, "meters", "miners"), "")
+    data = without_moved(found, data)
+    found.refuse_unknown(data, (*_TABLES, *_ROWS), "")
     site = _table(found, data, SiteSettings, "site")
     policy = _table(found, data, PolicySettings, "policy")
     journal = _table(found, data, JournalSettings, "journal")
@@ -184,17 +192,17 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     governor = _table(found, data, GovernorSettings, "governor")
     drivers = _table(found, data, DriverSettings, "drivers", default={})
     mqtt = _optional(found, data, MqttSettings, "mqtt")
-    limits = _optional(found, data, LimitsSettings, "limits")
     purchases = _optional(found, data, PurchasesSettings, "purchases")
+    points = _rows(found, data, MeterPointSettings, "meter_points", POINT_COUNT_MAX)
     meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
     miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
     check_duplicates(found, data)
     _check_mqtt(found, mqtt)
-    _check_governor(found, site, governor, meters)
-    if limits is not None:
-        check_limits(found, limits, None if site is None else site.rated_power_w)
+    _check_governor(found, governor, meters)
+    check_points(found, data, points, miners)
     if found.faults or not (site and policy and journal and status and governor and drivers):
         raise SettingsError(found.faults)
+    whole = joined_points(tuple(points.values()), tuple(meters.values()), tuple(miners.values()))
     return Settings(
         path=path,
         site=site,
@@ -203,11 +211,11 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         mqtt=mqtt,
         status=status,
         governor=governor,
-        limits=limits,
         purchases=purchases,
         drivers=drivers,
+        meter_points=whole[0],
         meters=tuple(meters.values()),
-        miners=tuple(miners.values()),
+        miners=whole[1],
     )
 
 
@@ -286,7 +294,6 @@ def _check_mqtt(found: FaultList, mqtt: MqttSettings | None) -> None:
 
 def _check_governor(
     found: FaultList,
-    site: SiteSettings | None,
     governor: GovernorSettings | None,
     meters: Mapping[int, MeterSettings],
 ) -> None:
@@ -298,9 +305,6 @@ def _check_governor(
     if governor.blind_floor_after_s < governor.meter_stale_s:
         remedy = "a meter is stale before the floor is due"
         found.add("governor.blind_floor_after_s", "is shorter than meter_stale_s", remedy)
-    if site is not None and governor.base_load_max_w > site.rated_power_w:
-        remedy = "state the base load alone, below the rating"
-        found.add("governor.base_load_max_w", "is more than site.rated_power_w", remedy)
     for at, meter in meters.items():
         if meter.poll_s > governor.meter_stale_s / 2:
             remedy = f"write at most {governor.meter_stale_s / 2:g}, half of governor.meter_stale_s"

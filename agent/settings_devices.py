@@ -73,11 +73,15 @@ class MeterSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinerSettings:
-    """``mac`` is pinned: what answers with another one is never written to."""
+    """``mac`` is pinned: what answers with another one is never written to.
+
+    ``meter_point`` is the point that feeds it; the file may leave it out where there is one.
+    """
 
     id: Identifier
     uri: Annotated[str, from_text(miner_uri)]
     mac: Mac
+    meter_point: Identifier = ""
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -160,7 +160,8 @@ def _fault(file: str, key: str, shape: type, details: ErrorDetails) -> Fault:
 def _words(shape: type, details: ErrorDetails) -> tuple[str, str]:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "unexpected_keyword_argument":
-        return _unknown(str(details["loc"][-1]), _names(shape))
+        *tables, name = details["loc"]
+        return _unknown(str(name), _names(_inner(shape, tables)))
     if kind in _KINDS:
         return f"is {shown(value)}, not {_KINDS[kind]}", f"write {_KINDS[kind]}"
     if kind in _BOUNDS:
@@ -176,6 +177,22 @@ def _unknown(name: str, known: Sequence[str]) -> tuple[str, str]:
     near = difflib.get_close_matches(name, known, n=1)
     remedy = f"did you mean {near[0]}?" if near else "remove it"
     return "is not a key of kwota", remedy
+
+
+def _inner(shape: type, path: Sequence[str | int]) -> type:
+    """The table that a path leads to; the last one that is known where it is no table's."""
+    for part in path:
+        hint = next((one.type for one in dataclasses.fields(shape) if one.name == part), None)
+        found = _tables(hint)
+        shape = found[0] if found else shape
+    return shape
+
+
+def _tables(hint: object) -> list[type]:
+    """The dataclasses in a field's type, as ``X | None`` or a tuple of them has one."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return [hint]
+    return [table for part in get_args(hint) for table in _tables(part)]
 
 
 def _names(shape: type) -> list[str]:

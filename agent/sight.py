@@ -24,8 +24,9 @@ import orjson
 from agent.core.decisions import Stage
 from agent.core.snapshot import MeterView, MinerView, Snapshot
 from agent.exact import ExactError, changed_fields, from_plain, hints_of, to_plain, with_fields
+from agent.orders import pending_from
 from agent.records import NewRecord
-from agent.testimony import pending_from, reading_from, reading_record
+from agent.testimony import reading_from, reading_record
 from drivers.readings import BoardReading, MinerReading, Profile
 
 NEWS_AFTER_S = 15.0
@@ -69,7 +70,7 @@ class News:
 
 
 class Sight:
-    """The site as the governor was last shown it."""
+    """A meter point as its governor was last shown it."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._site = snapshot
@@ -94,6 +95,11 @@ class Sight:
         """Whether the devices are the same ones in the same order as before."""
         names = [view.miner_id for view in raw.miners] == list(self._places)
         return names and [view.meter_id for view in raw.meters] == list(self._meter_places)
+
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether a record of this kind is about one of these devices."""
+        places = {"meter": self._meter_places, "throttle": self._places}
+        return name in places[kind]
 
     def news(self, raw: Snapshot) -> News:
         """What ``raw`` says beyond what is known, in the journal's numbers. Changes nothing seen.

@@ -11,8 +11,8 @@ from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from agent.core.limits import Limit, Span
-from agent.settings import Settings
 from agent.settings_limits import LimitsSettings
+from agent.settings_points import MeterPointSettings
 
 QUARTER_MS = 900_000  # every offset of a time zone is a multiple of it
 BACK_MS = 3_600_000
@@ -22,30 +22,31 @@ ANEW_MS = 3_600_000
 
 @dataclass(slots=True)
 class StandingLimits:
-    """What bounds the power whatever anybody says. ``at`` is asked once per tick."""
+    """What bounds a meter point whatever anybody says. ``at`` is asked once per tick."""
 
-    settings: Settings
+    point: MeterPointSettings
+    zone: ZoneInfo
     _laid_out: tuple[Limit, ...] = ()
     _at_ms: int | None = None
 
     def at(self, now_ms: int) -> tuple[Limit, ...]:
         """The limits, laid out for the time around an instant (UTC ms)."""
         if self._at_ms is None or not 0 <= now_ms - self._at_ms < ANEW_MS:
-            self._laid_out, self._at_ms = tuple(_all(self.settings, now_ms)), now_ms
+            self._laid_out, self._at_ms = tuple(_all(self.point, self.zone, now_ms)), now_ms
         return self._laid_out
 
 
-def _all(settings: Settings, now_ms: int) -> Iterator[Limit]:
-    zone, rated_w = ZoneInfo(settings.site.zone), settings.site.rated_power_w
+def _all(point: MeterPointSettings, zone: ZoneInfo, now_ms: int) -> Iterator[Limit]:
+    rated_w = point.rated_power_w
     yield Limit(
         kind="connection",
-        source="site.rated_power_w",
+        source="rated_power_w",
         power_w=rated_w,
         safe_w=rated_w,
         expires_ms=None,
         words=f"the connection is rated for {rated_w / 1000:.0f} kW",
     )
-    limits = settings.limits
+    limits = point.limits
     if limits is None:
         return
     if limits.cap_w is not None:

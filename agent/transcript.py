@@ -40,10 +40,11 @@ def told(outcome: Outcome) -> dict[str, Any]:
 
 
 class Transcript:
-    """The records of one run. ``lost`` counts what the journal had no room for.
+    """The records of one meter point's run. ``lost`` counts what the journal had no room for.
 
     Purchases change the state between ticks and have records of their own: whoever takes one in
-    says so with ``admitted``. Any other change of the state is caught by a whole frame.
+    says so with ``admitted``. Any other change of the state is caught by a whole frame, and so is a
+    tick that was begun and never told, because something in it went wrong.
     """
 
     def __init__(self, *, lost: Callable[[], int], is_full: Callable[[], bool]) -> None:
@@ -57,6 +58,7 @@ class Transcript:
         self._frame_due_s = 0.0
         self._frame: Frame | None = None
         self._news: News | None = None
+        self._is_untold = False
 
     def admitted(self, before: SiteState, after: SiteState) -> None:
         """The state was changed by purchases that have their records."""
@@ -72,6 +74,7 @@ class Transcript:
         sight.take_stages(raw)
         self._tick += 1
         self._frame = None
+        self._is_untold = True
         if why is not None and not self._is_full():
             self._seen_lost = self._lost()
             self._frame_due_s = raw.now_s + FRAME_EVERY_S
@@ -94,6 +97,7 @@ class Transcript:
     def records(self, outcome: Outcome, *, suspect: str | None) -> list[NewRecord]:
         """The records of the tick that ``see`` began; ``suspect``: the meter not believed now."""
         assert self._news is not None
+        self._is_untold = False
         self._state = outcome.state
         snapshot = outcome.picture.snapshot
         records: list[NewRecord] = []
@@ -109,7 +113,7 @@ class Transcript:
         records += [
             NewRecord(
                 kind="tick",
-                source="agent",
+                source=outcome.state.ledger.meter_point,
                 taken_at_ms=snapshot.now_ms,
                 data={"tick": self._tick, **part},
             )
@@ -121,7 +125,7 @@ class Transcript:
         """Why this tick needs a frame, if it does."""
         if self._sight is None:
             return Why.START
-        if self._lost() != self._seen_lost:
+        if self._is_untold or self._lost() != self._seen_lost:
             return Why.LOSS
         if state is not self._state or parameters is not self._parameters:
             return Why.CHANGE

@@ -70,7 +70,8 @@ def check_config(
     if settings is None or faults:
         count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
         raise CommandError(f"{count} in {file}", Code.WRONG_INPUT)
-    say(f"{file} is in order: {len(settings.meters)} meters, {len(settings.miners)} miners")
+    counts = f"{len(settings.meters)} meters, {len(settings.miners)} miners"
+    say(f"{file} is in order: {len(settings.meter_points)} meter points, {counts}")
 
 
 def demo(

@@ -29,6 +29,10 @@ app = typer.Typer(
 )
 
 PowerOption = Annotated[str, typer.Option("--kw", metavar="KW", help="At most so many kW, or 0.")]
+PointOption = Annotated[
+    str | None,
+    typer.Option("--meter-point", metavar="ID", help="Whose; needed where there are several."),
+]
 ThenOption = Annotated[
     str | None,
     typer.Option("--then-kw", metavar="KW", help="What holds after its end, until cleared."),
@@ -38,20 +42,31 @@ ThenOption = Annotated[
 @app.command("list")
 def list_(
     *,
+    meter_point: PointOption = None,
     is_json: JsonOption = False,
     config: ConfigOption = None,
     socket: SocketOption = None,
 ) -> None:
-    """List what bounds the power now or later; the one that rules has a mark.
+    """List what bounds the power now or later; the one that rules at a point has a mark.
 
     Exit 0: answered; 3: no daemon answers, or it has not finished its first tick.
     """
     view = understood(TypeAdapter(StatusView), asked(socket_of(socket, config), "/api/v1/status"))
+    points = [point.meter_point for point in view.meter_points]
+    if meter_point is not None and meter_point not in points:
+        sentence = f"there is no meter point {meter_point!r}; there is {', '.join(points)}"
+        raise CommandError(sentence, Code.WRONG_INPUT)
+    limits = [one for one in view.limits if meter_point in (None, one.meter_point)]
     if is_json:
-        print_json([limit.model_dump() for limit in view.limits])
+        print_json([limit.model_dump() for limit in limits])
         return
     headings = ["", "id", "kind", "source", "limit kW", "from", "until", "after it kW", "in words"]
-    show(table_of(headings, [_cells(limit, view.zone) for limit in view.limits]))
+    cells = [_cells(limit, view.zone) for limit in limits]
+    if len(points) > 1:
+        headings.insert(1, "point")
+        for row, limit in zip(cells, limits, strict=True):
+            row.insert(1, limit.meter_point)
+    show(table_of(headings, cells))
 
 
 @app.command("set")
@@ -66,11 +81,12 @@ def set_(
         str | None, typer.Option("--from", metavar="TIME", help="Without it: from now on.")
     ] = None,
     then: ThenOption = None,
+    meter_point: PointOption = None,
     is_json: JsonOption = False,
     config: ConfigOption = None,
     socket: SocketOption = None,
 ) -> None:
-    """Hold the site at or below a power for some time.
+    """Hold a meter point at or below a power for some time.
 
     Exit 0: it rules by its times; 2: wrong input; 3: no daemon; 4: refused, with the reason.
     """
@@ -82,7 +98,7 @@ def set_(
         "reason": reason,
         "then_kw": then,
     }
-    _tell(fields, config=config, socket=socket, is_json=is_json)
+    _tell(fields, meter_point, config=config, socket=socket, is_json=is_json)
 
 
 @app.command()
@@ -98,6 +114,7 @@ def order(
     identity: Annotated[str, typer.Option("--id", metavar="ID", help="As the order has it.")],
     source: Annotated[str, typer.Option(metavar="NAME", help="Who ordered it.")] = DEFAULT_SOURCE,
     then: ThenOption = None,
+    meter_point: PointOption = None,
     is_json: JsonOption = False,
     config: ConfigOption = None,
     socket: SocketOption = None,
@@ -115,13 +132,14 @@ def order(
         "source": source,
         "then_kw": then,
     }
-    _tell(fields, config=config, socket=socket, is_json=is_json)
+    _tell(fields, meter_point, config=config, socket=socket, is_json=is_json)
 
 
 @app.command()
 def clear(
     identity: Annotated[str, typer.Argument(metavar="ID", help="As `kwota limit list` shows it.")],
     *,
+    meter_point: PointOption = None,
     is_json: JsonOption = False,
     config: ConfigOption = None,
     socket: SocketOption = None,
@@ -131,7 +149,7 @@ def clear(
     Exit 0: it bounds nothing any more; 2: wrong input; 3: no daemon; 4: refused, with the reason.
     """
     try:
-        answer = clear_limit(socket_of(socket, config), identity)
+        answer = clear_limit(socket_of(socket, config), identity, meter_point)
     except (NoDaemonError, RefusedError) as error:
         raise refused(error) from error
     _show_answer(answer, is_json=is_json)
@@ -139,6 +157,7 @@ def clear(
 
 def _tell(
     fields: dict[str, str | None],
+    meter_point: str | None,
     *,
     config: ConfigOption,
     socket: SocketOption,
@@ -146,7 +165,7 @@ def _tell(
 ) -> None:
     given = {name: value for name, value in fields.items() if value is not None}
     try:
-        answer = tell_limit(socket_of(socket, config), given)
+        answer = tell_limit(socket_of(socket, config), given, meter_point)
     except (NoDaemonError, RefusedError) as error:
         raise refused(error) from error
     _show_answer(answer, is_json=is_json)

@@ -57,7 +57,7 @@ def meters(
         "meter", "address", "profile", "serial", "power kW", "register kWh", "state", "age s",
         "fault",
     ]  # fmt: skip
-    cells = [
+    cells: list[list[object]] = [
         [
             row.meter_id,
             row.address,
@@ -71,6 +71,10 @@ def meters(
         ]
         for row in rows
     ]
+    if len({row.meter_point for row in rows} - {None}) > 1:
+        headings.insert(1, "point")
+        for shown, row in zip(cells, rows, strict=True):
+            shown.insert(1, row.meter_point)
     show(table_of(headings, cells))
 
 

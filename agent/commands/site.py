@@ -22,7 +22,7 @@ from agent.commands.console import (
 )
 from agent.commands.words import kw, kwh, local_time, scaled, whole
 from agent.control_client import NoDaemonError, RefusedError, ask_why
-from agent.status.view import MinerRow, PreflightView, RelayRow, StatusView
+from agent.status.view import MinerRow, PointView, PreflightView, RelayRow, StatusView
 
 
 def status(
@@ -131,6 +131,8 @@ def _overview(view: StatusView) -> Table:
         f"{view.miners_hashing} hashing, {view.miners_throttled} throttled, "
         f"{view.miners_sleeping} sleeping, {view.miners_faulty} faulty"
     )
+    if len(view.meter_points) > 1:
+        rows += [(point.meter_point, _point(point)) for point in view.meter_points]
     rows += [
         ("over", f"{kwh(view.over_wh)} kWh beyond purchases"),
         ("miners", f"{view.miners_total}: {states}"),
@@ -160,11 +162,29 @@ def _behind(relay: RelayRow) -> str:
     return f"{relay.state}; {machines}, {relay.openings_24h} openings in 24 h"
 
 
+def _point(point: PointView) -> str:
+    """One of several meter points, in a line."""
+    left = "no purchase is open"
+    if point.window is not None:
+        left = f"{kwh(point.window.left_wh)} of {kwh(point.window.purchased_wh)} kWh left"
+    power = f"{kw(point.power_w)} of {kw(point.power_cap_w)} allowed"
+    return f"{point.mode}: {power}, {left}, {point.miners_total} miners"
+
+
 def _alarms(view: StatusView) -> list[Table]:
     if not view.alarms:
         return []
+    has_several = len(view.meter_points) > 1
     rows = [
-        [alarm.severity, alarm.code, alarm.source, alarm.words, alarm.remedy]
+        [
+            alarm.severity,
+            alarm.code,
+            f"{alarm.meter_point}: {alarm.source}"
+            if has_several and alarm.meter_point not in (None, alarm.source)
+            else alarm.source,
+            alarm.words,
+            alarm.remedy,
+        ]
         for alarm in view.alarms
     ]
     return [table_of(["alarm", "code", "source", "what", "what to do"], rows)]

@@ -60,9 +60,10 @@ def list_(
         print_raw(document)
         return
     rows = understood(TypeAdapter(list[TransactionRow]), document)
-    zone = understood(TypeAdapter(StatusView), asked(path, "/api/v1/status")).zone
+    view = understood(TypeAdapter(StatusView), asked(path, "/api/v1/status"))
+    zone, has_several = view.zone, len(view.meter_points) > 1
     headings = ["id", "start", "end", "bought kWh", "used kWh", "left kWh", "KZT/kWh", "status"]
-    cells = [
+    cells: list[list[object]] = [
         [
             row.transaction_id,
             local_time(row.start_ms, zone),
@@ -75,6 +76,10 @@ def list_(
         ]
         for row in rows
     ]
+    if has_several:
+        headings.insert(1, "point")
+        for shown, row in zip(cells, rows, strict=True):
+            shown.insert(1, row.meter_point)
     show(table_of(headings, cells))
 
 
@@ -97,7 +102,7 @@ def add(
         str, typer.Option(metavar="SOURCE", help=", ".join(SOURCES))
     ] = DEFAULT_SOURCE,
     meter_point: Annotated[
-        str | None, typer.Option(metavar="ID", help="Without it: the site's own.")
+        str | None, typer.Option(metavar="ID", help="Needed where there are several.")
     ] = None,
     is_json: JsonOption = False,
     config: ConfigOption = None,

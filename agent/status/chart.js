@@ -22,11 +22,19 @@ export function addSample(atMs, power, cap) {
   samples = samples.filter((sample) => sample.atMs > atMs - SPAN_MS).slice(-SAMPLES_MAX);
 }
 
+// The meter points decide at the same instants; what they draw adds up, unless one does not know.
+function together(decisions) {
+  const instants = new Map();
+  for (const { at_ms: atMs, power_w: power, power_cap_w: cap } of decisions) {
+    const sum = instants.get(atMs) ?? { atMs, power: 0, cap: 0 };
+    instants.set(atMs, { atMs, power: power === null || sum.power === null ? null : sum.power + power, cap: sum.cap + cap });
+  }
+  return instants;
+}
+
 export function addPast(decisions) {
   const first = samples.length ? samples[0].atMs : Infinity;
-  const past = decisions
-    .filter((decision) => decision.at_ms < first)
-    .map((decision) => ({ atMs: decision.at_ms, power: decision.power_w, cap: decision.power_cap_w }))
+  const past = [...together(decisions.filter((decision) => decision.at_ms < first)).values()]
     .sort((a, b) => a.atMs - b.atMs);
   samples = [...past, ...samples].slice(-SAMPLES_MAX);
 }

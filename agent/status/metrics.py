@@ -13,7 +13,7 @@ from typing import Final
 from agent.core.decisions import Mode
 from agent.status.bounds import BOUNDS
 from agent.status.family import Family, Sample, status_family
-from agent.status.view import MeterRow, MinerRow, SiteView, WindowView
+from agent.status.view import MeterRow, MinerRow, PointView, SiteView, WindowView
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -60,6 +60,18 @@ def _window(name: str, about: str, number: Callable[[WindowView], float]) -> Fam
     )
 
 
+def _point(name: str, about: str, number: Callable[[PointView], float | None]) -> Family:
+    return Family(
+        name=name,
+        kind="gauge",
+        about=about,
+        labels=("meter_point",),
+        samples=lambda view: (
+            ((one.meter_point,), number(one)) for one in view.status.meter_points
+        ),
+    )
+
+
 def _meter(
     name: str, about: str, number: Callable[[MeterRow], float | None], kind: str = "gauge"
 ) -> Family:
@@ -91,6 +103,14 @@ def _modes(view: SiteView) -> Iterable[Sample]:
     known = [mode.value for mode in Mode]
     names = known if view.status.mode in known else [*known, view.status.mode]
     return (((name,), int(name == view.status.mode)) for name in names)
+
+
+def _point_modes(view: SiteView) -> Iterable[Sample]:
+    return (
+        ((point.meter_point, mode.value), int(mode.value == point.mode))
+        for point in view.status.meter_points
+        for mode in Mode
+    )
 
 
 def _states(view: SiteView) -> Iterable[Sample]:
@@ -203,6 +223,33 @@ FAMILIES: Final = (
         lambda status: status.over_wh,
     ),
     *BOUNDS,
+    Family(
+        name="kwota_meter_point_mode",
+        kind="gauge",
+        about="1 for the mode a meter point is in, 0 for the others.",
+        labels=("meter_point", "mode"),
+        samples=_point_modes,
+    ),
+    _point(
+        "kwota_meter_point_power_watts",
+        "Active power of one meter point now, by its meter.",
+        lambda point: point.power_w,
+    ),
+    _point(
+        "kwota_meter_point_power_cap_watts",
+        "What one meter point may draw now.",
+        lambda point: point.power_cap_w,
+    ),
+    _point(
+        "kwota_meter_point_energy_left_watt_hours",
+        "Energy of one meter point's open purchases that is left.",
+        lambda point: None if point.window is None else point.window.left_wh,
+    ),
+    _point(
+        "kwota_meter_point_energy_over_watt_hours",
+        "Energy metered at one meter point beyond its purchases.",
+        lambda point: point.over_wh,
+    ),
     status_family(
         "kwota_miners_known",
         "Machines in the configuration.",

@@ -112,11 +112,28 @@ function showStatus(status) {
   showPower(status);
   showEnergy(status.window);
   showTime(status.window, status.at_ms);
+  showPoints(status.meter_points);
   showAlarms(status.alarms, status.at_ms);
   showAhead(status.preflight, status.at_ms);
   showLimits(status.limits, status.at_ms);
   showRelays(status.relays);
   showDelivery(status.delivery, status.at_ms);
+}
+
+// One meter point is the site itself, and has no table of its own.
+function showPoints(points) {
+  byId("points").hidden = points.length < 2;
+  const columns = [[word("col_point"), "name"], [word("col_decision"), ""], [word("col_power"), "number"],
+    [word("col_cap"), "number"], [word("col_left"), "number"], [word("col_why"), "why"]];
+  showTable("point", columns, points, (point) => point.meter_point, (point) => [
+    point.meter_point, word(`mode_short_${point.mode}`), kw(point.power_w), kw(point.power_cap_w),
+    kwh(point.window?.left_wh ?? null), point.because.words,
+  ], "–");
+}
+
+// What a row is about, where it is about a meter point and that does not go without saying.
+function ofPoint(row, text) {
+  return byId("points").hidden || row.meter_point === null ? text : `${row.meter_point}: ${text}`;
 }
 
 function showPower(status) {
@@ -170,7 +187,7 @@ function showAlarms(alarms, nowMs) {
   setText(byId("alarms-title"), title);
   setAttribute(byId("alarms"), "data-tone", alarms.some((alarm) => alarm.severity === "critical") ? "bad" : alarms.length ? "warn" : "good");
   const sorted = [...alarms].sort((a, b) => (a.severity === b.severity ? b.first_seen_ms - a.first_seen_ms : a.severity === "critical" ? -1 : 1));
-  keyed(byId("alarm-list"), sorted, (alarm) => `${alarm.code} ${alarm.source}`, () => {
+  keyed(byId("alarm-list"), sorted, (alarm) => `${alarm.meter_point} ${alarm.code} ${alarm.source}`, () => {
     const item = element("li");
     item.append(element("strong"), element("span", "words"), element("span", "remedy"), element("small", "quiet"));
     return item;
@@ -178,7 +195,7 @@ function showAlarms(alarms, nowMs) {
     const [severity, words, remedy, since] = item.children;
     setAttribute(item, "data-severity", alarm.severity);
     setText(severity, word(`severity_${alarm.severity}`));
-    setText(words, alarm.words);
+    setText(words, ofPoint(alarm, alarm.words));
     setText(remedy, alarm.remedy);
     const seenText = { time: dayOrShort(alarm.first_seen_ms, nowMs), count: alarm.count, source: alarm.source };
     setText(since, word("alarm_since", seenText));
@@ -214,7 +231,7 @@ function showPurchases(transactions, nowMs) {
   const columns = [[word("col_purchase"), "name"], [word("col_status"), ""], [word("col_window"), ""],
     [word("col_used"), "number progress"], [word("col_bought"), "number"], [word("col_price"), "number"]];
   showTable("purchase", columns, transactions, (row) => row.transaction_id, (row) => [
-    row.transaction_id,
+    ofPoint(row, row.transaction_id),
     { text: word(`tx_${row.status}`), tone: row.status === "open" ? "good" : row.status === "exhausted" ? "warn" : "" },
     word("window", { start: dayOrShort(row.start_ms, nowMs), end: row.end_ms === null ? word("open_ended") : short(row.end_ms) }),
     `${kwh(row.allocated_wh)} · ${grouped((100 * row.allocated_wh) / Math.max(1, row.energy_wh), 1)} %`,
@@ -230,8 +247,8 @@ function showPurchases(transactions, nowMs) {
 function showDecisions(decisions) {
   const columns = [[word("col_time"), "name"], [word("col_decision"), ""], [word("col_power"), "number"],
     [word("col_cap"), "number"], [word("col_commands"), "number"], [word("col_why"), "why"]];
-  showTable("decision", columns, decisions.slice(0, 20), (row) => row.at_ms, (row) => [
-    clock(row.at_ms), word(`mode_short_${row.mode}`), kw(row.power_w), kw(row.power_cap_w), grouped(row.commands), row.because.words,
+  showTable("decision", columns, decisions.slice(0, 20), (row) => `${row.at_ms} ${row.meter_point}`, (row) => [
+    clock(row.at_ms), word(`mode_short_${row.mode}`), kw(row.power_w), kw(row.power_cap_w), grouped(row.commands), ofPoint(row, row.because.words),
   ], word("decisions_none"));
 }
 

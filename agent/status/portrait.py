@@ -21,6 +21,7 @@ from agent.status.view import (
     LimitView,
     MeterRow,
     MinerRow,
+    PointView,
     SiteView,
     StatementRow,
     StatusView,
@@ -37,14 +38,16 @@ ENDED_SHOWN = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What does not change from tick to tick: names, addresses, start."""
+    """What of a meter point does not change from tick to tick: names, addresses, start."""
 
     farm: str
     agent: str
     version: str
     zone: str
     started_at_ms: int
+    meter_point: str
     meter_id: str
+    rated_power_w: float
     meter_profiles: Mapping[str, str]
     addresses: Mapping[str, str]
     is_shadow: bool = False
@@ -58,7 +61,7 @@ class Tally:
     mining_restarts: int
 
 
-def decision_row(decision: Decision, power_w: float | None) -> DecisionRow:
+def decision_row(meter_point: str, decision: Decision, power_w: float | None) -> DecisionRow:
     """One line of the feed."""
     return DecisionRow(
         at_ms=decision.at_ms,
@@ -68,6 +71,7 @@ def decision_row(decision: Decision, power_w: float | None) -> DecisionRow:
         planned_w=decision.planned_w,
         commands=len(decision.commands),
         because=because_view(decision.because),
+        meter_point=meter_point,
     )
 
 
@@ -95,8 +99,9 @@ def portray(
     """The image of one tick."""
     views = outcome.picture.snapshot.miners
     advice = advice_of(outcome.decision) if frame.is_shadow else {}
+    status = _status(outcome, frame, tally, limits=limits, delivery=delivery, alarms=alarms)
     return SiteView(
-        status=_status(outcome, frame, tally, limits=limits, delivery=delivery, alarms=alarms),
+        status=status.model_copy(update={"meter_points": [_point(status, frame)]}),
         miners=[_miner_row(outcome, v, frame, advice.get(v.miner_id)) for v in views],
         meters=list(_meter_rows(outcome, frame, meters)),
         transactions=list(_transaction_rows(outcome.state.ledger, outcome.decision.at_ms)),
@@ -144,10 +149,21 @@ def _status(
         is_shadow=frame.is_shadow,
         window=_window(outcome),
         preflight=preflight_view(decision.preflight),
-        limits=list(_limits(outcome, limits)),
+        limits=list(_limits(outcome, frame.meter_point, limits)),
         relays=relay_rows(picture.snapshot.relays, state.relays, picture.snapshot.now_s),
         delivery=delivery,
         alarms=list(alarms),
+    )
+
+
+def _point(status: StatusView, frame: Frame) -> PointView:
+    """What of a point's own status stands in the list of all points."""
+    shared = PointView.model_fields.keys() & StatusView.model_fields.keys()
+    return PointView(
+        meter_point=frame.meter_point,
+        meter_id=frame.meter_id,
+        rated_power_w=frame.rated_power_w,
+        **{name: getattr(status, name) for name in shared},
     )
 
 
@@ -174,7 +190,7 @@ def _window(outcome: Outcome) -> WindowView | None:
     )
 
 
-def _limits(outcome: Outcome, limits: Sequence[Limit]) -> Iterator[LimitView]:
+def _limits(outcome: Outcome, meter_point: str, limits: Sequence[Limit]) -> Iterator[LimitView]:
     """The limits in kW, and before them whatever else rules: a purchase, none, or the meter."""
     decision, because = outcome.decision, outcome.decision.because
     rules = [limit.kind == because.limit and limit.name == because.source for limit in limits]
@@ -189,6 +205,7 @@ def _limits(outcome: Outcome, limits: Sequence[Limit]) -> Iterator[LimitView]:
             safe_w=0.0,
             words=because.words,
             is_ruling=True,
+            meter_point=meter_point,
         )
     for limit, is_ruling in zip(limits, rules, strict=True):
         has_begun = limit.from_ms is None or decision.at_ms >= limit.from_ms
@@ -202,6 +219,7 @@ def _limits(outcome: Outcome, limits: Sequence[Limit]) -> Iterator[LimitView]:
             safe_w=limit.safe_w,
             words=limit.words_at(decision.at_ms) if has_begun else limit.words,
             is_ruling=is_ruling,
+            meter_point=meter_point,
         )
 
 
@@ -245,6 +263,7 @@ def _miner_row(
         else advice_words(view, advised, outcome.decision),
         fault=view.fault,
         age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
+        meter_point=frame.meter_point,
     )
 
 
@@ -309,6 +328,7 @@ def _meter_rows(
             quality=quality,
             fault=view.fault or trouble or None,
             age_s=None if reading is None else now_s - reading.requested_at_s,
+            meter_point=frame.meter_point if is_site else None,
         )
 
 

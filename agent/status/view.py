@@ -34,7 +34,7 @@ class WindowView(_View):
 
 
 class LimitView(_View):
-    """One limit that bounds the site now or later; exactly one rules.
+    """One limit that bounds a meter point now or later; of each point's exactly one rules.
 
     ``power_w`` is what it allows now, or once it begins; ``safe_w`` what it allows after its end.
     Without ``from_ms`` it holds already, without ``until_ms`` for good.
@@ -49,6 +49,7 @@ class LimitView(_View):
     safe_w: float
     words: str
     is_ruling: bool
+    meter_point: str | None = None
 
 
 class PreflightView(_View):
@@ -85,7 +86,10 @@ class RelayRow(_View):
 
 
 class AlarmView(_View):
-    """Something a person should know. ``severity`` is ``warning`` or ``critical``."""
+    """Something a person should know. ``severity`` is ``warning`` or ``critical``.
+
+    ``meter_point`` is null where it is about the agent as a whole.
+    """
 
     code: str
     severity: str
@@ -94,6 +98,7 @@ class AlarmView(_View):
     remedy: str
     first_seen_ms: int
     count: int
+    meter_point: str | None = None
 
 
 class DeliveryView(_View):
@@ -108,8 +113,34 @@ class DeliveryView(_View):
     words: str
 
 
+class PointView(_View):
+    """One meter point in the status document: what it decides, and on what."""
+
+    meter_point: str
+    meter_id: str
+    rated_power_w: float
+    at_ms: int
+    mode: str
+    because: BecauseView
+    power_w: float | None
+    power_cap_w: float | None
+    planned_w: float
+    base_load_w: float | None
+    hashrate_hs: float
+    miners_total: int
+    miners_hashing: int
+    miners_faulty: int
+    over_wh: int
+    window: WindowView | None
+
+
 class StatusView(_View):
-    """``/api/v1/status``. ``is_shadow``: what is decided is advice, nothing is sent."""
+    """``/api/v1/status``. ``is_shadow``: what is decided is advice, nothing is sent.
+
+    With several meter points, mode and reason are those of the point that most needs to be looked
+    at, ``at_ms`` is the oldest; powers, counts and energies are sums, null where one is not known.
+    Energy of one point is none for another: ``meter_points`` has each by itself.
+    """
 
     farm: str
     agent: str
@@ -140,6 +171,7 @@ class StatusView(_View):
     relays: list[RelayRow] = []
     delivery: DeliveryView
     alarms: list[AlarmView]
+    meter_points: list[PointView] = []
 
 
 class MinerRow(_View):
@@ -165,10 +197,11 @@ class MinerRow(_View):
     why: str
     fault: str | None
     age_s: float | None
+    meter_point: str | None = None
 
 
 class MeterRow(_View):
-    """One meter in ``/api/v1/meters``."""
+    """One meter in ``/api/v1/meters``. ``meter_point`` is null where it is only read."""
 
     meter_id: str
     address: str
@@ -179,6 +212,7 @@ class MeterRow(_View):
     quality: str | None
     fault: str | None
     age_s: float | None
+    meter_point: str | None = None
 
 
 class TransactionRow(_View):
@@ -227,6 +261,7 @@ class DecisionRow(_View):
     planned_w: float
     commands: int
     because: BecauseView
+    meter_point: str | None = None
 
 
 class SiteView(_View):

@@ -103,10 +103,12 @@ const en = {
   col_price: "Price", col_status: "Status",
   col_limit: "Limit", col_after: "Afterwards", col_source: "Source",
   col_relay: "Relay", col_openings: "Openings in 24 h", col_behind: "Behind it", col_machines: "Machines",
+  col_point: "Meter point", col_left: "Left",
   col_time: "Time", col_decision: "Mode", col_cap: "Cap", col_commands: "Commands",
 
   meters: "Meters",
   quality_G: "good", quality_T: "timed out", quality_S: "suspect", quality_F: "faulty",
+  points: "Meter points",
   purchases: "Purchases",
   purchases_none: "The agent knows of no purchase.",
   price: "{price} ₸/kWh",

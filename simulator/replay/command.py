@@ -97,10 +97,14 @@ def _tell(result: Result) -> None:
         typer.echo("a daemon has the journal open: this was a copy of it")
     if result.is_shadow:
         typer.echo("shadow run: nothing of it was sent")
+    if len(result.points) > 1:
+        for name, point in result.points.items():
+            typer.echo(f"{f'meter point {name}':<32}{point.ticks} ticks, {point.commands} commands")
     for hole in result.holes:
         end = "the end" if hole.to_index is None else f"record {hole.to_index}"
         when = f"{_words(hole.from_ms)} to {_words(hole.to_ms)}"
-        typer.echo(f"not followed: record {hole.from_index} to {end}, {when}: {hole.reason}")
+        where = f"meter point {hole.meter_point}, record {hole.from_index} to {end}, {when}"
+        typer.echo(f"not followed: {where}: {hole.reason}")
     for remark in result.remarks:
         typer.echo(remark)
     found = result.found
@@ -108,8 +112,8 @@ def _tell(result: Result) -> None:
         typer.echo("identical: every decision that could be followed is the recorded one")
         return
     typer.echo(
-        f"DIFFERENT at record {found.index}, tick {found.tick}, {_words(found.at_ms)}:"
-        f" {found.field}"
+        f"DIFFERENT at record {found.index}, meter point {found.meter_point}, tick {found.tick},"
+        f" {_words(found.at_ms)}: {found.field}"
     )
     typer.echo(f"  recorded  {found.recorded}")
     typer.echo(f"  replayed  {found.replayed}")

@@ -1,4 +1,4 @@
-"""Doing a recorded run again, record by record: the journal's inputs, the same core, compared.
+"""Doing a meter point's recorded run again, record by record: its inputs, the same core, compared.
 
 Between two ticks the records say what came in; a ``tick`` record closes them, the core takes its
 step, and what came out is compared with what the journal says came out. Where the journal has a
@@ -14,9 +14,10 @@ from agent.core.ledger import admit
 from agent.core.site import Parameters, SiteState
 from agent.exact import Difference, first_difference, to_plain
 from agent.frames import Frame, Why, frame_from, is_last_part
+from agent.orders import decision_records
 from agent.records import NewRecord, Record
 from agent.sight import Sight
-from agent.testimony import closed_record, decision_records, entry_record, transaction_from
+from agent.testimony import closed_record, entry_record, transaction_from
 from agent.transcript import told
 
 Revise = Callable[[Parameters], Parameters]
@@ -29,6 +30,7 @@ _OUTCOME_KINDS = frozenset({"decision", "ledger"})
 class Found:
     """The first difference: the record that says otherwise, the tick's time, what and how."""
 
+    meter_point: str
     index: int
     at_ms: int
     tick: int
@@ -41,6 +43,7 @@ class Found:
 class Hole:
     """Ticks that could not be followed, by index and time of the records around them."""
 
+    meter_point: str
     from_index: int
     to_index: int | None
     from_ms: int
@@ -78,11 +81,12 @@ class _Tick:
 
 @dataclass(slots=True, kw_only=True)
 class Follower:
-    """Feed it the journal's records in order with ``take``, then ``finish``.
+    """Feed it a meter point's records in order with ``take``, then ``finish``.
 
     ``revise`` changes the parameters, to see where another governor would have parted.
     """
 
+    meter_point: str
     revise: Revise
     counts: Counts = field(default_factory=Counts)
     holes: list[Hole] = field(default_factory=list)
@@ -125,6 +129,10 @@ class Follower:
         elif record.kind in _OUTCOME_KINDS:
             self._take_outcome(record)
 
+    def knows(self, record: Record) -> bool:
+        """Whether a reading or a stage is of one of the point's devices, as far as is known."""
+        return self._sight is not None and self._sight.knows(record.kind, record.source)
+
     def finish(self) -> None:
         """The end of the journal."""
         self._settle()
@@ -158,7 +166,7 @@ class Follower:
                 to_plain(SiteState, frame.state), to_plain(SiteState, self._state), "state"
             )
             if other is not None:
-                self.found = self.found or _found(record, record, other)
+                self.found = self.found or self._found(record, record, other)
             return
         self._close_hole(record)
         self._sight, self._state = Sight(frame.sight), frame.state
@@ -201,17 +209,18 @@ class Follower:
         recorded = {name: data.get(name) for name in replayed}
         other = first_difference(recorded, replayed)
         if other is not None and other.path != "check":
-            self.found = _found(record, record, other)
+            self.found = self._found(record, record, other)
             return
         is_shadow = self._parameters.is_shadow
-        meter_point = outcome.state.ledger.meter_point
         self._tick = _Tick(
             record=record,
             outcome=outcome,
             check=other,
-            decisions=decision_records(outcome.decision, is_shadow=is_shadow),
+            decisions=decision_records(
+                outcome.decision, meter_point=self.meter_point, is_shadow=is_shadow
+            ),
             entries=iter(
-                entry_record(meter_point, entry)
+                entry_record(self.meter_point, entry)
                 for entry in outcome.entries
                 if entry.flags or entry.over_wh
             ),
@@ -250,7 +259,7 @@ class Follower:
             return
         other = first_difference(dict(record.data), expected, record.kind)
         if other is not None:
-            found = _found(record, tick.record, other)
+            found = self._found(record, tick.record, other)
             if record.kind == "decision":
                 self.found = found
             else:
@@ -283,7 +292,7 @@ class Follower:
         """The tick before is told in full: what only its check shows is a difference now."""
         tick, self._tick = self._tick, None
         if tick is not None and tick.check is not None and self.found is None:
-            self.found = _found(tick.record, tick.record, tick.check)
+            self.found = self._found(tick.record, tick.record, tick.check)
 
     def _close_hole(self, until: Record | None) -> None:
         if self._hole is None:
@@ -291,6 +300,7 @@ class Follower:
         (since, reason), self._hole = self._hole, None
         self.holes.append(
             Hole(
+                meter_point=self.meter_point,
                 from_index=since.index,
                 to_index=None if until is None else until.index,
                 from_ms=since.time_us // 1000,
@@ -299,16 +309,16 @@ class Follower:
             )
         )
 
-
-def _found(record: Record, tick: Record, other: Difference) -> Found:
-    return Found(
-        index=record.index,
-        at_ms=tick.time_us // 1000,
-        tick=tick.data["tick"],
-        field=other.path,
-        recorded=other.recorded,
-        replayed=other.replayed,
-    )
+    def _found(self, record: Record, tick: Record, other: Difference) -> Found:
+        return Found(
+            meter_point=self.meter_point,
+            index=record.index,
+            at_ms=tick.time_us // 1000,
+            tick=tick.data["tick"],
+            field=other.path,
+            recorded=other.recorded,
+            replayed=other.replayed,
+        )
 
 
 def _data_of(record: NewRecord | None) -> object:

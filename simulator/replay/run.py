@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from agent.exact import ExactError
 from agent.logfile import DamagedError, InUseError, Log, copied, open_log
 from agent.records import Record, RecordError, parse_record
-from simulator.replay.follower import Counts, Follower, Found, Hole, Revise
+from simulator.replay.farm import FarmFollower
+from simulator.replay.follower import Counts, Found, Hole, Revise
 
 PROGRESS_EVERY = 200
 
@@ -35,13 +37,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of it. ``is_copy``: a daemon had the journal open, a copy was followed."""
+    """What came of it. ``is_copy``: a daemon had the journal open, a copy was followed.
+
+    ``points`` are the counts of each meter point, ``counts`` those of all together.
+    """
 
     origin: str
     versions: tuple[str, ...]
     is_copy: bool
     is_shadow: bool
     counts: Counts
+    points: Mapping[str, Counts]
     holes: tuple[Hole, ...]
     found: Found | None
     remarks: tuple[str, ...]
@@ -56,6 +62,7 @@ class Result:
             "is_shadow": self.is_shadow,
             "is_identical": self.found is None,
             **asdict(self.counts),
+            "meter_points": {name: asdict(counts) for name, counts in self.points.items()},
             "holes": [asdict(hole) for hole in self.holes],
             "difference": None if self.found is None else asdict(self.found),
             "remarks": list(self.remarks),
@@ -73,7 +80,7 @@ def replay(
     """Do a journal again until its end or the first difference. Raises ReplayError, LogError."""
     started_s = time.perf_counter()
     with _opened(path) as (log, is_copy):
-        follower, remarks, versions = Follower(revise=revise), [], dict[str, None]()
+        follower, remarks, versions = FarmFollower(revise=revise), [], dict[str, None]()
         try:
             for done, record in enumerate(_within(_records(log), span or Span()), 1):
                 if record.kind == "boot":
@@ -91,12 +98,13 @@ def replay(
                 "(replay it with that one) or by hand (see kwota verify)."
             ) from error
         follower.finish()
+    counts = follower.counts()
     if not follower.has_ticks:
         raise ReplayError(
             f"{path} holds no ticks to do again: it was written by a version of kwota that did not "
             "record what its governor saw."
         )
-    if not follower.counts.ticks and follower.found is None:
+    if not counts.ticks and follower.found is None:
         raise ReplayError(
             f"{path} has no frame from which its ticks could be followed: give a longer stretch."
         )
@@ -105,8 +113,9 @@ def replay(
         versions=tuple(versions),
         is_copy=is_copy,
         is_shadow=follower.is_shadow,
-        counts=follower.counts,
-        holes=tuple(follower.holes),
+        counts=counts,
+        points={name: point.counts for name, point in follower.points.items()},
+        holes=follower.holes(),
         found=follower.found,
         remarks=tuple(remarks),
         wall_s=time.perf_counter() - started_s,
@@ -139,8 +148,9 @@ def _records(log: Log) -> Iterator[Record]:
 
 
 def _within(records: Iterator[Record], span: Span) -> Iterator[Record]:
-    """The records of a stretch, from the last whole frame before it."""
-    held: list[Record] = []
+    """The records of a stretch, from the last whole frame of each meter point before it."""
+    held: deque[Record] = deque()
+    frames: dict[str, int] = {}  # where each point's last frame begins: its record's index
     at_ms = 0
     for record in records:
         if record.kind in _MILESTONES:
@@ -149,10 +159,15 @@ def _within(records: Iterator[Record], span: Span) -> Iterator[Record]:
             break
         if span.from_ms is None or at_ms >= span.from_ms:
             yield from held
-            held = []
+            held.clear()
             yield record
             continue
-        if record.kind == "boot" or (record.kind == "frame" and not record.data.get("part", 0)):
-            held = []
+        if record.kind == "boot":
+            held.clear()
+            frames.clear()
+        if record.kind == "frame" and not record.data.get("part", 0):
+            frames[record.source] = record.index
+            while held and held[0].index < min(frames.values()):
+                held.popleft()
         held.append(record)
     yield from held

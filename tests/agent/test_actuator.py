@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import pytest
 import pytest_asyncio
 
 from agent.actuator import Actuation, Actuator
@@ -103,3 +104,39 @@ async def test_the_card_of_the_command_says_how_long_to_wait_for_the_watts(rig: 
     assert rig.post.confirmed is None
     assert rig.post.pending is not None
     assert rig.post.pending.origin == AWAKE
+
+
+async def test_machines_that_hang_at_one_meter_point_keep_no_other_waiting(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.actuator.CONCURRENT_WRITES", 2)
+    hanging = asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hanging.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    link = TcpExchange(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    for name in ("a", "b", "c"):
+        device = LuxosMiner(miner_id=name, link=link, mac=None)
+        post = MinerPost(
+            miner_id=name, address="", family="luxos", device=device, meter_point="other"
+        )
+        post.reading = rig.post.reading
+        rig.actuator.posts[name] = post
+    posts = [rig.actuator.posts[name] for name in ("a", "b", "c")]
+    driving = [asyncio.ensure_future(rig.actuator.drive(post)) for post in posts]
+    rig.actuator.submit([replace(to_dark(5.0), miner_id=post.miner_id) for post in posts])
+    await asyncio.sleep(0.1)  # two of them write, the third one waits
+    try:
+        last = await rig.order(to_dark(5.0))
+    finally:
+        hanging.set()
+        for task in driving:
+            task.cancel()
+        await asyncio.gather(*driving, return_exceptions=True)
+        server.close()
+        await server.wait_closed()
+    assert (last.miner_id, last.stage) == ("m", Stage.CONFIRMED)
+    assert last.after_s < 3.0

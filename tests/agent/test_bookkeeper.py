@@ -10,20 +10,20 @@ from pathlib import Path
 import orjson
 import pytest
 
-from agent.bookkeeper import Bookkeeper
+from agent.bookkeeper import Bookkeeper, settled
 from agent.core.ledger import Ledger, Transaction, admit_all, anchor, book, forget, indexed
 from agent.core.meterfusion import hold, resumed
 from agent.core.register import RegisterEvent
 from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import SiteState
-from agent.core.statement import collect
+from agent.core.statement import Statement, collect
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
 from agent.recorder import Recorder
-from agent.recovery import recover, seeded, statements_since
+from agent.recovery import purchases_on_record, recover, seeded, statements_since
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
-from agent.testimony import reading_record
+from agent.testimony import reading_record, statement_record
 from drivers.readings import MeterReading
 
 NOW_MS = 1_800_000_000_000
@@ -43,7 +43,9 @@ class Books:
         self.journal, self.state, self.bookkeeper = journal, state, bookkeeper
 
     async def buy(self, *purchases: Transaction, now_ms: int = NOW_MS) -> list[str]:
-        remembered = await self.bookkeeper.remembered(self.state, purchases)
+        known = {account.transaction.transaction_id for account in self.state.ledger.accounts}
+        names = {one.transaction_id for one in purchases} - known
+        remembered = await purchases_on_record(self.journal, names)
         ledger, admissions = admit_all(
             self.state.ledger,
             purchases,
@@ -52,7 +54,8 @@ class Books:
             remembered=remembered,
         )
         self.state = replace(self.state, ledger=ledger)
-        await self.bookkeeper.record_purchases(self.state, purchases, admissions)
+        durable = self.bookkeeper.keep_purchases(self.state, purchases, admissions)
+        await settled([] if durable is None else [durable], "late")
         return [admission.result for admission in admissions]
 
     def book(self, grown_wh: int, at_ms: int) -> None:
@@ -249,3 +252,22 @@ async def test_a_register_that_was_held_is_held_after_a_restart(
         )
         assert books.state.ledger.serial == "A"
         assert indexed(books.state.ledger) is books.state.ledger
+
+
+@pytest.mark.parametrize("quarters_back", [0, 1, 7, 29, 200])
+async def test_statements_of_all_points_are_found_however_many_points_there_were(
+    tmp_path: Path, key: LogKey, quarters_back: int
+) -> None:
+    first_ms = NOW_MS // QUARTER_MS * QUARTER_MS - 30 * QUARTER_MS
+    names = [f"mp-{n}" for n in range(7)]
+    async with kept(tmp_path, key) as books:
+        rows = [
+            (name, Statement(start_ms=at_ms, end_ms=at_ms + QUARTER_MS, metered_wh=1))
+            for at_ms in range(first_ms, first_ms + 30 * QUARTER_MS, QUARTER_MS)
+            for name in names
+        ]
+        await books.journal.append([statement_record(name, one) for name, one in rows])
+        since_ms = NOW_MS - quarters_back * QUARTER_MS
+        found = await statements_since(books.journal, since_ms, NOW_MS)
+    wanted = [(name, one.start_ms) for name, one in rows if one.start_ms >= since_ms]
+    assert [(row["meter_point"], row["start_ms"]) for row in found] == wanted

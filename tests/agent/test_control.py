@@ -21,7 +21,7 @@ from agent.core.ledger import Admission, Transaction
 from agent.purchases import PurchaseReader
 
 NOW_MS = 1_770_000_000_000
-READER = PurchaseReader(meter_point="mp-1", zone=ZoneInfo("Asia/Almaty"))
+READER = PurchaseReader(meter_points=("mp-1",), zone=ZoneInfo("Asia/Almaty"))
 
 
 class Books:

@@ -22,13 +22,14 @@ from agent.limit_reader import LimitReader
 from agent.limitdesk import LimitDesk
 from agent.limitlog import recover_limits
 from agent.recorder import Recorder
-from agent.records import parse_record
+from agent.records import NewRecord, parse_record
 from agent.settings import parse_settings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "site.example.toml"
 RATED_W = 1_000_000
+ALMATY = ZoneInfo("Asia/Almaty")
 MANUAL = {"kind": "manual", "kw": "400", "for": "30m", "reason": "transformer is hot"}
 ORDER = {
     "kind": "dispatch_order",
@@ -41,22 +42,26 @@ ORDER = {
 
 @dataclass
 class Door:
-    """The desk behind its socket, with the journal that it writes to."""
+    """The desks behind their socket, with the journal that they write to."""
 
     socket: Path
-    desk: LimitDesk
+    desks: dict[str, LimitDesk]
     journal: Journal
     clock: SiteClock
 
-    async def tell(self, fields: dict[str, Any]) -> dict[str, str]:
-        return await asyncio.to_thread(tell_limit, self.socket, fields)
+    @property
+    def desk(self) -> LimitDesk:
+        return self.desks["mp-1"]
 
-    async def clear(self, limit_id: str) -> dict[str, str]:
-        return await asyncio.to_thread(clear_limit, self.socket, limit_id)
+    async def tell(self, fields: dict[str, Any], point: str | None = None) -> dict[str, str]:
+        return await asyncio.to_thread(tell_limit, self.socket, fields, point)
 
-    def allowed(self, after_s: float = 0.0) -> float:
+    async def clear(self, limit_id: str, point: str | None = None) -> dict[str, str]:
+        return await asyncio.to_thread(clear_limit, self.socket, limit_id, point)
+
+    def allowed(self, after_s: float = 0.0, point: str = "mp-1") -> float:
         now_ms = self.clock.now_ms()
-        return allowed_w(self.desk.current(now_ms), now_ms + round(after_s * 1000))
+        return allowed_w(self.desks[point].current(now_ms), now_ms + round(after_s * 1000))
 
     async def events(self) -> list[tuple[str, str]]:
         records = [parse_record(line) for line in await self.journal.tail(1000, "limit")]
@@ -64,30 +69,33 @@ class Door:
 
 
 @asynccontextmanager
-async def door_on(rig: Any, directory: Path) -> AsyncIterator[Door]:
+async def door_on(rig: Any, directory: Path, *names: str) -> AsyncIterator[Door]:
     """Everything between the operator's socket and the disk, as the daemon joins it."""
-    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8")) | {"limits": {"cap_w": 900_000}}
-    settings = parse_settings(data, directory / "site.toml")
+    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    data["meter_points"][0]["limits"] = {"cap_w": 900_000}
+    (point,) = parse_settings(data, directory / "site.toml").meter_points
     clock, path = SiteClock(), directory / "kwota.sock"
     async with rig.journal() as journal:
         recorder = Recorder(journal)
-        book, reached = await recover_limits(journal, rated_w=RATED_W)
-        desk = LimitDesk(
-            clock=clock,
-            recorder=recorder,
-            standing=StandingLimits(settings).at,
-            book=book,
-            reached=reached,
-        )
+        desks = {}
+        for name in names or ("mp-1",):
+            book, reached = await recover_limits(journal, meter_point=name, rated_w=RATED_W)
+            desks[name] = LimitDesk(
+                meter_point=name,
+                clock=clock,
+                recorder=recorder,
+                standing=StandingLimits(point, ALMATY).at,
+                book=book,
+                reached=reached,
+            )
         app = web.Application()
-        reader = LimitReader(zone=ZoneInfo("Asia/Almaty"), rated_w=RATED_W)
-        add_limit_routes(app, desk, reader, clock)
+        add_limit_routes(app, desks, ALMATY, clock)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.UnixSite(runner, str(path)).start()
         try:
             async with rig.running(recorder.run()):
-                yield Door(path, desk, journal, clock)
+                yield Door(path, desks, journal, clock)
         finally:
             await runner.cleanup()
             await recorder.flush()
@@ -161,16 +169,18 @@ async def test_a_limit_bounds_before_it_is_on_the_disk_and_until_its_end_is(
     monkeypatch.setattr("agent.limitdesk.DURABLE_WITHIN_S", 0.05)
     async with door_on(rig, tmp_path) as door:
         clock = door.clock
+        (point,) = parse_settings(
+            tomllib.loads(EXAMPLE.read_text()), tmp_path / "site.toml"
+        ).meter_points
         stuck = LimitDesk(
+            meter_point="mp-1",
             clock=clock,
             recorder=Recorder(door.journal),  # nobody runs it: a disk that takes nothing
-            standing=StandingLimits(
-                parse_settings(tomllib.loads(EXAMPLE.read_text()), tmp_path / "site.toml")
-            ).at,
+            standing=StandingLimits(point, ALMATY).at,
             book=door.desk.book,
             reached=frozenset(),
         )
-        reader = LimitReader(zone=ZoneInfo("Asia/Almaty"), rated_w=RATED_W)
+        reader = LimitReader(zone=ALMATY, rated_w=RATED_W)
         offered = reader.read(
             json.dumps(MANUAL).encode(),
             told_by="uid 0",
@@ -201,3 +211,38 @@ async def test_when_the_meter_first_shows_that_a_limit_is_kept_is_on_record_once
         door.desk.note_power(door.clock.now_ms(), 398_000.0)
         assert (await door.events()).count(("manual-1", "reached")) == 1
         assert ("o-7", "reached") not in await door.events()
+
+
+async def test_the_same_order_is_told_to_each_point_and_each_remembers_its_own(
+    rig: Any, tmp_path: Path
+) -> None:
+    async with door_on(rig, tmp_path, "mp-1", "mp-2") as door:
+        assert (await door.tell(ORDER, "mp-1"))["result"] == "accepted"
+        assert (await door.tell(ORDER, "mp-2"))["result"] == "accepted"
+        assert (await door.tell(MANUAL, "mp-2"))["limit_id"] == "manual-1"
+        assert (door.allowed(point="mp-1"), door.allowed(point="mp-2")) == (900_000, 400_000)
+        assert (await door.tell(MANUAL, "mp-1"))["limit_id"] == "manual-1"
+        assert (await door.clear("manual-1", "mp-1"))["result"] == "cleared"
+        assert (door.allowed(point="mp-1"), door.allowed(point="mp-2")) == (900_000, 400_000)
+        for point, words in ((None, "one of mp-1, mp-2"), ("mp-9", "there is mp-1, mp-2")):
+            with pytest.raises(RefusedError, match=words) as caught:
+                await door.tell(MANUAL, point)
+            assert caught.value.status == 400
+            with pytest.raises(RefusedError, match=words):
+                await door.clear("manual-1", point)
+        before = {name: desk.book for name, desk in door.desks.items()}
+    async with door_on(rig, tmp_path, "mp-1", "mp-2") as door:
+        assert {name: desk.book for name, desk in door.desks.items()} == before
+        assert (door.allowed(point="mp-1"), door.allowed(point="mp-2")) == (900_000, 400_000)
+
+
+async def test_a_limit_that_names_no_point_bounds_all_of_them(rig: Any, tmp_path: Path) -> None:
+    """Journals from before there were several points name none: forgotten it would allow more."""
+    async with door_on(rig, tmp_path) as door:
+        await door.tell(MANUAL)
+        (line,) = await door.journal.tail(1, "limit")
+        record = parse_record(line)
+        data = {key: item for key, item in record.data.items() if key != "meter_point"}
+        await door.journal.append([NewRecord(kind="limit", source="manual-7", data=data)])
+    async with door_on(rig, tmp_path, "mp-1", "mp-2") as door:
+        assert (door.allowed(point="mp-1"), door.allowed(point="mp-2")) == (400_000, 400_000)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.core.ledger import Transaction
 from agent.purchases import Batch, PurchaseFormat, PurchaseReader, PurchasesError, read_file
 
-READER = PurchaseReader(meter_point="mp-1", zone=ZoneInfo("Asia/Almaty"))
+READER = PurchaseReader(meter_points=("mp-1",), zone=ZoneInfo("Asia/Almaty"))
 NOON_MS = int(datetime.fromisoformat("2026-01-31T12:00+05:00").timestamp()) * 1000
 HOUR_MS = 3_600_000
 GOOD = {
@@ -86,7 +86,7 @@ def test_the_same_purchase_is_read_from_all_three_ways_to_write_it() -> None:
         ({"energy": "2 MWh"}, {"energy_wh": 2_000_000}),  # the cap is the ledger's
         ({"price_kzt_per_kwh": 0}, {"price_kzt_per_kwh": "0"}),
         ({"source": "import"}, {"source": "import"}),
-        ({"meter_point": "mp-2"}, {"meter_point": "mp-2"}),  # the ledger's to refuse
+        ({"meter_point": "mp-2"}, {"meter_point": "mp-2"}),  # the keeper's to refuse
         ({"transaction_id": "Құжат/№5"}, {"transaction_id": "Құжат/№5"}),
         ({"trade_date": "2026-01-30", "supplier": "x", "zone": "west"}, {}),
     ],
@@ -268,3 +268,12 @@ def test_any_bytes_are_a_batch_or_refused_and_nothing_else(
     except PurchasesError:
         return
     assert batch.candidates or batch.refusals
+
+
+def test_where_there_are_several_points_a_purchase_has_to_name_its_own() -> None:
+    reader = PurchaseReader(meter_points=("north", "south"), zone=ZoneInfo("Asia/Almaty"))
+    items = [GOOD | {"meter_point": "south"}, GOOD, GOOD | {"meter_point": "-"}]
+    batch = reader.judge(items, received_at_ms=7)
+    assert [one.meter_point for one in batch.candidates] == ["south"]
+    assert [refusal.item for refusal in batch.refusals] == [2, 3]
+    assert all("one of north, south" in refusal.reason for refusal in batch.refusals)

@@ -68,7 +68,8 @@ def test_the_example_states_the_defaults_it_shows() -> None:
 def test_every_fault_of_a_file_is_reported_at_once_with_its_key() -> None:
     data = example()
     data["surprise"] = 1
-    data["site"] |= {"farm": "Bad Farm", "zone": "Mars/Base", "rated_power_w": 1e6}
+    data["site"] |= {"farm": "Bad Farm", "zone": "Mars/Base"}
+    data["meter_points"][0]["rated_power_w"] = 1e6
     data["policy"] = {"fil": "policy.toml"}
     data["journal"] |= {"max_bytes": 10, "path": ""}
     data["mqtt"] |= {"brokers": ["http://a", "mqtt://b:99999"], "version": 5}
@@ -86,7 +87,7 @@ def test_every_fault_of_a_file_is_reported_at_once_with_its_key() -> None:
         "surprise",
         "site.farm",
         "site.zone",
-        "site.rated_power_w",
+        "meter_points[0].rated_power_w",
         "policy.file",
         "policy.fil",
         "journal.max_bytes",
@@ -124,8 +125,12 @@ def test_every_fault_of_a_file_is_reported_at_once_with_its_key() -> None:
         ("site.agent", "a+b", "site.agent", "a-z"),
         ("site.zone", "Asia", "site.zone", "time zone"),
         ("site.zone", "../etc/passwd", "site.zone", "time zone"),
-        ("site.rated_power_w", 10**30, "site.rated_power_w", "at most"),
-        ("site.rated_power_w", True, "site.rated_power_w", "whole number"),
+        ("meter_points.0.rated_power_w", 10**30, "meter_points[0].rated_power_w", "at most"),
+        ("meter_points.0.rated_power_w", True, "meter_points[0].rated_power_w", "whole number"),
+        ("meter_points.0.meter", "hall", "meter_points[0].meter", "write one of site"),
+        ("meter_points.0.id", "mp 1", "meter_points[0].id", "letters"),
+        ("meter_points", None, "meter_points", "at least one"),
+        ("miners.0.meter_point", "mp-2", "miners[0].meter_point", "write one of mp-1"),
         ("site.extra", 1, "site.extra", "not a key"),
         ("journal.origin_domain", "pool example", "journal.origin_domain", "domain"),
         ("journal.key_file", "a\x00b", "journal.key_file", "path"),
@@ -147,7 +152,11 @@ def test_every_fault_of_a_file_is_reported_at_once_with_its_key() -> None:
         ("governor.tik_s", 1, "governor.tik_s", "did you mean tick_s"),
         ("governor.on_missing", "floor_kw", "governor.on_missing_floor_w", "missing"),
         ("governor.blind_floor_after_s", 2, "governor.blind_floor_after_s", "meter_stale_s"),
-        ("governor.base_load_max_w", 1_000_001, "governor.base_load_max_w", "rated_power_w"),
+        ("site.meter_point", "mp-1", "site.meter_point", "id of a [[meter_points]] table"),
+        ("site.rated_power_w", 9, "site.rated_power_w", "rated_power_w of a [[meter_points]]"),
+        ("governor.base_load_max_w", 9, "governor.base_load_max_w", "of a [[meter_points]]"),
+        ("limits", {"cap_w": 9}, "limits", "[meter_points.limits]"),
+        ("meter_points.0.base_load_max_w", 1_000_001, "meter_points[0].base_load_max_w", "rated"),
         ("purchases", {"imprt": "x"}, "purchases.imprt", "did you mean import?"),
         ("meters", None, "meters", "at least one"),
         ("miners", {}, "miners", "[[miners]]"),
@@ -213,6 +222,7 @@ def test_a_mac_is_known_in_every_spelling_of_a_label() -> None:
 
 def test_two_units_behind_one_gateway_are_two_meters_and_the_same_unit_twice_is_not() -> None:
     data = example()
+    data["meter_points"][0]["meter"] = "site"
     row = data["meters"][0]
     data["meters"].append(row | {"id": "feeder", "uri": "modbus://10.1.0.10/2?profile=sdm630"})
     assert len(parse_settings(data, SITE).meters) == 2

@@ -1,4 +1,4 @@
-"""``[limits]``: what is refused, and what the daemon makes of it hour by hour."""
+"""``[meter_points.limits]``: what is refused, and what the daemon makes of it hour by hour."""
 
 import tomllib
 from datetime import UTC, date, datetime
@@ -22,19 +22,27 @@ RATED_W = 1_000_000
 
 
 def settings(limits: dict[str, Any], zone: str = "Asia/Almaty") -> Settings:
-    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8")) | {"limits": limits}
+    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    data["meter_points"][0]["limits"] = limits
     data["site"]["zone"] = zone
     return parse_settings(data, SITE)
+
+
+def standing_of(settings: Settings) -> StandingLimits:
+    return StandingLimits(settings.meter_points[0], ZoneInfo(settings.site.zone))
 
 
 def faults(limits: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(SettingsError) as caught:
         settings(limits)
-    return {fault.key: f"{fault.reason}; {fault.remedy}" for fault in caught.value.faults}
+    return {
+        fault.key.removeprefix("meter_points[0]."): f"{fault.reason}; {fault.remedy}"
+        for fault in caught.value.faults
+    }
 
 
 def limits_at(limits: dict[str, Any], at: datetime, **more: Any) -> dict[str, Limit]:
-    laid_out = StandingLimits(settings(limits, **more)).at(round(at.timestamp() * 1000))
+    laid_out = standing_of(settings(limits, **more)).at(round(at.timestamp() * 1000))
     return {limit.kind: limit for limit in laid_out}
 
 
@@ -48,10 +56,10 @@ def ms(at: datetime) -> int:
 
 def test_the_example_shows_a_table_that_is_accepted_when_it_is_used() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    first = next(at for at, line in enumerate(lines) if line.startswith("# [limits]"))
+    first = next(at for at, line in enumerate(lines) if line.startswith("# [meter_points.limits]"))
     last = next(at for at, line in enumerate(lines) if line.startswith("# safe_w"))
     shown = "\n".join(line.removeprefix("# ") for line in lines[first : last + 1])
-    limits = settings(tomllib.loads(shown)["limits"]).limits
+    limits = settings(tomllib.loads(shown)["meter_points"]["limits"]).meter_points[0].limits
     assert limits is not None
     assert limits.hours_w is not None
     assert (limits.cap_w, len(limits.hours_w), limits.hours_w[18]) == (800_000, 24, 300_000)
@@ -97,13 +105,13 @@ def test_what_the_values_say_about_each_other_is_checked() -> None:
         "limits.safe_w",
     }
     assert "24 hours" in found["limits.days[1].hours_w"]
-    assert "more than site.rated_power_w" in found["limits.cap_w"]
+    assert "more than the point's rated_power_w" in found["limits.cap_w"]
     assert "would allow more" in faults({"cap_w": 10, "safe_w": 11})["limits.safe_w"]
 
 
 def test_without_limits_the_connection_alone_bounds() -> None:
     plain = parse_settings(tomllib.loads(EXAMPLE.read_text(encoding="utf-8")), SITE)
-    (only,) = StandingLimits(plain).at(0)
+    (only,) = standing_of(plain).at(0)
     assert (only.kind, only.power_w, only.safe_w) == ("connection", RATED_W, RATED_W)
     assert set(limits_at({}, almaty(2, 12))) == {"connection"}
 
@@ -142,7 +150,7 @@ def test_a_dated_day_comes_before_the_daily_hours_and_outlives_them() -> None:
 
 
 def test_the_profile_is_laid_out_anew_as_time_goes_on_and_lowers_where_it_is_not() -> None:
-    standing = StandingLimits(settings({"hours_w": HOURS}))
+    standing = standing_of(settings({"hours_w": HOURS}))
     first = standing.at(ms(almaty(10, 12)))
     assert standing.at(ms(almaty(10, 12, 59))) is first
     assert allowed_w(first, ms(almaty(14, 12))) == 0  # beyond what is laid out: nothing

@@ -11,10 +11,10 @@ from agent.actuator import Actuation
 from agent.core.decisions import Setpoint, Stage
 from agent.core.snapshot import MeterView, MinerView, PendingCommand, Snapshot
 from agent.exact import ExactError
+from agent.orders import actuation_record
 from agent.records import RECORD_MAX_BYTES, NewRecord, prepare
 from agent.sight import NEWS_AFTER_S, Sight
 from agent.siteclock import SiteClock
-from agent.testimony import actuation_record
 from drivers.readings import (
     Activity,
     BoardReading,

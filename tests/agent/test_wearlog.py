@@ -11,10 +11,10 @@ from agent.core.decisions import Setpoint, Stage
 from agent.core.wear import DAY_S
 from agent.journal import open_journal
 from agent.keys import create_log_key
+from agent.orders import actuation_record
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
-from agent.testimony import actuation_record
 from agent.wearlog import recover_wear
 
 AWAKE = Setpoint(is_awake=True, profile="default", boards_on=frozenset({0, 1, 2}))

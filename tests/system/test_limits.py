@@ -65,7 +65,7 @@ def test_a_limit_is_kept_from_the_command_line_to_the_machines_and_over_a_restar
     assert "o-7" in {row["id"] for row in site.api("status")["limits"]}
 
     assert limit(site, "clear", "manual-1")["result"] == "cleared"
-    assert limit(site, "clear", "site.rated_power_w", code=4)["result"] == "refused"
+    assert limit(site, "clear", "rated_power_w", code=4)["result"] == "refused"
     site.wait_for(lambda: power_w(site) > bound_w * 1.2, 60, "nothing rose after the limit")
     site.agent.stop()
     events = [(record["s"], record["d"]["event"]) for record in site.records("limit")]

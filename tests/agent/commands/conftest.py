@@ -321,7 +321,7 @@ def terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Terminal:
 async def daemon(terminal: Terminal) -> AsyncIterator[Daemon]:
     """A daemon that answers the terminal while the test runs."""
     shown = Daemon()
-    reader = PurchaseReader(meter_point="mp-1", zone=ZoneInfo("Asia/Almaty"))
+    reader = PurchaseReader(meter_points=("mp-1",), zone=ZoneInfo("Asia/Almaty"))
     control = Control(target=shown, reader=reader, now_ms=lambda: NOW_MS)
     async with open_control(terminal.socket, control, lambda app: add_read_routes(app, shown)):
         yield shown

@@ -13,7 +13,7 @@ def test_a_sound_configuration_is_said_to_be_in_order(terminal, tmp_path: Path) 
     file = str(tmp_path / "site.example.toml")
     shown = terminal.run("check-config", file)
     assert (shown.code, shown.out) == (0, "")
-    assert "in order: 1 meters, 1 miners" in shown.err
+    assert "in order: 1 meter points, 1 meters, 1 miners" in shown.err
     assert json.loads(terminal.run("check-config", file, "--json").out) == {"faults": []}
     (tmp_path / "policy.kz.toml").write_text("country = 5", encoding="utf-8")
     (tmp_path / "log.key").unlink()

@@ -64,7 +64,7 @@ async def exported(tmp_path: Path, capsys: pytest.CaptureFixture[str], *director
         await journal.append([NewRecord(kind="meter", source="site", data={"power_w": 1})])
         control = Control(
             target=Exporting(journal, made.vkey_file),
-            reader=PurchaseReader(meter_point="mp-1", zone=ZoneInfo("Asia/Almaty")),
+            reader=PurchaseReader(meter_points=("mp-1",), zone=ZoneInfo("Asia/Almaty")),
             now_ms=lambda: 0,
         )
         async with open_control(socket, control, lambda _app: None):

@@ -29,6 +29,7 @@ async def test_the_list_as_json_is_the_rows_of_the_status(terminal) -> None:
         "safe_w",
         "words",
         "is_ruling",
+        "meter_point",
     ]
 
 

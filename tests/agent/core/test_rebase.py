@@ -271,3 +271,10 @@ def test_a_growth_outside_of_what_power_explains_is_not_believed() -> None:
         objection(doubt, grown_wh=wh, counted_wh=wh, slack_wh=10.0) for wh in (89, 90, 164, 165)
     ]
     assert [bool(words) for words in says] == [True, False, False, True]
+
+
+def test_a_register_that_went_on_unseen_from_where_it_was_held_needs_a_word() -> None:
+    doubt = Doubt(most_wh=120.0, lately_wh=50.0, is_blind=True)
+    says = [objection(doubt, grown_wh=60, counted_wh=wh, slack_wh=10.0) for wh in (-1, 0, 70, 71)]
+    assert ["say so" in words for words in says] == [False, True, True, False]
+    assert not says[0]

@@ -14,6 +14,7 @@ from agent.status.view import (
     LimitView,
     MeterRow,
     MinerRow,
+    PointView,
     PreflightView,
     RelayRow,
     SiteView,
@@ -204,16 +205,7 @@ def status_view() -> StatusView:
         mining_restarts=3,
         over_wh=0,
         is_clock_trusted=True,
-        window=WindowView(
-            start_ms=START_MS,
-            end_ms=START_MS + 3_600_000,
-            time_left_s=2_129.0,
-            purchased_wh=1_000_000,
-            used_wh=412_000,
-            used_upper_wh=412_750,
-            left_wh=587_250,
-            transactions=["tx-2026-1121-14a", "tx-2026-1121-14b"],
-        ),
+        window=window_view(),
         preflight=preflight_view(),
         limits=limit_views(),
         relays=relay_rows(),
@@ -227,6 +219,44 @@ def status_view() -> StatusView:
             words="The pool has cosigned all but the last 23 records.",
         ),
         alarms=alarm_views(),
+        meter_points=[
+            point_view("mp-1", 180_460.0, "following"),
+            point_view("mp-2", None, "blind"),
+        ],
+    )
+
+
+def point_view(name: str, power_w: float | None, mode: str) -> PointView:
+    return PointView(
+        meter_point=name,
+        meter_id=f"meter-{name}",
+        rated_power_w=250_000.0,
+        at_ms=NOW_MS,
+        mode=mode,
+        because=because(f"{name} is {mode}"),
+        power_w=power_w,
+        power_cap_w=182_400.0,
+        planned_w=181_500.0,
+        base_load_w=4_210.0,
+        hashrate_hs=58 * HASHRATE_HS,
+        miners_total=60,
+        miners_hashing=47,
+        miners_faulty=2,
+        over_wh=0,
+        window=None if power_w is None else window_view(),
+    )
+
+
+def window_view() -> WindowView:
+    return WindowView(
+        start_ms=START_MS,
+        end_ms=START_MS + 3_600_000,
+        time_left_s=2_129.0,
+        purchased_wh=1_000_000,
+        used_wh=412_000,
+        used_upper_wh=412_750,
+        left_wh=587_250,
+        transactions=["tx-2026-1121-14a", "tx-2026-1121-14b"],
     )
 
 

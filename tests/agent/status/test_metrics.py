@@ -90,6 +90,9 @@ def test_the_numbers_are_those_of_the_view(site: SiteView) -> None:
     assert at(samples, "kwota_window_left_wh") == 587_250
     assert at(samples, "kwota_window_left_seconds") == 2_129
     assert at(samples, "kwota_energy_over_watt_hours") == 0
+    assert at(samples, "kwota_meter_point_energy_left_watt_hours", meter_point="mp-1") == 587_250
+    assert at(samples, "kwota_meter_point_mode", meter_point="mp-2", mode="blind") == 1
+    assert ("kwota_meter_point_power_watts", frozenset({("meter_point", "mp-2")})) not in samples
     assert at(samples, "kwota_miners", state="throttled") == 7
     assert at(samples, "kwota_miners_known") == 60
     assert at(samples, "kwota_meter_age_seconds", meter="site") == 0.4

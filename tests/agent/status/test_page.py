@@ -177,9 +177,24 @@ async def test_a_browser_shows_the_site_and_no_name_becomes_markup(
     assert ">Purchase rules<" in document
     assert ">Grid order<" in document
     assert ">open: no feed<" in document
+    assert "mp-2 is blind" in document
     assert document.count('class="tile ') == 60
     assert document.count('class="line-power"') == 1
     assert 'aria-valuetext="180.5&nbsp;kW of 182.4&nbsp;kW"' in document
+
+
+@needs_browser
+async def test_a_site_with_one_meter_point_has_no_table_of_points(
+    source, site: SiteView, tmp_path: Path
+) -> None:
+    status = site.status.model_copy(update={"meter_points": site.status.meter_points[:1]})
+    decisions = [row.model_copy(update={"meter_point": "mp-1"}) for row in site.decisions]
+    source.current = site.model_copy(update={"status": status, "decisions": decisions})
+    async with open_status_server(source, "127.0.0.1", 0) as server:
+        document, console = await browse(tmp_path, server.url, 2)
+    assert console == []
+    assert re.search(r'<section id="points"[^>]* hidden', document)
+    assert "mp-1: " not in document
 
 
 @needs_browser

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +16,20 @@ from agent.core.decisions import Stage
 from agent.core.ledger import Transaction
 from agent.core.limitbook import LimitBook
 from agent.core.site import SiteState
-from agent.core.snapshot import Snapshot
-from agent.journal import open_journal
+from agent.core.snapshot import MeterView, Snapshot
+from agent.journal import Journal, open_journal
 from agent.keeper import Keeper
 from agent.keys import create_log_key
 from agent.limitdesk import LimitDesk
+from agent.orders import actuation_record
+from agent.point import Point, Realm
 from agent.recorder import Recorder
+from agent.records import NewRecord
 from agent.recovery import recover, seeded
 from agent.siteclock import KernelClock, SiteClock
 from agent.status.portrait import Frame
 from agent.status.view import DeliveryView
 from agent.store import JournalSettings
-from agent.testimony import actuation_record
 from simulator.scenario import Scenario
 from simulator.virtual.actuator import Actuator
 from simulator.virtual.run import prepare
@@ -45,8 +47,14 @@ DELIVERY = DeliveryView(
 )
 
 
-def scenario_of(machines: int) -> Scenario:
-    """Two short windows with a silent meter in the first; the purchases ask for throttling."""
+SILENCE = [{"what": "meter_silent", "at_min": 2.9, "for_s": 15}]
+
+
+def scenario_of(machines: int, *, share: float = 1.0, faults: Sequence[dict] = SILENCE) -> Scenario:
+    """Short windows with a silent meter in the second; the purchases ask for throttling.
+
+    ``share`` is how much of that is bought.
+    """
     return Scenario.model_validate(
         {
             "title": "recorded",
@@ -61,8 +69,8 @@ def scenario_of(machines: int) -> Scenario:
                 "miner_poll_s": 5.0,
             },
             "machines": [{"family": "luxos", "model": "s21", "count": machines}],
-            "series": {"from_min": 0.5, "each_min": 2, "kwh": [0.085 * machines] * 3},
-            "faults": [{"what": "meter_silent", "at_min": 2.9, "for_s": 15}],
+            "series": {"from_min": 0.5, "each_min": 2, "kwh": [0.085 * machines * share] * 3},
+            "faults": list(faults),
         }
     )
 
@@ -96,19 +104,22 @@ class Told(Actuator):
         )
 
 
-class Recorded:
-    """A virtual site, run by the daemon's own keeper on a real journal."""
+class Ground:
+    """One virtual farm with its own meter, as the meter point that it becomes at the agent."""
 
-    def __init__(self, path: Path, scenario: Scenario, *, is_shadow: bool = False) -> None:
-        self.run = prepare(scenario)
-        brain = self.run.brain
+    def __init__(self, name: str, scenario: Scenario, *, is_shadow: bool) -> None:
+        self.name, self.meter_id = name, f"meter-{name}"
+        brain = prepare(scenario).brain
         self.agenda, self.site, self.polls = brain.site.agenda, brain.site, brain.polls
-        self.parameters = replace(brain.parameters, is_shadow=is_shadow)
         self.state = brain.state
+        self.parameters = replace(brain.parameters, is_shadow=is_shadow, meter_id=self.meter_id)
+        for post in self.polls.posts:
+            post.unit.miner_id = f"{name}-{post.unit.miner_id}"
+        self.miner_ids = [post.unit.miner_id for post in self.polls.posts]
         self.transactions = [
             Transaction(
-                transaction_id=one.id,
-                meter_point="mp-1",
+                transaction_id=f"{name}-{one.id}",
+                meter_point=name,
                 start_ms=START_MS + round(one.from_min * 60_000),
                 end_ms=START_MS + round(one.to_min * 60_000),
                 energy_wh=round(one.kwh * 1000),
@@ -118,6 +129,25 @@ class Recorded:
             )
             for one in scenario.all_purchases()
         ]
+
+    def meter_view(self) -> MeterView:
+        meter = self.polls.meter_view()
+        if meter.reading is not None and meter.reading.meter_id != self.meter_id:
+            taken_at_ms = START_MS + round(meter.reading.replied_at_s * 1000)
+            self.polls.meter_reading = replace(
+                meter.reading, taken_at_ms=taken_at_ms, meter_id=self.meter_id
+            )
+        return replace(self.polls.meter_view(), meter_id=self.meter_id)
+
+
+class Recorded:
+    """Virtual farms, each a meter point, run by the daemon's own keeper on a real journal."""
+
+    def __init__(
+        self, path: Path, scenarios: Mapping[str, Scenario], *, is_shadow: bool = False
+    ) -> None:
+        self.grounds = [Ground(name, s, is_shadow=is_shadow) for name, s in scenarios.items()]
+        self.is_shadow = is_shadow
         self.submitted = 0
         self.path = path
         self._key = create_log_key(path.parent / "log.key", ORIGIN)
@@ -126,22 +156,19 @@ class Recorded:
             boottime_ns=self._now_ns,
             kernel=lambda: KernelClock(is_synchronised=True, max_error_us=100),
         )
-        self.site.start()
+        for ground in self.grounds:
+            ground.site.start()
 
     def _now_ns(self) -> int:
-        return int(self.agenda.now_s * 1e9)
+        return int(self.grounds[0].agenda.now_s * 1e9)
 
     def snapshot(self) -> Snapshot:
-        meter = self.polls.meter_view()
-        if meter.reading is not None and not meter.reading.taken_at_ms:
-            taken_at_ms = START_MS + round(meter.reading.replied_at_s * 1000)
-            self.polls.meter_reading = replace(meter.reading, taken_at_ms=taken_at_ms)
         return Snapshot(
             now_s=self._clock.now_s(),
             now_ms=self._clock.now_ms(),
             is_clock_trusted=self._clock.is_trusted,
-            meters=(self.polls.meter_view(),),
-            miners=tuple(post.view() for post in self.polls.posts),
+            meters=tuple(ground.meter_view() for ground in self.grounds),
+            miners=tuple(post.view() for ground in self.grounds for post in ground.polls.posts),
         )
 
     @asynccontextmanager
@@ -149,43 +176,20 @@ class Recorded:
         """One life of the daemon; it goes on from what the journal holds."""
         parameters = JournalSettings(path=self.path, max_bytes=200_000_000, version="0.1.0")
         async with open_journal(parameters, self._key, self._clock) as journal:
-            books = await recover(journal, meter_point="mp-1", meter_id="site")
             recorder = Recorder(journal)
-            posts = {post.unit.miner_id: post for post in self.polls.posts}
-            hands = Told(site=self.site, posts=posts, recorder=recorder)
-            traits = self.state.fusion.traits
-            now_s, now_ms = self._clock.now_s(), self._clock.now_ms()
-            ledger = books.ledger
-            state = SiteState(
-                fusion=seeded(traits, books, now_s=now_s, now_ms=now_ms),
-                ledger=ledger,
-                is_recovering=ledger.booked_wh is not None,
-                quarter=books.quarter,
-            )
-            self.polls.start()
+            points = [await self._point(journal, recorder, ground) for ground in self.grounds]
             keeper = Keeper(
                 clock=self._clock,
-                parameters=self.parameters,
-                state=state,
-                frame=_frame(list(posts)),
+                points=points,
+                zone="Asia/Almaty",
                 recorder=recorder,
                 journal=journal,
                 snapshot=self.snapshot,
-                submit=hands.submit if not self.parameters.is_shadow else self._count,
-                meters=lambda: {"site": None},
+                meters=lambda: {ground.meter_id: None for ground in self.grounds},
                 delivery=lambda: DELIVERY,
                 faults=list,
                 cap_wh=lambda _at_ms: 10_000_000,
                 export=None,
-                bookkeeper=Bookkeeper(
-                    journal=journal,
-                    recorder=recorder,
-                    meter_id="site",
-                    recovered=books,
-                    state=state,
-                ),
-                statements=books.statements,
-                desk=self._desk(recorder),
             )
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(recorder.run())
@@ -193,12 +197,46 @@ class Recorded:
                 await recorder.flush()
                 task.cancel()
 
-    def _desk(self, recorder: Recorder) -> LimitDesk:
+    async def _point(self, journal: Journal, recorder: Recorder, ground: Ground) -> Point:
+        books = await recover(journal, meter_point=ground.name, meter_id=ground.meter_id)
+        posts = {post.unit.miner_id: post for post in ground.polls.posts}
+        hands = Told(site=ground.site, posts=posts, recorder=recorder)
+        now_s, now_ms = self._clock.now_s(), self._clock.now_ms()
+        state = SiteState(
+            fusion=seeded(ground.state.fusion.traits, books, now_s=now_s, now_ms=now_ms),
+            ledger=books.ledger,
+            is_recovering=books.ledger.booked_wh is not None,
+            quarter=books.quarter,
+        )
+        ground.polls.start()
+        return Point(
+            realm=Realm(
+                meter_ids=frozenset({ground.meter_id}), miner_ids=frozenset(ground.miner_ids)
+            ),
+            clock=self._clock,
+            parameters=ground.parameters,
+            state=state,
+            frame=_frame(ground),
+            recorder=recorder,
+            submit=self._count if self.is_shadow else hands.submit,
+            bookkeeper=Bookkeeper(
+                journal=journal,
+                recorder=recorder,
+                meter_id=ground.meter_id,
+                recovered=books,
+                state=state,
+            ),
+            statements=books.statements,
+            desk=self._desk(recorder, ground),
+        )
+
+    def _desk(self, recorder: Recorder, ground: Ground) -> LimitDesk:
         return LimitDesk(
+            meter_point=ground.name,
             clock=self._clock,
             recorder=recorder,
-            standing=lambda _now_ms: self.parameters.limits,
-            book=LimitBook(rated_w=self.parameters.rated_power_w),
+            standing=lambda _now_ms: ground.parameters.limits,
+            book=LimitBook(rated_w=ground.parameters.rated_power_w),
             reached=frozenset(),
         )
 
@@ -214,27 +252,45 @@ class Life:
     keeper: Keeper
     recorder: Recorder
 
-    async def buy(self) -> None:
-        await self.keeper.add_transactions(self.rig.transactions)
+    @property
+    def point(self) -> Point:
+        return self.keeper.points[0]
 
-    async def go(self, seconds: int) -> None:
+    async def buy(self) -> None:
+        bought = [one for ground in self.rig.grounds for one in ground.transactions]
+        await self.keeper.add_transactions(bought)
+
+    async def go(self, seconds: int, *, is_durable: bool = False) -> None:
+        """``is_durable``: commands that wait for the disk are sent before the next virtual second;
+        else their second depends on how fast this computer is."""
         for _ in range(seconds):
-            self.rig.agenda.run_until(self.rig.agenda.now_s + 1.0)
-            self.rig.site.settle()
+            for ground in self.rig.grounds:
+                ground.agenda.run_until(ground.agenda.now_s + 1.0)
+                ground.site.settle()
             self.keeper.tick()
             await asyncio.sleep(0)
+            if is_durable and any(point._outcome.decision.commands for point in self.keeper.points):
+                await self._on_disk()
+
+    async def _on_disk(self) -> None:
+        done = asyncio.Event()
+        marker = NewRecord(kind="clock", source="agent", data={"what": "a second"})
+        self.recorder.keep([marker], then=lambda _: done.set())
+        await done.wait()
 
 
-def _frame(miners: list[str]) -> Frame:
+def _frame(ground: Ground) -> Frame:
     return Frame(
         farm="farm-1",
         agent="edge-1",
         version="0.1.0",
         zone="Asia/Almaty",
         started_at_ms=START_MS,
-        meter_id="site",
-        meter_profiles={"site": "virtual"},
-        addresses=dict.fromkeys(["site", *miners], "virtual"),
+        meter_point=ground.name,
+        meter_id=ground.meter_id,
+        rated_power_w=ground.parameters.rated_power_w,
+        meter_profiles={ground.meter_id: "virtual"},
+        addresses=dict.fromkeys([ground.meter_id, *ground.miner_ids], "virtual"),
     )
 
 
@@ -250,7 +306,7 @@ def journal(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("recorded") / "journal.sqlite"
 
     async def record() -> None:
-        rig = Recorded(path, scenario_of(12))
+        rig = Recorded(path, {"mp-1": scenario_of(12)})
         async with rig.boot() as life:
             await life.go(10)
             await life.buy()
@@ -267,7 +323,22 @@ def recorded(tmp_path: Path) -> Callable[..., Recorded]:
     """A site whose journal will lie in this test's own directory."""
 
     def make(machines: int, *, is_shadow: bool = False) -> Recorded:
-        return Recorded(tmp_path / "journal.sqlite", scenario_of(machines), is_shadow=is_shadow)
+        scenarios = {"mp-1": scenario_of(machines)}
+        return Recorded(tmp_path / "journal.sqlite", scenarios, is_shadow=is_shadow)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def recorded_points(tmp_path_factory) -> Callable[..., Recorded]:
+    """Several such sites as meter points of one agent: ``name=(machines, share, faults)``."""
+
+    def make(folder: str, **points: tuple[int, float, list[dict]]) -> Recorded:
+        scenarios = {
+            name.replace("_", "-"): scenario_of(machines, share=share, faults=faults)
+            for name, (machines, share, faults) in points.items()
+        }
+        return Recorded(tmp_path_factory.mktemp(folder) / "journal.sqlite", scenarios)
 
     return make
 

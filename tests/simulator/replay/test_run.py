@@ -135,7 +135,7 @@ async def test_a_change_of_the_state_without_a_record_is_caught_by_a_frame(
     async with rig.boot() as life:
         await life.buy()
         await life.go(20)
-        life.keeper.state = replace(life.keeper.state, base_load_w=77.0)
+        life.point.state = replace(life.point.state, base_load_w=77.0)
         await life.go(20)
     frames = [r["d"]["why"] for r in records(rig.path, "frame") if r["d"]["part"] == 0]
     assert frames == ["start", "change"]
@@ -146,7 +146,7 @@ async def test_an_hours_frame_must_be_the_state_that_was_reached(recorded, recor
     rig = recorded(2)
     async with rig.boot() as life:
         await life.go(20)
-        life.keeper._transcript._frame_due_s = 0.0
+        life.point._transcript._frame_due_s = 0.0
         await life.go(20)
     frames = [r["d"]["why"] for r in records(rig.path, "frame") if r["d"]["part"] == 0]
     assert frames == ["start", "hour"]
@@ -161,7 +161,7 @@ async def test_a_shadow_run_advises_without_memory_of_it(recorded, records) -> N
     async with rig.boot() as life:
         await life.buy()
         await life.go(150)
-        memories = life.keeper.state.memories.values()
+        memories = life.point.state.memories.values()
     assert rig.submitted == 0
     assert all(len(m.desired.boards_on) == 3 and m.defiance == 0 for m in memories)
     advised = [r["d"] for r in records(rig.path, "decision") if r["d"]["commands"]]

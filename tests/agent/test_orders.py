@@ -3,9 +3,9 @@
 from agent.core.card import ActuatorCard
 from agent.core.cards import CARDS
 from agent.core.decisions import Because, Command, Decision, Mode, RelayOrder, Setpoint
-from agent.records import prepare
+from agent.orders import ROWS_PER_RECORD, decision_records
+from agent.records import NewRecord, prepare
 from agent.siteclock import Stamp
-from agent.testimony import ROWS_PER_RECORD, decision_records
 
 BECAUSE = Because(limit="purchase", source="t1", words="on pace", numbers={"left_wh": 5})
 TRIP = Because(limit="purchase", source="t1", words="machines that did not stop lose their feed")
@@ -36,12 +36,16 @@ def decision(*relays: RelayOrder, commands: int = 0) -> Decision:
     )
 
 
+def written(decided: Decision) -> list[NewRecord]:
+    return list(decision_records(decided, meter_point="mp-1"))
+
+
 def order(name: str, *, is_open: bool = True, is_repeated: bool = False) -> RelayOrder:
     return RelayOrder(relay_id=name, is_open=is_open, because=TRIP, is_repeated=is_repeated)
 
 
 def test_orders_to_relays_are_on_record_with_their_own_reason() -> None:
-    (record,) = decision_records(decision(order("row"), order("hall", is_open=False)))
+    (record,) = written(decision(order("row"), order("hall", is_open=False)))
     assert record.data["relays"] == [
         {
             "relay": name,
@@ -61,21 +65,21 @@ def test_orders_to_relays_are_on_record_with_their_own_reason() -> None:
 def test_an_order_that_is_only_said_again_is_not_on_record_again() -> None:
     again = decision(order("row", is_repeated=True))
     assert not again.is_ordering
-    (record,) = decision_records(again)
+    (record,) = written(again)
     assert "relays" not in record.data
     both = decision(order("row", is_repeated=True), order("hall"))
     assert both.is_ordering
-    (record,) = decision_records(both)
+    (record,) = written(both)
     assert [one["relay"] for one in record.data["relays"]] == ["hall"]
 
 
 def test_a_decision_without_relays_says_nothing_of_them() -> None:
-    (record,) = decision_records(decision())
+    (record,) = written(decision())
     assert "relays" not in record.data
     assert not decision().is_ordering
     assert decision(commands=1).is_ordering
 
 
 def test_of_several_parts_the_first_has_the_relays() -> None:
-    parts = list(decision_records(decision(order("row"), commands=ROWS_PER_RECORD + 1)))
+    parts = written(decision(order("row"), commands=ROWS_PER_RECORD + 1))
     assert ["relays" in part.data for part in parts] == [True, False]
