@@ -9,12 +9,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from agent.core.snapshot import Snapshot
 from agent.posts import MeterPost, MinerPost
 from agent.siteclock import SiteClock
 from drivers.errors import DriverError, WrongDeviceError
+from drivers.readings import MinerDetails, Profile
 
 AWAY_AFTER_MISSES = 3
 BACKOFF_LAST_S = 60.0
@@ -32,6 +33,7 @@ class Poller:
     meters: Sequence[MeterPost]
     miners: Sequence[MinerPost]
     miner_period_s: float
+    _ladders: dict[tuple[Profile, ...], tuple[Profile, ...]] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         """The newest answers of all devices, frozen."""
@@ -96,7 +98,7 @@ class Poller:
         post.fault = str(error)
 
     async def _read_details(self, post: MinerPost) -> None:
-        post.details = await post.device.read_details()
+        post.details = self._shared(await post.device.read_details())
         post.reading = await post.device.read()
         if post.identity is None:
             identity = post.details.identity
@@ -108,6 +110,13 @@ class Poller:
                 len(identity.signs),
             )
         post.identity = post.details.identity
+
+    def _shared(self, details: MinerDetails) -> MinerDetails:
+        """Machines that list the same profiles share one list: alike is planned together."""
+        if len(self._ladders) > len(self.miners):
+            self._ladders.clear()  # lists that nobody has any more
+        ladder = self._ladders.setdefault(details.profiles, details.profiles)
+        return replace(details, profiles=ladder)
 
     async def _read_miner(self, post: MinerPost) -> None:
         post.reading = await post.device.read()

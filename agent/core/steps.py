@@ -1,4 +1,4 @@
-"""What one machine can do next on its way through a plan, and at what price.
+"""What machines can do next on their way through a plan, and at what price.
 
 Fast steps switch one hashboard, change a profile that follows at once, or put a machine to sleep
 that cannot switch boards. Slow steps change a profile that takes minutes; they are offered only
@@ -7,11 +7,13 @@ profiles down or up as the plan takes it; of slow moves it makes one in a window
 only if enough is bought after it. Nothing is offered that would restart mining, or change slowly,
 more often in a day than the card allows.
 
-Thousands of machines are priced at every change of plan: a step is a row of numbers, a set point is
-made only of where a machine ends, and what does not change on the way is looked up once.
+Thousands of machines are priced at every change of plan, and most of them are alike: those that
+differ in nothing that a price depends on walk together, as far as they are taken together. A step
+is a row of numbers, and a set point is made only of where machines end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -48,29 +50,36 @@ Offer = tuple[float, float, float, Move]
 _STEP = attrgetter("step")
 
 
-class Walk:
-    """One machine on its way down or up through a plan, by the model of ``Machine``.
+# Restarts and changes so far, and name: who of equals goes first.
+Member = tuple[int, int, str]
 
-    It has got to ``boards_on``, ``on`` of its ``of`` own boards, and to the profile called
-    ``name``, at which it draws ``full_w`` and hashes ``full_hs`` with all boards. ``rungs`` are
-    profiles that it may still go to, the next one last. ``left`` is a move that was too large.
+
+class Walk:
+    """Machines that are alike on their way down or up through a plan, by the model of ``Machine``.
+
+    ``members`` are those that still go together, in their order; ``machine`` is any one of them.
+    They have got to ``boards_on``, ``on`` of their ``of`` own boards, and to the profile called
+    ``name``, at which each draws ``full_w`` and hashes ``full_hs`` with all boards. ``rungs`` are
+    profiles that they may still go to, the next one last. ``left`` is a move that was too large.
     """
 
     __slots__ = (
         *("boards", "boards_on", "full_hs", "full_w", "hashrate_hs", "idle_w", "is_awake"),
-        *("is_down", "is_unworn", "left", "machine", "name", "origin", "power_w", "restarts"),
+        *("is_down", "is_unworn", "left", "machine", "members", "name", "origin", "power_w"),
         *("of", "on", "room", "rungs"),
     )
 
-    def __init__(self, machine: Machine, at: Setpoint, room: Room, *, is_down: bool) -> None:
-        card, name, restarts = machine.card, at.profile, len(machine.wear.restarts_s)
-        boards, boards_on, idle_w = machine.boards, at.boards_on, card.idle_w
+    def __init__(
+        self, machine: Machine, members: list[Member], room: Room, *, is_down: bool
+    ) -> None:
+        at, card = machine.standing, machine.card
+        assert at is not None
+        name, boards, boards_on, idle_w = at.profile, machine.boards, at.boards_on, card.idle_w
         self.machine, self.room, self.origin, self.is_down = machine, room, at, is_down
-        self.is_awake, self.name, self.idle_w, self.restarts = at.is_awake, name, idle_w, restarts
+        self.is_awake, self.name, self.idle_w, self.members = at.is_awake, name, idle_w, members
         self.boards, self.boards_on = boards, boards_on
         self.on, self.of = len(boards & boards_on), len(boards) or 1
-        # Each board that can change restarts mining once at most, and all else together once.
-        self.is_unworn = restarts + len(boards) + len(boards_on) < card.restarts_per_day
+        self.is_unworn = _is_unworn(machine, at)
         self.left: Move | None = None
         self.rungs: list[Profile] = []
         for profile in machine.profiles:
@@ -105,12 +114,27 @@ class Walk:
             self.is_awake, self.boards_on = self._after(move)
             self.on = len(self.boards & self.boards_on)
 
+    def ahead(self, step: Step) -> "Walk":
+        """All members one step on; this walk stays where it is."""
+        there = copy(self)
+        there.rungs = list(self.rungs)
+        there.take(step)
+        return there
+
+    def again(self, step: Step) -> Step:
+        """The same step for the members that are left."""
+        return (step[0], *self.members[0], *step[4:])
+
+    def next_step(self) -> Step | None:
+        """The cheapest step from here in the walk's direction."""
+        return self.step_down() if self.is_down else self.step_up()
+
     def leave(self, step: Step) -> Step | None:
-        """Not go this step: what else the machine could do, once."""
+        """Not go this step: what else the machines could do, once."""
         if self.left is not None:
             return None
         self.left = step[7]
-        return self.step_down() if self.is_down else self.step_up()
+        return self.next_step()
 
     def step_down(self) -> Step | None:
         """The step that saves watts for the fewest hashes; None where nothing saves any."""
@@ -184,9 +208,8 @@ class Walk:
         return None if offer is None else self._step(*offer)
 
     def _step(self, cost: float, to_w: float, to_hs: float, move: Move) -> Step:
-        machine, delta_w = self.machine, to_w - self.power_w
-        changes, name = machine.changes, machine.miner_id
-        return (cost, self.restarts, changes, name, delta_w, to_w, to_hs, move, self)
+        restarts, changes, name = self.members[0]
+        return (cost, restarts, changes, name, to_w - self.power_w, to_w, to_hs, move, self)
 
     def _penalty(self) -> float:
         """What it costs beside the hashes to stop a machine that would have to mine anew."""
@@ -212,6 +235,46 @@ class Walk:
         if move is Move.SLEEP:  # it has to come back
             origin, to = to, self.setpoint()
         return allows_restarts(self.machine.wear, self.machine.card, origin, to, self.room.now_s)
+
+
+def walks(machines: Iterable[Machine], room: Room, *, is_down: bool) -> list[Walk]:
+    """Machines that are alike together; one whose wear may count before the plan ends by itself.
+
+    What their drivers list is alike where it is the same object: an equal list is priced twice.
+    """
+    alike: dict[Hashable, list[Machine]] = {}
+    for machine in machines:
+        at, card, wear = machine.standing, machine.card, machine.wear
+        assert at is not None
+        is_slow = machine.can_select_profile and card.is_profile_slow
+        key = (
+            id(card),
+            id(machine.profiles),
+            machine.boards,
+            at.is_awake,
+            at.profile,
+            at.boards_on,
+            machine.can_switch_boards,
+            machine.can_sleep,
+            machine.can_select_profile,
+            room.now_s - (wear.up_at_s if is_down else wear.down_at_s)
+            < (card.min_on_s if is_down else card.min_off_s),
+            is_slow and _may_select(machine, room, is_down=is_down),
+            None if _is_unworn(machine, at) else machine.miner_id,
+        )
+        alike.setdefault(key, []).append(machine)
+    found = []
+    for group in alike.values():
+        members = sorted([(len(m.wear.restarts_s), m.changes, m.miner_id) for m in group])
+        found.append(Walk(group[0], members, room, is_down=is_down))
+    return found
+
+
+def _is_unworn(machine: Machine, at: Setpoint) -> bool:
+    """Whether no plan can use up the restarts of its day: each board that can change restarts
+    mining once at most, and all else together once."""
+    most = len(machine.wear.restarts_s) + len(machine.boards) + len(at.boards_on)
+    return most < machine.card.restarts_per_day
 
 
 def _may_select(machine: Machine, room: Room, *, is_down: bool) -> bool:

@@ -177,19 +177,31 @@ def machine_of(rng: random.Random, name: str, card: ActuatorCard) -> Machine:
     return replace(machine, standing_w=0.0 if machine.standing is None else machine.power_w(at))
 
 
+def alike(rng: random.Random, kind: Machine, name: str) -> Machine:
+    """One more of a kind, with a past of its own now and then."""
+    restarts = rng.choice((0, 0, 1, 2, 21))
+    wear = replace(kind.wear, restarts_s=tuple(NOW_S - n for n in range(restarts)))
+    if rng.random() < 0.2:
+        wear = replace(wear, up_at_s=NOW_S - 20.0, down_at_s=NOW_S - 5.0)
+    return replace(kind, miner_id=name, changes=rng.randint(0, 2), wear=wear)
+
+
 @settings(deadline=None, max_examples=400)
 @given(
     seed=st.integers(0, 2**32),
     share=st.sampled_from((0.001, 0.1, 0.4, 1.5)),
     left_s=st.sampled_from((0.0, 300.0, 1e6)),
     is_exact=st.booleans(),
+    kinds=st.sampled_from((1, 2, 6)),
 )
 @pytest.mark.parametrize("is_down", [True, False])
 def test_a_plan_takes_the_cheapest_step_there_is_each_time(
-    *, is_down: bool, seed: int, share: float, left_s: float, is_exact: bool
+    *, is_down: bool, seed: int, share: float, left_s: float, is_exact: bool, kinds: int
 ) -> None:
     rng, cards = random.Random(seed), sorted(CARDS.items())
-    machines = {f"m{n}": machine_of(rng, f"m{n}", rng.choice(cards)[1]) for n in range(6)}
+    drawn = [machine_of(rng, f"m{n}", rng.choice(cards)[1]) for n in range(kinds)]
+    more = [alike(rng, rng.choice(drawn), f"m{n}") for n in range(kinds, 6)]
+    machines = {one.miner_id: one for one in [*drawn, *more]}
     room = Room(window_left_s=left_s, bought_for_s=2 * left_s, window_ms=1000, now_s=NOW_S)
     budget_w = share * 20_000.0
     rule = planned(machines, budget_w, room, is_down=is_down, is_exact=is_exact)

@@ -21,13 +21,18 @@ from agent.core.fleet import (
 )
 from agent.core.fleet import judged as judge_machine
 from agent.core.snapshot import MinerView, PendingCommand
-from agent.core.steps import Room, Walk
+from agent.core.steps import Room, Walk, walks
 from drivers.readings import Activity
 
 NOW_S = 100.0
 MEMORY, TAUGHT = Memory(), Taught(card=LUXOS)
 AT_REST = Room(window_left_s=0.0, bought_for_s=0.0, window_ms=0)
 FULL_W, IDLE_W = 2794.0, LUXOS.idle_w
+
+
+def walk_from(machine: Machine, at: Setpoint) -> Walk:
+    (walk,) = walks([replace(machine, standing=at)], AT_REST, is_down=True)
+    return walk
 
 
 def told(boards: int, *, is_awake: bool = True, profile: str | None = "default") -> Setpoint:
@@ -79,7 +84,7 @@ def test_the_model_knows_watts_and_hashes_of_each_setpoint(
 ) -> None:
     machine = judged(view)
     assert machine.power_w(setpoint) == pytest.approx(power_w)
-    on_its_way = Walk(machine, setpoint, AT_REST, is_down=True)
+    on_its_way = walk_from(machine, setpoint)
     assert on_its_way.power_w == machine.power_w(setpoint)
     assert on_its_way.hashrate_hs == pytest.approx(hashrate_hs)
 
@@ -87,7 +92,7 @@ def test_the_model_knows_watts_and_hashes_of_each_setpoint(
 def test_a_machine_without_profiles_or_boards_is_modelled_at_its_idle_draw(view: MinerView) -> None:
     machine = replace(judged(replace(view, profiles=())), boards=frozenset())
     assert machine.power_w(told(3)) == IDLE_W
-    assert Walk(machine, told(3), AT_REST, is_down=True).hashrate_hs == 0.0
+    assert walk_from(machine, told(3)).hashrate_hs == 0.0
 
 
 @pytest.mark.parametrize(
