@@ -51,7 +51,7 @@ demo: $(RUN_STAMP) ## simulated farm, broker, pool, agent and page; DEMO_ARGS="-
 	@$(BIN)/kwota demo $(DEMO_ARGS)
 
 .PHONY: check
-check: packages $(DEV_STAMP) ## everything that CI checks, in under eight minutes on two cores
+check: packages $(DEV_STAMP) ## everything that CI checks, in some ten minutes on two cores
 	@demo=$$(mktemp -d); \
 	setsid tests/system/demo.sh "$$demo" "$$PWD/$(BIN)/python" & \
 	trap 'kill -- -$$(cat "$$demo/pid") 2>/dev/null || true; rm -rf "$$demo"' EXIT; \
