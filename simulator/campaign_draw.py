@@ -110,7 +110,7 @@ def _machines(rng: random.Random) -> tuple[GroupTable, ...]:
 
 
 def _series(rng: random.Random, full_kw: float, base_kw: float) -> SeriesTable:
-    each_min = float(rng.randint(12, 20))
+    each_min = float(rng.randint(11, 19))
     windows = rng.randint(1, 2)
     shares = [rng.uniform(0.4, 0.95) for _ in range(windows)]
     hours = each_min / 60.0

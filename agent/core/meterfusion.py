@@ -308,7 +308,8 @@ def _envelope(
 
     The power register is as stale as the energy register, so a stretch takes the extreme of its
     two ends and of one more neighbour on each side, and of all further ones up to the first that
-    was surely latched after it. In a silence nothing is known: rated power above, zero below.
+    was surely latched after it. In a silence nothing is known: rated power above, zero below. That
+    holds too where the first sample ended one and those before it are forgotten.
     """
     edges_s = [sample.requested_at_s for sample in samples]
     powers_w = [sample.power_w for sample in samples]
@@ -329,4 +330,9 @@ def _envelope(
             near_w = powers_w[:stop] + [sample.power_w for sample in earlier]
         upper_w.append(max(near_w) * most)
         lower_w.append(min(near_w) * least)
+    first = samples[0]
+    if first.is_after_gap or first.requested_at_s - first.latched_s > SILENCE_S:
+        return envelope(
+            [first.latched_s, *edges_s], [traits.rated_power_w, *upper_w], [0.0, *lower_w]
+        )
     return envelope(edges_s, upper_w, lower_w)

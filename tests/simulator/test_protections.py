@@ -13,16 +13,17 @@ pytestmark = pytest.mark.closed_loop
 
 
 def site(family: str, model: str, *faults: dict[str, Any], **more: Any) -> Scenario:
-    """Eight machines at full power for ten minutes, and half of it bought for the next ten."""
+    """Eight machines, and as much as they can draw bought for ten minutes, then half of it."""
     group = {"family": family, "model": model, "count": 8, "relay": more.pop("relay", None)}
+    most_kw = more.pop("base_load_max_kw", 1.5)
     values = {
         "title": "a protection",
         "story": "made for a test",
         "minutes": 20,
         "seed": 5,
-        "site": {"rated_kw": 45, "base_load_kw": 1, "base_load_max_kw": 1.5},
+        "site": {"rated_kw": 45, "base_load_kw": 1, "base_load_max_kw": most_kw},
         "machines": [group],
-        "series": {"from_min": 0, "each_min": 10, "kwh": [4.7, 2.2]},
+        "series": {"from_min": 0, "each_min": 10, "kwh": more.pop("kwh", [4.7, 2.2])},
         "faults": list(faults),
     }
     return Scenario.model_validate(values | more)
@@ -34,8 +35,14 @@ def fault(what: str, at_min: float, for_s: float, **more: Any) -> dict[str, Any]
 
 CASES: dict[str, Scenario] = {
     "reserve": draw(575699683726, 2),
-    "age": draw(100737831362, 2),
-    "base-load": draw(655513471641, 2),
+    "age": site("luxos", "s21", fault("meter_silent", 6, 230), kwh=[2.6, 2.2]),
+    "base-load": site(
+        "antminer",
+        "s19j-pro",
+        fault("base_load_jump", 8.4, 300, value=3.8),
+        base_load_max_kw=5.0,
+        kwh=[4.1, 4.0],
+    ),
     "confirmation": site("whatsminer-v3", "m60s", fault("miner_ignores", 9.5, 900), relay="row"),
     "guard": draw(134265113875, 2),
     "watchdog": site("luxos", "s21", fault("agent_paused", 9.5, 500)),
