@@ -5,6 +5,7 @@ of the last state record, and what each machine was told that day. Purchases tha
 is there are delivered afterwards.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Ledger, Transaction, admit
 from agent.core.limits import Limit
-from agent.core.meterfusion import resumed
+from agent.core.meterfusion import held_over, resumed
 from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
@@ -86,7 +87,7 @@ class Brain:
     is_paused: bool = False
     watch: Callable[[Outcome], None] | None = None
     without: frozenset[str] = frozenset()
-    _recorded: Ledger | None = None
+    _recorded: SiteState | None = None
     _recorded_at_s: float = float("-inf")
     _undelivered: list[PurchaseTable] = field(default_factory=list)
     _known: dict[str, float] = field(default_factory=dict)
@@ -112,8 +113,9 @@ class Brain:
         self.tally.ticks += 1
         self.state, self.outcome = outcome.state, outcome
         is_told = any(entry.flags or entry.over_wh for entry in outcome.entries)
+        is_told = is_told or bool(outcome.state.events)
         if is_told or now_s - self._recorded_at_s >= STATE_RECORD_EVERY_S:
-            self._recorded, self._recorded_at_s = outcome.state.ledger, now_s
+            self._recorded, self._recorded_at_s = outcome.state, now_s
         self._compare(outcome)
         self.foretold.hear(now_s, outcome)
         if outcome.decision.commands:
@@ -178,7 +180,7 @@ class Brain:
         traits = self.state.fusion.traits
         now_ms = self.clock.now_ms(now_s)
         self.state = SiteState(
-            fusion=_seeded(traits, ledger, now_s=now_s, now_ms=now_ms),
+            fusion=self._still_held(_seeded(traits, ledger, now_s=now_s, now_ms=now_ms)),
             ledger=ledger,
             memories={n: Memory(wear=m.wear) for n, m in self.state.memories.items()},
             is_recovering=ledger.booked_wh is not None,
@@ -210,12 +212,25 @@ class Brain:
         ledger, recorded = self.state.ledger, self._recorded
         if recorded is None:
             return ledger
-        errors = {a.transaction.transaction_id: a.start_error_wh for a in recorded.accounts}
+        known = recorded.ledger.accounts
+        errors = {a.transaction.transaction_id: a.start_error_wh for a in known}
         accounts = tuple(
             replace(a, start_error_wh=errors.get(a.transaction.transaction_id, 0))
             for a in ledger.accounts
         )
         return replace(ledger, accounts=accounts)
+
+    def _still_held(self, fusion: Fusion) -> Fusion:
+        """A register that was held when the state was last on record is held."""
+        recorded = self._recorded
+        if recorded is None or recorded.fusion.held is None:
+            return fusion
+        return held_over(
+            fusion,
+            reason=recorded.fusion.suspect,
+            least_wh=math.floor(recorded.fusion.doubt.least_wh),
+            register_wh=recorded.fusion.held.register_wh,
+        )
 
     def _compare(self, outcome: Outcome) -> None:
         interval = outcome.picture.interval

@@ -125,6 +125,15 @@ def test_a_killed_agent_leaves_the_machines_as_they_are_and_books_on_afterwards(
     assert min(powers) > 10_000
 
 
+def test_a_register_that_was_held_before_a_restart_is_held_after_it() -> None:
+    """It fell and has grown past its old value when the new process first reads it."""
+    fell = fault("meter_backwards", 1.5, 2, value=0.2) + fault("agent_killed", 6.5, 5)
+    run = prepare(bench(fell, minutes=9))
+    result = run.go()
+    assert result.below_truth_wh < 0.5
+    assert run.brain.state.fusion.suspect
+
+
 def test_a_paused_agent_is_bitten_by_the_watchdog_and_the_machines_sleep() -> None:
     run = gone(fault("agent_paused", 3, 60))
     assert min(run.trace.power_w[205:215]) < 3_000
