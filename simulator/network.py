@@ -14,6 +14,7 @@ from simulator.luxos import LuxosConnection, LuxosFarm
 from simulator.luxos_writes import Sessions
 from simulator.sdm630 import MeterConnection, MeterServer
 from simulator.web_face import WebConnection
+from simulator.whatsminer_v3 import WhatsminerConnection, WhatsminerFarm
 
 _SPARE_FILES = 512
 _BACKLOG = 64
@@ -33,6 +34,7 @@ class Network:
 
     farm: Farm
     luxos: LuxosFarm = field(init=False)
+    whatsminers: WhatsminerFarm = field(init=False)
     meters: list[MeterServer] = field(init=False)
     warnings: list[str] = field(init=False, default_factory=list)
     _machine_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
@@ -45,6 +47,7 @@ class Network:
         file = self.farm.file
         sessions = Sessions(idle_s=file.timings.session_idle_s, seed=file.site.seed)
         self.luxos = LuxosFarm(farm=self.farm, sessions=sessions)
+        self.whatsminers = WhatsminerFarm(farm=self.farm)
         self.meters = [
             MeterServer(farm=self.farm, position=position, table=table)
             for position, table in enumerate(file.meters)
@@ -67,6 +70,8 @@ class Network:
                 client.abort()
         for caller in tuple(self.luxos.connections):
             caller.abort()
+        for other in tuple(self.whatsminers.connections):
+            other.abort()
         servers = [*self._machine_servers.values(), *self._web_servers]
         for server in (*servers, *self._meter_servers.values()):
             server.close()
@@ -75,6 +80,17 @@ class Network:
     def meter_address(self, position: int) -> tuple[str, int]:
         """Host and port of a meter."""
         return str(self.farm.file.meters[position].host), self._meter_ports[position]
+
+    def machine_port(self, index: int) -> int:
+        """Where a machine's API listens: the port of its family."""
+        addresses = self.farm.file.addresses
+        is_luxos = self.farm.labels[index].family == "luxos"
+        return addresses.luxos_port if is_luxos else addresses.whatsminer_v3_port
+
+    def _caller(self, index: int) -> asyncio.Protocol:
+        if self.farm.labels[index].family == "luxos":
+            return LuxosConnection(self.luxos, index)
+        return WhatsminerConnection(self.whatsminers, index)
 
     async def apply_faults(self) -> None:
         """Close the sockets of what is gone, open those of what is back."""
@@ -108,9 +124,9 @@ class Network:
     async def _open_machine(self, index: int) -> None:
         try:
             self._machine_servers[index], _ = await self._listen(
-                lambda: LuxosConnection(self.luxos, index),
+                lambda: self._caller(index),
                 self.farm.labels[index].address,
-                self.farm.file.addresses.luxos_port,
+                self.machine_port(index),
                 f"machine {index}",
             )
         except PortError as error:
@@ -121,6 +137,8 @@ class Network:
     async def _open_web(self) -> None:
         port = self.farm.file.addresses.web_port
         for label in self.farm.labels:
+            if label.family != "luxos":
+                continue
             try:
                 server, _ = await self._listen(WebConnection, label.address, port, "web page")
             except PortError as error:
