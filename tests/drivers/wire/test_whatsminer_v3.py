@@ -122,6 +122,7 @@ def test_identity_power_and_clock_come_from_the_device_info() -> None:
     info = info_of()
     assert (info.mac, info.serial, info.salt) == ("02:6b:77:01:00:07", "SN7", "BQ5hoXV9")
     assert info.board_serials == ("HB0", "HB1", "")
+    assert info.model == "WhatsMiner M60S"
     assert (info.power_supply_serial, info.input_power_w) == ("PS7", 3420.0)
     assert (info.is_working, info.is_fast_boot, info.is_api_v3) == (True, True, True)
     assert wire.has_mac(info)
@@ -327,6 +328,7 @@ def test_a_no_says_what_the_operator_can_do() -> None:
         reply = reply_of("set.miner.service", words, code=code)
         return lambda: reply.accepted("set.miner.service")
 
+    assert refused(0, "ok")().words == "ok"
     with pytest.raises(RefusedError, match="password file"):
         refused(-4, "permission denied")()
     with pytest.raises(BusyError, match="try again"):
