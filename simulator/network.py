@@ -14,6 +14,7 @@ from simulator.luxos import LuxosConnection, LuxosFarm
 from simulator.luxos_writes import Sessions
 from simulator.sdm630 import MeterConnection, MeterServer
 from simulator.web_face import WebConnection
+from simulator.whatsminer_compat import CompatConnection
 from simulator.whatsminer_v3 import WhatsminerConnection, WhatsminerFarm
 
 _SPARE_FILES = 512
@@ -38,6 +39,7 @@ class Network:
     meters: list[MeterServer] = field(init=False)
     warnings: list[str] = field(init=False, default_factory=list)
     _machine_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
+    _older_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
     _web_servers: list[asyncio.Server] = field(init=False, default_factory=list)
     _meter_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
     _meter_ports: dict[int, int] = field(init=False, default_factory=dict)
@@ -72,7 +74,8 @@ class Network:
             caller.abort()
         for other in tuple(self.whatsminers.connections):
             other.abort()
-        servers = [*self._machine_servers.values(), *self._web_servers]
+        servers = [*self._machine_servers.values(), *self._older_servers.values()]
+        servers += self._web_servers
         for server in (*servers, *self._meter_servers.values()):
             server.close()
         await asyncio.sleep(0)
@@ -86,6 +89,10 @@ class Network:
         addresses = self.farm.file.addresses
         is_luxos = self.farm.labels[index].family == "luxos"
         return addresses.luxos_port if is_luxos else addresses.whatsminer_v3_port
+
+    def _has_older_reads(self, index: int) -> bool:
+        is_whatsminer = self.farm.labels[index].family != "luxos"
+        return is_whatsminer and self.farm.file.whatsminer.has_older_reads
 
     def _caller(self, index: int) -> asyncio.Protocol:
         if self.farm.labels[index].family == "luxos":
@@ -105,6 +112,8 @@ class Network:
         gone = self.farm.faults.miners(FaultKind.MINER_GONE)
         for index in gone & self._machine_servers.keys():
             self._machine_servers.pop(index).close()
+            if index in self._older_servers:
+                self._older_servers.pop(index).close()
         for index in range(len(self.farm.labels)):
             if index not in gone and index not in self._machine_servers:
                 await self._open_machine(index)
@@ -129,6 +138,13 @@ class Network:
                 self.machine_port(index),
                 f"machine {index}",
             )
+            if self._has_older_reads(index):
+                self._older_servers[index], _ = await self._listen(
+                    lambda: CompatConnection(self.whatsminers, index),
+                    self.farm.labels[index].address,
+                    self.farm.file.addresses.luxos_port,
+                    f"machine {index}, older reads",
+                )
         except PortError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
                 raise TakenAddressError(str(error)) from error

@@ -65,7 +65,7 @@ class WhatsminerFarm:
         if self.farm.faults.has_miner(FaultKind.MINER_GARBAGE, index):
             self.garbled += 1
             return _GARBAGE[self.garbled % len(_GARBAGE)]
-        at = self._moment(index)
+        at = self.moment(index)
         beat = HEARTBEAT if self.farm.file.whatsminer.has_heartbeats else b""
         try:
             question = parse_question(frame)
@@ -95,7 +95,8 @@ class WhatsminerFarm:
         except AnswerError:
             return ""
 
-    def _moment(self, index: int) -> Moment:
+    def moment(self, index: int) -> Moment:
+        """One machine now, as its answers see it."""
         now_s = self.farm.clock.now_s()
         skew_s = self.farm.file.whatsminer.clock_skew_s
         return Moment(

@@ -14,7 +14,9 @@ from simulator.farm_file import WhatsminerTable
 from simulator.machine import Machine
 from simulator.whatsminer_v3_wire import FAILED, INVALID, MISSING, AnswerError, Json
 
+FIRMWARE = "20250915.16.Rel2"
 _BIN = "_VK31"
+_CHIPS = {"M60": 215, "M60S": 245, "M63S": 370}
 _LIQUID_COOLED = ("M63", "M66")
 _VOLTAGE_V = 231.5
 _OLD_API = "3.0.1"
@@ -54,6 +56,11 @@ class Moment:
         return self.machine.model.name.partition(" ")[2]
 
     @property
+    def type_name(self) -> str:
+        """The model with the letters of its bin, as the firmware writes it."""
+        return f"{self.name}{_BIN}"
+
+    @property
     def is_old(self) -> bool:
         """Whether the firmware writes numbers of ``power`` as text and calls a rate per cent."""
         return self.table.api == _OLD_API
@@ -89,7 +96,7 @@ def _miner(at: Moment) -> Json:
     each_ghs = round(at.machine.model.nameplate_ths * 1000 / len(boards))
     return {
         "working": "true" if at.machine.is_awake else "false",
-        "type": f"{at.name}{_BIN}",
+        "type": at.type_name,
         "hash-board": _BIN[2:],
         "detect-hash-rate": ":".join(str(each_ghs) for _ in boards),
         "cointype": "BTC/BCH/BSV",
@@ -112,7 +119,7 @@ def _system(at: Moment) -> Json:
     return {
         "api": at.table.api,
         "platform": "H616",
-        "fwversion": "20250915.16.Rel2",
+        "fwversion": FIRMWARE,
         "control-board-version": "CB6V10",
         "apiswitch": "1" if at.table.is_api_on else "0",
         "ledstatus": "auto",
@@ -203,7 +210,7 @@ def _edevs(at: Moment) -> list[Json]:
             "hash-realtime": at.board_ths(board),
             "factory-hash": at.machine.model.nameplate_ths / boards,
             "freq": 600,
-            "effective-chips": 215,
+            "effective-chips": _CHIPS[at.name],
             "chip-temp-min": at.temperature_c(board) + 5.0,
             "chip-temp-avg": at.temperature_c(board) + 8.0,
             "chip-temp-max": at.temperature_c(board) + 12.0,

@@ -191,10 +191,10 @@ def activity_of(status: Reply, info: DeviceInfo, hashrate_hs: float) -> Activity
     return Activity.FAULT if info.faults else Activity.STOPPED
 
 
-def profile_of(setting: Reply, info: DeviceInfo) -> str | None:
-    """The percent in force; None while stopped, because a start forgets it."""
+def profile_of(setting: Reply, info: DeviceInfo) -> str:
+    """The percent in force; that of a stopped machine is the whole, because a start forgets it."""
     if not info.is_working:
-        return None
+        return _percent_name(_FULL_PERCENT)
     percent = setting.message.whole("power-percent")
     if not 0 <= percent <= 2 * _FULL_PERCENT:
         raise BadReplyError(f"The machine says {percent} % of its power.", reply=setting.reply)

@@ -135,7 +135,7 @@ async def test_sleep_and_wake_and_a_start_forgets_the_percent(hall: Open) -> Non
     await miner.sleep()
     await asyncio.sleep(0.3)
     asleep = await miner.read()
-    assert (asleep.activity, asleep.profile, len(asleep.boards)) == (Activity.SLEEPING, None, 3)
+    assert (asleep.activity, asleep.profile, len(asleep.boards)) == (Activity.SLEEPING, "100%", 3)
     assert true_w(network) < 60.0
     assert (await miner.read_details()).pools[0].is_active is False
     await miner.wake()

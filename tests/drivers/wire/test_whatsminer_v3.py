@@ -246,7 +246,7 @@ def test_a_ramping_machine_has_ramping_boards() -> None:
 def test_the_percent_in_force_is_the_profile(percent: object, name: str) -> None:
     setting = reply_of("get.miner.setting", {"power-percent": percent})
     assert wire.profile_of(setting, info_of()) == name
-    assert wire.profile_of(setting, info_of(miner={"working": "false"})) is None
+    assert wire.profile_of(setting, info_of(miner={"working": "false"})) == "100%"
 
 
 def test_a_percent_that_no_machine_has_is_a_bad_reply() -> None:
