@@ -4,8 +4,8 @@ What a plan may use: percents of the power as profiles ("60%" to "100%", mode fa
 wake as the mining service's stop and start. Percents are offered only where Fast Boot is on:
 without it the power may fall to 0 and mining restart (MicroBT API manual V2.2). Their watts are
 shares of the nameplate, or of the machine's own limit where that is lower; what it really draws is
-learnt from its readings. A start forgets the percent: a stopped machine shows the whole, to which it
-would wake, and is told its percent after the start.
+learnt from its readings. A start forgets the percent: a stopped machine shows the whole, to which
+it would wake, and is told its percent after the start.
 
 What it cannot do: single boards. What is never sent: power limit and modes (flash, a restart each),
 tuning, pools, passwords, the API switch, resets, updates.
