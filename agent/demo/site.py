@@ -143,8 +143,8 @@ def write_config(
         ]
         if machine["password"] is not None:
             secret = directory / f"{machine['family']}.password"
+            secret.touch(mode=0o600)
             secret.write_text(f"{machine['password']}\n")
-            secret.chmod(0o600)
             lines.append(f'password_file = "{secret.name}"')
     path = directory / "site.toml"
     path.write_text("\n".join(lines) + "\n")

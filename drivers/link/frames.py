@@ -34,20 +34,21 @@ class FramedConversation:
         self._address = address
         self._answer_s = answer_s
 
-    async def ask(self, request: bytes) -> TimedReply:
-        """One question, one answer without its length.
+    async def ask(self, request: bytes, *, answer_s: float | None = None) -> TimedReply:
+        """One question, one answer without its length; ``answer_s`` for one that may take longer.
 
         Raises NoAnswerError where no whole answer came and BadReplyError where its length cannot
         be one. After an error nothing more may be asked here.
         """
+        limit_s = self._answer_s if answer_s is None else answer_s
         requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
-            async with asyncio.timeout(self._answer_s):
+            async with asyncio.timeout(limit_s):
                 self._writer.write(len(request).to_bytes(_HEAD_BYTES, "little") + request)
                 reply = await self._frame()
         except TimeoutError as error:
             raise NoAnswerError(
-                f"{self._address} took the request and did not answer within {self._answer_s:g} s."
+                f"{self._address} took the request and did not answer within {limit_s:g} s."
             ) from error
         except asyncio.IncompleteReadError as error:
             raise NoAnswerError(

@@ -5,7 +5,7 @@ A family is one module of this folder and one line of this table.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from drivers.device import ReadsMiner
@@ -18,7 +18,7 @@ _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
-# More is no password; API v3 takes eight characters of an account at most, others a few more.
+# Whoever names another file by mistake hears of it at the start.
 _PASSWORD_BYTES_MAX = 256
 
 
@@ -30,7 +30,7 @@ class Opening:
     host: str
     port: int
     mac: str | None
-    password: str | None
+    password: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,7 +207,8 @@ class WhatsminerV3Miner(WhatsminerV3Reader):
                     clock_s=info.clock_s,
                 )
                 is_sent = True
-                reply = decode_reply((await talk.ask(request)).reply, command)
+                answer = await talk.ask(request, answer_s=WRITE_LIMIT_S)
+                reply = decode_reply(answer.reply, command)
         except (NoAnswerError, BadReplyError) as error:
             if is_sent:
                 raise self._unknown(command, error.reply) from error

@@ -12,6 +12,7 @@ import pytest_asyncio
 from agent.actuator import Actuation, Actuator
 from agent.core.cards import CARDS
 from agent.core.decisions import Because, Command, Setpoint, Stage
+from agent.failsafe import Bounds, Machine, Sleeper
 from agent.poller import Poller
 from agent.posts import MinerPost
 from agent.siteclock import SiteClock
@@ -145,3 +146,19 @@ async def test_a_machine_without_a_password_shows_that_it_can_only_be_read(rig: 
     reader = device_at(rig.network, None)
     view = MinerPost(miner_id="r", address="", family=FAMILY, device=reader).view()
     assert not any((view.can_sleep, view.can_select_profile, view.can_switch_boards))
+
+
+async def test_the_failsafe_puts_it_to_sleep_with_its_password_and_names_it_without(
+    rig: Rig, tmp_path: Path
+) -> None:
+    label = rig.network.farm.labels[0]
+    machine = Machine(name="w", uri=f"{FAMILY}://{label.address}", mac=label.mac)
+    bounds = Bounds(tries=1, machine_s=5.0, total_s=10.0, pause_s=0.1)
+    helpless = Sleeper([machine], bounds)
+    await helpless.run()
+    assert list(helpless.awake) == [machine]
+    assert rig.network.farm.plant.machines[0].is_awake
+    able = Sleeper([replace(machine, password_file=tmp_path / "secret")], bounds)
+    await able.run()
+    assert able.awake == {}
+    assert not rig.network.farm.plant.machines[0].is_awake
