@@ -288,19 +288,19 @@ async def test_a_rebooting_machine_is_unreachable_and_then_itself_again(hall: Op
 
 
 HALVES = [
-    b"",
-    b"\x10\x00",
-    b"\x20\x00\x00\x00{",
-    b"\xff\xff\xff\xff",
-    bytes(4) * 100,
-    b"\x02\x00\x00\x00[]",
-    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    (b"", NoAnswerError),
+    (b"\x10\x00", NoAnswerError),
+    (b"\x20\x00\x00\x00{", NoAnswerError),
+    (b"\xff\xff\xff\xff", BadReplyError),
+    (bytes(4) * 100, BadReplyError),
+    (b"\x02\x00\x00\x00[]", BadReplyError),
+    (b"HTTP/1.1 400 Bad Request\r\n\r\n", BadReplyError),
 ]
 
 
-@pytest.mark.parametrize("reply", HALVES)
+@pytest.mark.parametrize(("reply", "expected"), HALVES)
 async def test_half_answers_and_strangers_are_driver_errors_in_bounded_time(
-    listen: Listen, reply: bytes
+    listen: Listen, reply: bytes, expected: type[DriverError]
 ) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
@@ -310,7 +310,7 @@ async def test_half_answers_and_strangers_are_driver_errors_in_bounded_time(
     link = FramedLink(host="127.0.0.1", port=await listen(answer), answer_s=0.5)
     reader = WhatsminerV3Reader(miner_id="w", link=link, mac=None)
     started_s = time.monotonic()
-    with pytest.raises((NoAnswerError, BadReplyError)):
+    with pytest.raises(expected):
         await reader.read()
     assert time.monotonic() - started_s < 2.0
 
@@ -336,3 +336,18 @@ async def test_a_write_without_a_usable_answer_is_unknown_and_sent_once(
         await miner.sleep()
     assert len(sent) == 2
     assert PASSWORD.encode() not in b"".join(sent)
+
+
+async def test_a_write_may_take_longer_than_a_read(hall: Open, listen: Listen) -> None:
+    network = await hall()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for pause_s in (0.0, 0.6):
+            frame = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))
+            await asyncio.sleep(pause_s)
+            writer.write(network.whatsminers.reply(0, frame) or b"")
+            await writer.drain()
+
+    link = FramedLink(host="127.0.0.1", port=await listen(slow), answer_s=0.4)
+    await WhatsminerV3Miner(miner_id="w", link=link, mac=None, password=PASSWORD).sleep()
+    assert not network.farm.plant.machines[0].is_awake
