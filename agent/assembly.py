@@ -110,7 +110,9 @@ def miner_posts(settings: Settings) -> list[MinerPost]:
             miner_id=miner.id,
             address=miner.uri,
             family=miner.uri.partition("://")[0],
-            device=open_miner(miner.uri, miner_id=miner.id, mac=miner.mac),
+            device=open_miner(
+                miner.uri, miner_id=miner.id, mac=miner.mac, password_file=miner.password_file
+            ),
             meter_point=miner.meter_point,
         )
         for miner in settings.miners

@@ -8,6 +8,7 @@ then each is read until it says that it sleeps. Run as ``python -m agent.failsaf
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -31,11 +32,13 @@ ASLEEP = frozenset({Activity.SLEEPING, Activity.STOPPED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """One machine of the configuration: what to call it, where it is, who it must be."""
+    """One machine of the configuration: what to call it, where it is, who it must be, and the file
+    of the password that its writes need, if they need one."""
 
     name: str
     uri: str
     mac: str
+    password_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +60,11 @@ class Bounds:
     pause_s: float = 1.0
 
 
-def read_inventory(text: str) -> Inventory:
-    """The ``[[miners]]`` of a configuration, out of a text that may be broken elsewhere."""
+def read_inventory(text: str, base: Path = Path()) -> Inventory:
+    """The ``[[miners]]`` of a configuration, out of a text that may be broken elsewhere.
+
+    The paths of passwords start at ``base``, or are names in systemd's directory of secrets.
+    """
     faults: list[str] = []
     try:
         tables = [tomllib.loads(text)]
@@ -69,7 +75,7 @@ def read_inventory(text: str) -> Inventory:
     for table in tables:
         rows = table.get("miners", [])
         for row in rows if isinstance(rows, list) else [rows]:
-            machine = _machine(row, faults)
+            machine = _machine(row, base, faults)
             if machine is not None:
                 machines[machine] = None
     return Inventory(machines=tuple(machines), faults=tuple(faults))
@@ -90,7 +96,7 @@ def _legible_tables(text: str, faults: list[str]) -> Iterable[dict[str, object]]
         block = [line]
 
 
-def _machine(row: object, faults: list[str]) -> Machine | None:
+def _machine(row: object, base: Path, faults: list[str]) -> Machine | None:
     if not isinstance(row, dict) or not isinstance(row.get("uri"), str):
         faults.append(f"a machine without a uri cannot be reached: {row}")
         return None
@@ -98,7 +104,21 @@ def _machine(row: object, faults: list[str]) -> Machine | None:
     if not isinstance(mac, str):
         faults.append(f"{uri}: no MAC is pinned, so nothing says that this machine is ours")
         return None
-    return Machine(name=name if isinstance(name, str) else uri, uri=uri, mac=mac)
+    password = row.get("password_file")
+    return Machine(
+        name=name if isinstance(name, str) else uri,
+        uri=uri,
+        mac=mac,
+        password_file=_secret(password, base) if isinstance(password, str) else None,
+    )
+
+
+def _secret(text: str, base: Path) -> Path:
+    """As the agent looks for it: systemd's secrets first, then beside the configuration."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and "/" not in text and (Path(credentials) / text).is_file():
+        return Path(credentials) / text
+    return base / text
 
 
 class Sleeper:
@@ -115,7 +135,10 @@ class Sleeper:
         for machine in self.awake:
             try:
                 self._drivers[machine] = open_miner(
-                    machine.uri, miner_id=machine.name, mac=machine.mac
+                    machine.uri,
+                    miner_id=machine.name,
+                    mac=machine.mac,
+                    password_file=machine.password_file,
                 )
             except ValueError as error:
                 self.awake[machine] = str(error)
@@ -226,7 +249,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         _say(f"failsafe: {options.config} cannot be read ({error.strerror}): no machine is known")
         return 2
-    return put_to_sleep(read_inventory(text), Bounds(total_s=options.total_s))
+    return put_to_sleep(
+        read_inventory(text, options.config.absolute().parent), Bounds(total_s=options.total_s)
+    )
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from agent.settings_devices import MeterSettings, MinerSettings, check_duplicates, note_twice
+from agent.settings_devices import (
+    MeterSettings,
+    MinerSettings,
+    check_duplicates,
+    check_passwords,
+    note_twice,
+)
 from agent.settings_faults import Fault, FaultList, Place, SettingsError, joined, read_toml, shown
 from agent.settings_fields import (
     BrokerText,
@@ -197,6 +203,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
     miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
     check_duplicates(found, data)
+    check_passwords(found, miners)
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)
@@ -230,6 +237,10 @@ def missing_files(settings: Settings) -> tuple[Fault, ...]:
         files += [(f"mqtt.{name}", getattr(settings.mqtt, name)) for name in names]
     if settings.purchases is not None:
         files.append(("purchases.import", settings.purchases.import_file))
+    files += [
+        (f"miners[{at}].password_file", miner.password_file)
+        for at, miner in enumerate(settings.miners)
+    ]
     found = FaultList(file=str(settings.path), place=Place(base=Path(), credentials=None))
     for key, file in files:
         if file is not None and not file.is_file():

@@ -20,6 +20,7 @@ from agent.settings_fields import (
     Identifier,
     Mac,
     PollS,
+    SecretPath,
     Text,
     from_text,
     identifier,
@@ -28,7 +29,9 @@ from agent.settings_fields import (
 )
 
 METER_PORTS = {"modbus": 502, "modbus+rtu": 502}
-MINER_PORTS = {"luxos": 4028}
+MINER_PORTS = {"luxos": 4028, "whatsminer-v3": 4433}
+# The families whose writes need a password; without one they are only read.
+PASSWORD_FAMILIES = frozenset({"whatsminer-v3"})
 
 
 def meter_uri(text: str) -> str:
@@ -76,12 +79,14 @@ class MinerSettings:
     """``mac`` is pinned: what answers with another one is never written to.
 
     ``meter_point`` is the point that feeds it; the file may leave it out where there is one.
+    ``password_file`` is for families whose writes need one; without it they are only read.
     """
 
     id: Identifier
     uri: Annotated[str, from_text(miner_uri)]
     mac: Mac
     meter_point: Identifier = ""
+    password_file: SecretPath | None = None
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
@@ -95,6 +100,15 @@ def check_duplicates(found: FaultList, data: Mapping[str, Any]) -> None:
             _claim(found, ids, row, joined(key, "id"), identifier)
             _claim(found, addresses, row, joined(key, "uri"), partial(_address, ports))
             _claim(found, macs, row, joined(key, "mac"), mac)
+
+
+def check_passwords(found: FaultList, miners: Mapping[int, MinerSettings]) -> None:
+    """Note every password that its machine's family has no use for."""
+    for at, miner in miners.items():
+        family = miner.uri.partition("://")[0]
+        if miner.password_file is not None and family not in PASSWORD_FAMILIES:
+            key = joined(joined("miners", at), "password_file")
+            found.add(key, f"is set, but {family} needs no password", "remove it")
 
 
 def note_twice(found: FaultList, seen: dict[str, str], value: str, key: str) -> None:

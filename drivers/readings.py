@@ -95,15 +95,26 @@ class MinerReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolReading:
-    """One pool slot of a machine, fallbacks included."""
+    """One pool slot of a machine, fallbacks included.
+
+    ``accepted`` and ``rejected`` are None where the firmware counts no shares for a pool.
+    """
 
     slot: int
     url: str
     user: str
     is_active: bool
     is_alive: bool
-    accepted: int
-    rejected: int
+    accepted: int | None
+    rejected: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerFault:
+    """What a machine complains of: the vendor's code as it stands, and our words for it."""
+
+    code: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +133,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinerDetails:
-    """One slow, full read: what changes rarely."""
+    """One slow, full read: what changes rarely.
+
+    ``power_limit_w`` is the ceiling that the machine itself keeps.
+    """
 
     identity: MinerIdentity
     pools: tuple[PoolReading, ...]
@@ -130,6 +144,9 @@ class MinerDetails:
     board_serials: tuple[str, ...]
     fan_speeds_rpm: tuple[int, ...]
     uptime_s: int | None
+    faults: tuple[MinerFault, ...] = ()
+    power_limit_w: float | None = None
+    power_supply_serial: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,10 +67,12 @@ class Control:
             {
                 "index": label.index,
                 "address": label.address,
-                "port": file.addresses.luxos_port,
+                "family": label.family,
+                "port": self._network.machine_port(label.index),
                 "mac": label.mac,
                 "serial": label.serial,
                 "model": self._farm.plant.machines[label.index].model.name,
+                "password": file.whatsminer.password if label.family != "luxos" else None,
             }
             for label in self._farm.labels
         ]

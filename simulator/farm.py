@@ -2,25 +2,26 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from simulator.base_load import BaseLoad, LoadStep
 from simulator.clock import SiteClock
-from simulator.farm_file import FarmFile, TimingTable
+from simulator.families import families
+from simulator.farm_file import FarmFile, GroupTable, TimingTable
 from simulator.faults import FaultKind, Faults
 from simulator.history import EnergyHistory
 from simulator.machine import Bias, Machine, Timings
 from simulator.meter import Meter
-from simulator.model import machine_models
 from simulator.plant import Plant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """Where a machine stands in the network and what is printed on it."""
+    """Where a machine stands in the network, what it speaks and what is printed on it."""
 
     index: int
+    family: str
     address: str
     mac: str
     serial: str
@@ -140,17 +141,20 @@ def build_farm(file: FarmFile, clock: SiteClock) -> Farm:
             for one in file.meters
         ],
         faults=Faults(seed=seed, machines=len(machines), meters=len(file.meters)),
-        labels=[_label(file, machine) for machine in machines],
+        labels=[
+            _label(file, machine, family)
+            for machine, family in zip(machines, _families(file), strict=True)
+        ],
         atm=_atm(file),
     )
 
 
 def _machines(file: FarmFile, now_s: float) -> list[Machine]:
     rng = random.Random(f"machines-{file.site.seed}")
-    timings = _timings(file.timings)
     machines: list[Machine] = []
     for group in file.machines:
-        model = machine_models()[group.model]
+        model = group.machine_model
+        timings = _group_timings(file, group)
         for _ in range(group.count):
             bias = Bias(
                 tolerance=rng.uniform(-file.spread.tolerance, file.spread.tolerance),
@@ -162,7 +166,7 @@ def _machines(file: FarmFile, now_s: float) -> list[Machine]:
                 timings=timings,
                 bias=bias,
                 now_s=now_s,
-                profile=model.profile_index(group.profile),
+                profile=group.profile_place,
             )
             machine.started_s = now_s - rng.uniform(3_600.0, 864_000.0)
             if group.is_asleep:
@@ -170,6 +174,22 @@ def _machines(file: FarmFile, now_s: float) -> list[Machine]:
                 machine.counters.sleeps = 0
             machines.append(machine)
     return machines
+
+
+def _group_timings(file: FarmFile, group: GroupTable) -> Timings:
+    """LuxOS follows the farm file, every other family its row of ``families.toml``."""
+    if group.family == "luxos":
+        return _timings(file.timings)
+    timings = families()[group.family].timings
+    if file.whatsminer.is_fast_boot:
+        return timings
+    slow = families()["whatsminer-v2-limit"].timings
+    return replace(
+        timings,
+        profile_up_s=slow.profile_up_s,
+        profile_down_s=slow.profile_down_s,
+        restart_gap_s=slow.restart_gap_s,
+    )
 
 
 def _timings(table: TimingTable) -> Timings:
@@ -181,7 +201,11 @@ def _atm(file: FarmFile) -> set[int]:
     return {index for index, is_enabled in enumerate(flags) if is_enabled}
 
 
-def _label(file: FarmFile, machine: Machine) -> Label:
+def _families(file: FarmFile) -> list[str]:
+    return [group.family for group in file.machines for _ in range(group.count)]
+
+
+def _label(file: FarmFile, machine: Machine, family: str) -> Label:
     index, seed = machine.index, file.site.seed
     rng = random.Random(f"label-{seed}-{index}")
     address = IPv4Address(int(file.addresses.base) + (index // 250) * 256 + index % 250 + 1)
@@ -191,9 +215,12 @@ def _label(file: FarmFile, machine: Machine) -> Label:
     tail = "".join(rng.choices(letters, k=5))
     return Label(
         index=index,
+        family=family,
         address=str(address),
         mac=":".join(f"{octet:02x}" for octet in octets),
         serial=f"KWSIM{index:06d}{tail}",
-        board_serials=tuple(f"KWHB{index:06d}{board}{tail}" for board in range(3)),
+        board_serials=tuple(
+            f"KWHB{index:06d}{board}{tail}" for board in range(machine.model.boards)
+        ),
         hostname=f"sim-{index:05d}",
     )

@@ -5,9 +5,20 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from simulator.model import machine_models
+from simulator.families import families, model_keys
+from simulator.model import MachineModel, machine_models
+
+# As machines come from the factory: all writes are refused until it is changed.
+DEFAULT_PASSWORD = "super"  # noqa: S105 - published by the vendor
 
 
 class FarmFileError(Exception):
@@ -31,8 +42,12 @@ class SiteTable(_Table):
 
 
 class GroupTable(_Table):
-    """``[[machines]]``: so many of one model, in a row of addresses."""
+    """``[[machines]]``: so many of one model, in a row of addresses.
 
+    The profile called ``default`` is the family's own, at step 0.
+    """
+
+    family: Literal["luxos", "whatsminer-v3"] = "luxos"
     model: str
     count: Annotated[int, Field(ge=0, le=20_000)]
     profile: str = "default"
@@ -41,10 +56,27 @@ class GroupTable(_Table):
 
     @field_validator("model")
     @classmethod
-    def _known_model(cls, model: str) -> str:
-        if model not in machine_models():
-            raise ValueError(f"there is no model {model!r}; known: {', '.join(machine_models())}")
+    def _known_model(cls, model: str, info: ValidationInfo) -> str:
+        family = info.data.get("family", "luxos")
+        known = tuple(machine_models()) if family == "luxos" else model_keys(family)
+        if model not in known:
+            raise ValueError(f"there is no model {model!r}; known: {', '.join(known)}")
         return model
+
+    @property
+    def machine_model(self) -> MachineModel:
+        """The model, with the operating points of its family."""
+        if self.family == "luxos":
+            return machine_models()[self.model]
+        return families()[self.family].model(self.model)
+
+    @property
+    def profile_place(self) -> int:
+        """Where the profile stands in the model's list; -1 where it has none such."""
+        for place, point in enumerate(self.machine_model.profiles):
+            if point.name == self.profile or (self.profile == "default" and point.step == 0):
+                return place
+        return -1
 
 
 class AddressTable(_Table):
@@ -52,6 +84,7 @@ class AddressTable(_Table):
 
     base: IPv4Address = IPv4Address("127.8.0.0")
     luxos_port: Port = 4028
+    whatsminer_v3_port: Port = 4433
     web_port: Port = 80
     has_web: bool = True
 
@@ -78,6 +111,26 @@ class TimingTable(_Table):
     standby_w: Annotated[float, Field(ge=0.0, le=200.0)] = 25.0
     session_idle_s: Seconds = 60.0
     self_wake_s: Seconds = 20.0
+
+
+class WhatsminerTable(_Table):
+    """``[whatsminer]``: how all Whatsminers of the farm are set up, and what they do to callers.
+
+    ``api`` 3.0.1 writes the power supply's numbers as text. ``token_window_s`` is how far a write's
+    clock may be off. Without Fast Boot a change of the percent restarts mining. With
+    ``has_older_reads`` a few reads of API v2 are answered on ``luxos_port``, cgminer's port.
+    """
+
+    password: Annotated[str, Field(min_length=1, max_length=64)] = "farm-pass"  # noqa: S105 - of no real machine
+    api: Literal["3.0.1", "3.0.2", "3.0.3"] = "3.0.2"
+    is_api_on: bool = True
+    is_fast_boot: bool = True
+    has_heartbeats: bool = False
+    has_older_reads: bool = True
+    clock_skew_s: Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)] = 0
+    token_window_s: Seconds = 60.0
+    answer_delay_s: Annotated[float, Field(ge=0.0, le=60.0)] = 0.0
+    time_randomized_s: Annotated[int, Field(ge=0, le=120)] = 0
 
 
 class SpreadTable(_Table):
@@ -134,6 +187,7 @@ class FarmFile(_Table):
     site: SiteTable = SiteTable()
     addresses: AddressTable = AddressTable()
     timings: TimingTable = TimingTable()
+    whatsminer: WhatsminerTable = WhatsminerTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]
@@ -176,7 +230,7 @@ def load_farm_file(path: Path) -> FarmFile:
     except ValidationError as error:
         raise FarmFileError(_sentences(path, error)) from error
     for group in farm.machines:
-        if not any(group.profile == one.name for one in machine_models()[group.model].profiles):
+        if group.profile_place < 0:
             raise FarmFileError(f"{path}: machines: {group.model} has no profile {group.profile!r}")
     return farm
 

@@ -14,6 +14,8 @@ from simulator.luxos import LuxosConnection, LuxosFarm
 from simulator.luxos_writes import Sessions
 from simulator.sdm630 import MeterConnection, MeterServer
 from simulator.web_face import WebConnection
+from simulator.whatsminer_compat import CompatConnection
+from simulator.whatsminer_v3 import WhatsminerConnection, WhatsminerFarm
 
 _SPARE_FILES = 512
 _BACKLOG = 64
@@ -33,9 +35,11 @@ class Network:
 
     farm: Farm
     luxos: LuxosFarm = field(init=False)
+    whatsminers: WhatsminerFarm = field(init=False)
     meters: list[MeterServer] = field(init=False)
     warnings: list[str] = field(init=False, default_factory=list)
     _machine_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
+    _older_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
     _web_servers: list[asyncio.Server] = field(init=False, default_factory=list)
     _meter_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
     _meter_ports: dict[int, int] = field(init=False, default_factory=dict)
@@ -45,6 +49,7 @@ class Network:
         file = self.farm.file
         sessions = Sessions(idle_s=file.timings.session_idle_s, seed=file.site.seed)
         self.luxos = LuxosFarm(farm=self.farm, sessions=sessions)
+        self.whatsminers = WhatsminerFarm(farm=self.farm)
         self.meters = [
             MeterServer(farm=self.farm, position=position, table=table)
             for position, table in enumerate(file.meters)
@@ -67,7 +72,10 @@ class Network:
                 client.abort()
         for caller in tuple(self.luxos.connections):
             caller.abort()
-        servers = [*self._machine_servers.values(), *self._web_servers]
+        for other in tuple(self.whatsminers.connections):
+            other.abort()
+        servers = [*self._machine_servers.values(), *self._older_servers.values()]
+        servers += self._web_servers
         for server in (*servers, *self._meter_servers.values()):
             server.close()
         await asyncio.sleep(0)
@@ -75,6 +83,21 @@ class Network:
     def meter_address(self, position: int) -> tuple[str, int]:
         """Host and port of a meter."""
         return str(self.farm.file.meters[position].host), self._meter_ports[position]
+
+    def machine_port(self, index: int) -> int:
+        """Where a machine's API listens: the port of its family."""
+        addresses = self.farm.file.addresses
+        is_luxos = self.farm.labels[index].family == "luxos"
+        return addresses.luxos_port if is_luxos else addresses.whatsminer_v3_port
+
+    def _has_older_reads(self, index: int) -> bool:
+        is_whatsminer = self.farm.labels[index].family != "luxos"
+        return is_whatsminer and self.farm.file.whatsminer.has_older_reads
+
+    def _caller(self, index: int) -> asyncio.Protocol:
+        if self.farm.labels[index].family == "luxos":
+            return LuxosConnection(self.luxos, index)
+        return WhatsminerConnection(self.whatsminers, index)
 
     async def apply_faults(self) -> None:
         """Close the sockets of what is gone, open those of what is back."""
@@ -89,6 +112,8 @@ class Network:
         gone = self.farm.faults.miners(FaultKind.MINER_GONE)
         for index in gone & self._machine_servers.keys():
             self._machine_servers.pop(index).close()
+            if index in self._older_servers:
+                self._older_servers.pop(index).close()
         for index in range(len(self.farm.labels)):
             if index not in gone and index not in self._machine_servers:
                 await self._open_machine(index)
@@ -108,11 +133,18 @@ class Network:
     async def _open_machine(self, index: int) -> None:
         try:
             self._machine_servers[index], _ = await self._listen(
-                lambda: LuxosConnection(self.luxos, index),
+                lambda: self._caller(index),
                 self.farm.labels[index].address,
-                self.farm.file.addresses.luxos_port,
+                self.machine_port(index),
                 f"machine {index}",
             )
+            if self._has_older_reads(index):
+                self._older_servers[index], _ = await self._listen(
+                    lambda: CompatConnection(self.whatsminers, index),
+                    self.farm.labels[index].address,
+                    self.farm.file.addresses.luxos_port,
+                    f"machine {index}, older reads",
+                )
         except PortError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
                 raise TakenAddressError(str(error)) from error
@@ -121,6 +153,8 @@ class Network:
     async def _open_web(self) -> None:
         port = self.farm.file.addresses.web_port
         for label in self.farm.labels:
+            if label.family != "luxos":
+                continue
             try:
                 server, _ = await self._listen(WebConnection, label.address, port, "web page")
             except PortError as error:

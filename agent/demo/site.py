@@ -138,9 +138,14 @@ def write_config(
         lines += [
             "[[miners]]",
             f'id = "r{place // 20 + 1}-s{place % 20 + 1:02d}"',
-            f'uri = "luxos://{machine["address"]}:{machine["port"]}"',
+            f'uri = "{machine["family"]}://{machine["address"]}:{machine["port"]}"',
             f'mac = "{machine["mac"]}"',
         ]
+        if machine["password"] is not None:
+            secret = directory / f"{machine['family']}.password"
+            secret.touch(mode=0o600)
+            secret.write_text(f"{machine['password']}\n")
+            lines.append(f'password_file = "{secret.name}"')
     path = directory / "site.toml"
     path.write_text("\n".join(lines) + "\n")
     return path

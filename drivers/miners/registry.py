@@ -5,42 +5,100 @@ A family is one module of this folder and one line of this table.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from drivers.device import ReadsMiner
+from drivers.link.frames import FramedLink
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import luxos
+from drivers.miners import luxos, whatsminer_v3
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
+# Whoever names another file by mistake hears of it at the start.
+_PASSWORD_BYTES_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a driver is made of. ``mac`` pins the machine; ``password`` is None without a file."""
+
+    miner_id: str
+    host: str
+    port: int
+    mac: str | None
+    password: str | None = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family: its port, and how to make a driver from an id, host and port, and a MAC."""
+    """One family: its port, how to make a driver, and whether its writes need a password."""
 
     default_port: int
-    make: Callable[[str, str, int, str | None], ReadsMiner]
+    make: Callable[[Opening], ReadsMiner]
+    takes_password: bool = False
 
 
-def _luxos(miner_id: str, host: str, port: int, mac: str | None) -> ReadsMiner:
-    return luxos.LuxosMiner(miner_id=miner_id, link=TcpExchange(host=host, port=port), mac=mac)
+def _luxos(at: Opening) -> ReadsMiner:
+    link = TcpExchange(host=at.host, port=at.port)
+    return luxos.LuxosMiner(miner_id=at.miner_id, link=link, mac=at.mac)
+
+
+def _whatsminer_v3(at: Opening) -> ReadsMiner:
+    link = FramedLink(host=at.host, port=at.port)
+    if at.password is None:
+        return whatsminer_v3.WhatsminerV3Reader(miner_id=at.miner_id, link=link, mac=at.mac)
+    return whatsminer_v3.WhatsminerV3Miner(
+        miner_id=at.miner_id, link=link, mac=at.mac, password=at.password
+    )
 
 
 FAMILIES: Mapping[str, Family] = {
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
+    whatsminer_v3.FAMILY: Family(
+        default_port=whatsminer_v3.DEFAULT_PORT, make=_whatsminer_v3, takes_password=True
+    ),
 }
 
 
-def open_miner(uri: str, *, miner_id: str, mac: str | None) -> ReadsMiner:
-    """The machine's driver; nothing is sent yet. Raises ValueError with one sentence."""
+def open_miner(
+    uri: str, *, miner_id: str, mac: str | None, password_file: Path | None = None
+) -> ReadsMiner:
+    """The machine's driver; nothing is sent yet. Raises ValueError with one sentence.
+
+    ``password_file`` holds the password of the machine's write account in its first line; without
+    it, a family that needs one is only read.
+    """
     parts = device_uri(uri, schemes=FAMILIES, example=_EXAMPLE)
     if parts.path not in {"", "/"} or parts.query:
         raise ValueError(f"{uri!r} holds more than host and port: write it as {_EXAMPLE}.")
     family = FAMILIES[parts.scheme]
-    port = parts.port or family.default_port
-    return family.make(miner_id, parts.host, port, None if mac is None else normal_mac(mac))
+    if password_file is not None and not family.takes_password:
+        raise ValueError(f"{uri!r} needs no password: remove its password_file.")
+    opening = Opening(
+        miner_id=miner_id,
+        host=parts.host,
+        port=parts.port or family.default_port,
+        mac=None if mac is None else normal_mac(mac),
+        password=None if password_file is None else _password(password_file),
+    )
+    return family.make(opening)
+
+
+def _password(path: Path) -> str:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The password file {path} cannot be read: check path and rights.") from (
+            error
+        )
+    password = text.partition("\n")[0].rstrip("\r")
+    if not password or len(password.encode()) > _PASSWORD_BYTES_MAX:
+        raise ValueError(f"The password file {path} holds no password in its first line.")
+    return password
 
 
 def normal_mac(mac: str) -> str:

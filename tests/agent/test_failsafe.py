@@ -235,6 +235,24 @@ def test_rows_that_name_no_machine_are_faults_and_do_not_hide_the_others() -> No
     assert len(inventory.faults) == 2
 
 
+def test_passwords_are_looked_for_as_the_agent_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        [[miners]]
+        uri = "whatsminer-v3://10.0.0.1"
+        mac = "02:00:00:00:00:01"
+        password_file = "w.password"
+    """
+    (machine,) = read_inventory(text, tmp_path).machines
+    assert machine.password_file == tmp_path / "w.password"
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "w.password").touch()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "secrets"))
+    (machine,) = read_inventory(text, tmp_path).machines
+    assert machine.password_file == tmp_path / "secrets" / "w.password"
+
+
 @pytest.mark.parametrize(
     "text", ["", "miners = 3\n", "\x00[[miners]]\nuri=", "[[miners]]\nuri=1\n"]
 )

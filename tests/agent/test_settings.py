@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.settings import Settings, load_settings, missing_files, parse_settings
-from agent.settings_devices import METER_PORTS, MINER_PORTS
+from agent.settings_devices import METER_PORTS, MINER_PORTS, PASSWORD_FAMILIES
 from agent.settings_faults import Fault, SettingsError
 from drivers.meters import registry as meter_registry
 from drivers.miners import registry as miner_registry
@@ -301,6 +301,37 @@ def test_the_schemes_of_the_configuration_are_those_of_the_drivers() -> None:
     assert set(METER_PORTS.values()) == {meter_registry.DEFAULT_PORT}
     families = miner_registry.FAMILIES
     assert {name: family.default_port for name, family in families.items()} == MINER_PORTS
+
+
+def test_the_families_that_take_a_password_are_those_of_the_drivers() -> None:
+    families = miner_registry.FAMILIES
+    taking = {name for name, family in families.items() if family.takes_password}
+    assert taking == PASSWORD_FAMILIES
+
+
+def whatsminer(password_file: str) -> dict[str, Any]:
+    data = example()
+    row = {"id": "w1", "uri": "whatsminer-v3://10.1.2.1", "mac": "62:f7:5e:00:00:01"}
+    data["miners"].append(row | {"password_file": password_file})
+    return data
+
+
+def test_a_machines_password_comes_by_the_path_of_a_file(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    settings = parse_settings(whatsminer("w1.password"), site)
+    assert settings.miners[-1].password_file == tmp_path / "w1.password"
+    key = f"miners[{len(settings.miners) - 1}].password_file"
+    assert key in {fault.key for fault in missing_files(settings)}
+    (tmp_path / "w1.password").write_text("x\n")
+    assert key not in {fault.key for fault in missing_files(settings)}
+
+
+def test_a_password_for_a_family_that_takes_none_is_a_fault() -> None:
+    data = whatsminer("w1.password")
+    data["miners"][-1]["uri"] = "luxos://10.1.2.1"
+    ((key, fault),) = faults_of(data).items()
+    assert key.endswith("].password_file")
+    assert "luxos needs no password" in fault.reason
 
 
 scalars = (

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from drivers.device import ReadsMiner
+from drivers.device import ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
 from drivers.miners import models, registry
 from drivers.miners.luxos import LuxosMiner
+from drivers.miners.whatsminer_v3 import WhatsminerV3Miner, WhatsminerV3Reader
 
 NOT_A_FAMILY = {"__init__", "registry", "models"}
 
@@ -12,6 +13,7 @@ NOT_A_FAMILY = {"__init__", "registry", "models"}
 def test_every_module_of_the_folder_is_a_registered_family() -> None:
     folder = Path(registry.__file__).parent
     modules = {path.stem for path in folder.glob("*.py")} - NOT_A_FAMILY
+    modules = {name.replace("_", "-") for name in modules}  # a scheme has no underscore
     assert modules == set(registry.FAMILIES)
 
 
@@ -67,6 +69,43 @@ def test_a_password_in_a_uri_is_not_repeated() -> None:
 def test_a_bad_mac_is_refused_in_one_sentence(mac: str) -> None:
     with pytest.raises(ValueError, match="is not a MAC: write it as"):
         registry.open_miner("luxos://10.1.1.11", miner_id="a", mac=mac)
+
+
+def test_without_a_password_a_whatsminer_is_only_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2\nsecond line\n")
+    uri = "whatsminer-v3://10.1.1.12"
+    reader = registry.open_miner(uri, miner_id="a", mac=None)
+    miner = registry.open_miner(uri, miner_id="a", mac=None, password_file=secret)
+    assert isinstance(reader, WhatsminerV3Reader)
+    assert not isinstance(reader, SelectsProfile | Sleeps | SwitchesBoards)
+    assert isinstance(miner, WhatsminerV3Miner)
+    assert isinstance(miner, SelectsProfile)
+    assert isinstance(miner, Sleeps)
+    assert not isinstance(miner, SwitchesBoards)
+    assert miner._link.address == "10.1.1.12:4433"
+    assert miner._password == "hunter2"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\nhunter2", b"\xff\xfe", b"x" * 300])
+def test_a_password_file_without_a_password_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    with pytest.raises(ValueError, match=r"The password file .*secret .*\.\Z") as caught:
+        registry.open_miner(
+            "whatsminer-v3://10.1.1.12", miner_id="a", mac=None, password_file=secret
+        )
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_for_a_family_that_takes_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="remove its password_file"):
+        registry.open_miner(
+            "luxos://10.1.1.11", miner_id="a", mac=None, password_file=tmp_path / "secret"
+        )
 
 
 def test_models_are_found_by_the_name_that_the_firmware_reports() -> None:

@@ -1,0 +1,114 @@
+"""The envelope of Whatsminer's API v3: questions and writes to JSON, answers from it.
+
+Shape as MicroBT's own clients use it: ``code``, ``when``, ``desc`` and ``msg``. A write carries the
+account and a token, which is the first eight characters of base64(SHA-256(command + password +
+salt + clock)).
+Never saw a socket; the password is in no error and no value that outlives a call.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+
+import orjson
+
+from drivers.errors import BadReplyError, BusyError, RefusedError
+from drivers.wire.cgminer import Row
+
+ACCOUNT = "super"
+NO_PERMISSION = -4
+_WORDS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer: its code, the machine's clock in Unix seconds, and ``msg`` if it is a table."""
+
+    code: int
+    when_s: int | None
+    words: str
+    message: Row
+    reply: bytes
+
+    def accepted(self, command: str) -> "Reply":
+        """This answer where the machine said yes. Raises RefusedError and BusyError."""
+        if self.code == 0:
+            return self
+        if self.code == NO_PERMISSION:
+            raise RefusedError(
+                f"The machine gives no permission for {command}: check the password file, and in "
+                "WhatsMinerTool that the default password is changed and the API switch is on.",
+                reply=self.reply,
+            )
+        if "busy" in self.words.lower():
+            raise BusyError(
+                f"The machine is busy ({self.words}): try again in a minute.", reply=self.reply
+            )
+        words = self.words or "no reason given"
+        raise RefusedError(
+            f"The machine refused {command}: {words} (code {self.code}).", reply=self.reply
+        )
+
+    def part(self, name: str) -> Row:
+        """One table of ``msg``. Raises BadReplyError where there is none."""
+        value = self.message.values.get(name)
+        if not isinstance(value, dict):
+            raise BadReplyError(
+                f"The machine's answer has no table {name!r}: "
+                "its firmware may be a version that kwota does not know.",
+                reply=self.reply,
+            )
+        return Row(section=name, values=value)
+
+    def parts(self, name: str) -> tuple[Row, ...]:
+        """One list of tables of ``msg``; a sleeping machine may leave it out."""
+        value = self.message.values.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            raise BadReplyError(
+                f"The machine's list {name!r} holds something other than tables.", reply=self.reply
+            )
+        return tuple([Row(section=name, values=row) for row in value])
+
+
+def encode_read(command: str, param: str | None = None) -> bytes:
+    """A question; reads need no password."""
+    document = {"cmd": command}
+    if param is not None:
+        document["param"] = param
+    return orjson.dumps(document)
+
+
+def encode_write(command: str, param: object, *, password: str, salt: str, clock_s: int) -> bytes:
+    """A write with its token: the first eight characters of base64(SHA-256(...))."""
+    told = f"{command}{password}{salt}{clock_s}".encode()
+    token = base64.b64encode(hashlib.sha256(told).digest())[:8].decode()
+    document = {"cmd": command, "param": param, "ts": clock_s, "token": token, "account": ACCOUNT}
+    return orjson.dumps(document)
+
+
+def decode_reply(reply: bytes, command: str) -> Reply:
+    """The answer to ``command``. Raises BadReplyError for what is none."""
+    try:
+        document = orjson.loads(reply.strip(b"\0 \t\r\n"))
+    except orjson.JSONDecodeError as error:
+        raise BadReplyError(
+            "The answer is cut off or is not JSON: the machine may be restarting.", reply=reply
+        ) from error
+    if not isinstance(document, dict):
+        raise BadReplyError("The answer is JSON, but not a table.", reply=reply)
+    code, when, message = document.get("code"), document.get("when"), document.get("msg")
+    if not isinstance(code, int) or isinstance(code, bool):
+        raise BadReplyError(
+            "The answer has no code: something else may listen on this port.", reply=reply
+        )
+    if document.get("desc", command) != command:
+        raise BadReplyError(f"The answer is not one to {command}.", reply=reply)
+    return Reply(
+        code=code,
+        when_s=when if isinstance(when, int) and not isinstance(when, bool) else None,
+        words=message[:_WORDS_MAX] if isinstance(message, str) else "",
+        message=Row(section="answer", values=message if isinstance(message, dict) else {}),
+        reply=reply,
+    )
