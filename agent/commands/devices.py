@@ -17,7 +17,7 @@ from agent.commands.console import (
     table_of,
 )
 from agent.settings import DEFAULT_PROFILE_DIRS
-from drivers.device import ReadsMeter, ReadsMiner
+from drivers.device import ReadsMeter, ReadsMiner, ReadsQuantities
 from drivers.errors import DriverError, RefusedError
 from drivers.meters.registry import SCHEMES, open_meter
 from drivers.miners.registry import FAMILIES, open_miner
@@ -40,7 +40,7 @@ def poll(
     ] = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Ask one device who it is and read it once.
+    """Ask one device who it is and read it once; of a meter, everything that its profile names.
 
     Exit 0: read; 2: not a device's URI; 3: no answer, or none that makes sense; 4: it refused.
     """
@@ -59,12 +59,16 @@ def poll(
     if is_json:
         print_json(answer)
         return
+    quantities = answer.pop("quantities", [])
     for part, fields in answer.items():
         rows = [[name, value] for name, value in fields.items() if name != "boards"]
         show(table_of([part, ""], rows))
         boards = fields.get("boards", ())
         if boards:
             show(table_of(list(boards[0]), [list(board.values()) for board in boards]))
+    if quantities:
+        rows = [[one["name"], one["value"], one["unit"], one["fault"]] for one in quantities]
+        show(table_of(["quantity", "value", "unit", "why not"], rows))
 
 
 def _opened(uri: str, profile_dirs: Sequence[Path]) -> ReadsMiner | ReadsMeter:
@@ -82,12 +86,15 @@ def _opened(uri: str, profile_dirs: Sequence[Path]) -> ReadsMiner | ReadsMeter:
     raise CommandError(f"{uri} is not a device's URI; start it with {known}", Code.WRONG_INPUT)
 
 
-async def _polled(device: ReadsMiner | ReadsMeter) -> dict[str, dict[str, Any]]:
+async def _polled(device: ReadsMiner | ReadsMeter) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
     try:
         async with asyncio.timeout(POLL_S):
-            identity = await device.identify()
-            reading = await device.read()
+            answer["identity"] = asdict(await device.identify())
+            answer["reading"] = asdict(await device.read())
+            if isinstance(device, ReadsQuantities):
+                answer["quantities"] = [asdict(one) for one in await device.read_quantities()]
     finally:
         async with asyncio.timeout(CLOSE_S):
             await device.close()
-    return {"identity": asdict(identity), "reading": asdict(reading)}
+    return answer
