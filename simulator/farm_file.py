@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from simulator.model import machine_models
 
@@ -104,9 +104,15 @@ class BaseLoadTable(_Table):
 
 
 class MeterTable(_Table):
-    """``[[meters]]``: each measures the whole site."""
+    """``[[meters]]``: each measures the whole site.
+
+    ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone.
+    """
 
     id: str
+    model: Literal["sdm630", "sdm120", "iem3000", "em340", "abb-b23", "pac3200", "countis-e"] = (
+        "sdm630"
+    )
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020
     unit: Annotated[int, Field(ge=1, le=247)] = 1
@@ -126,6 +132,13 @@ class MeterTable(_Table):
         if not host.is_loopback:
             raise ValueError("must be a loopback address")
         return host
+
+    @model_validator(mode="after")
+    def _own_settings(self) -> "MeterTable":
+        settings = self.model_fields_set & {"prefix", "word_order", "holes"}
+        if self.model != "sdm630" and settings:
+            raise ValueError(f"a {self.model} cannot be set to {', '.join(sorted(settings))}")
+        return self
 
 
 class FarmFile(_Table):

@@ -217,31 +217,39 @@ def _profile(path: Path, file: ProfileFile) -> MeterProfile:
         serial=_identity(file.serial),
         firmware=_identity(file.firmware),
         model=_identity(file.model),
-        checks=tuple(
-            Check(
-                name=table.name,
-                register=Register(function=table.function, address=table.address, kind=table.type),
-                accepted=table.accepted,
-                remedy=table.remedy,
-                is_optional=table.is_optional,
-            )
-            for table in file.checks
-        ),
-        ratios=tuple(
-            Ratio(
-                name=table.name,
-                register=Register(
-                    function=table.function,
-                    address=table.address,
-                    kind=table.type,
-                    scale=table.scale,
-                ),
-                quantities=table.quantities,
-            )
-            for table in file.ratios
-        ),
+        checks=_checks(file),
+        ratios=_ratios(file),
         plan=_blocks(fast, layout),
         full_plan=_blocks(tables, layout),
+    )
+
+
+def _checks(file: ProfileFile) -> tuple[Check, ...]:
+    return tuple(
+        Check(
+            name=table.name,
+            register=Register(function=table.function, address=table.address, kind=table.type),
+            accepted=table.accepted,
+            remedy=table.remedy,
+            is_optional=table.is_optional,
+        )
+        for table in file.checks
+    )
+
+
+def _ratios(file: ProfileFile) -> tuple[Ratio, ...]:
+    return tuple(
+        Ratio(
+            name=table.name,
+            register=Register(
+                function=table.function,
+                address=table.address,
+                kind=table.type,
+                scale=table.scale,
+            ),
+            quantities=table.quantities,
+        )
+        for table in file.ratios
     )
 
 
