@@ -15,6 +15,7 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from drivers.errors import BadReplyError, WrongDeviceError
 from drivers.link.modbus import RegisterRefusedError
+from drivers.meters.identification import propose
 from drivers.meters.meter import ModbusMeter
 from drivers.meters.registry import open_meter
 from simulator.farm_file import MeterTable
@@ -247,3 +248,21 @@ async def test_a_write_is_refused_and_counted(open_site) -> None:
     client.close()
     assert reply.isError()
     assert site.network.meters[0].tampered == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "first"),
+    [
+        ("sdm630", {"sdm630"}),
+        ("iem3000", {"iem3000"}),
+        ("em340", {"em340"}),
+        ("abb-b23", {"abb-b23"}),
+        ("pac3200", {"pac2200", "pac3200"}),  # one map: the nameplate tells them apart
+        ("countis-e", {"countis-e"}),
+    ],
+)
+async def test_the_meters_own_profile_is_proposed_first(open_site, model, first) -> None:
+    site = await open_site(meters=[{**METER, "model": model}])
+    found = await propose(f"modbus://127.0.0.1:{site.meter_port}/1")
+    most = len(found[0].signs)
+    assert {one.profile for one in found if len(one.signs) == most} == first
