@@ -5,7 +5,7 @@ file is examined although something else in it cannot.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -276,17 +276,24 @@ class _Examination:
                 yield f"block.holes.{at}: ends before it begins; write first and last address"
         if block is None:
             return
+        spans: list[Span] = []
         for key, table in self._quantities.items():
-            spans = spans_of(key, table)
-            if any(span.count > block.register_limit for span in spans):
-                continue
-            try:
-                compile_plan(spans, block.layout)
-            except PlanError:
-                yield (
-                    f"{key}: no one request can read it as [block] stands; "
-                    "mend its address, the limits or the holes"
-                )
+            own = spans_of(key, table)
+            # What is longer than any request has been named already.
+            if all(span.count <= block.register_limit for span in own):
+                fault = _plan_fault(own, block)
+                spans += [] if fault else own
+                yield from fault
+        yield from _plan_fault(spans, block)
+
+
+def _plan_fault(spans: Sequence[Span], block: BlockTable) -> list[str]:
+    try:
+        compile_plan(spans, block.layout)
+    except PlanError as error:
+        reason = f"{error.key}: no one request can read it as [block] stands"
+        return [f"{reason}; mend its address, the limits or the holes"]
+    return []
 
 
 def _quantity_tables(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,6 +145,13 @@ def test_parts_of_one_value_are_never_read_apart() -> None:
         compile_plan([span("energy", 0), span("energy", 2, function=3)], layout)
 
 
+def test_values_whose_parts_entangle_beyond_a_request_are_named() -> None:
+    entangled = [span("a", 0), span("b", 20), span("a", 40), span("b", 60)]
+    with pytest.raises(PlanError) as caught:
+        compile_plan(entangled, Layout(register_limit=50, gap_limit=50))
+    assert caught.value.key == "a"
+
+
 def test_a_lone_single_register_is_read_as_it_is_and_others_in_even_pieces() -> None:
     layout = Layout(register_limit=60, alignment=2, gap_limit=60)
     (lone,) = compile_plan([span("a", 7, 1)], layout)

@@ -204,6 +204,16 @@ def test_parts_of_one_value_that_no_request_can_hold_together_are_a_fault(tmp_pa
         load_profile("own", [own(tmp_path, with_plus(SDM630, PLUS))])
 
 
+def test_values_whose_parts_entangle_beyond_one_request_are_one_fault(tmp_path: Path) -> None:
+    text = with_plus(SDM630, '[[energy.plus]]\naddress = 0x0080\ntype = "float32"\n')
+    plus = '[[more.energy_export.plus]]\naddress = 0x0084\ntype = "float32"\n'
+    text = text.replace("[more.power_l1]", f"{plus}\n[more.power_l1]")
+    with pytest.raises(ProfileError) as caught:
+        load_profile("own", [own(tmp_path, text.replace("gap_limit = 60 ", "gap_limit = 58 "))])
+    assert "energy: no one request can read it" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_value_of_several_registers_hides_the_step_of_each(tmp_path: Path) -> None:
     text = with_plus(SDM630, PLUS.replace("0x0156", "0x004C"))
     profile = load_profile("own", [own(tmp_path, text)])
