@@ -110,9 +110,9 @@ class MeterTable(_Table):
     """
 
     id: str
-    model: Literal["sdm630", "sdm120", "iem3000", "em340", "abb-b23", "pac3200", "countis-e"] = (
-        "sdm630"
-    )
+    model: Literal[
+        "sdm630", "sdm120", "iem3000", "pm5000", "em340", "abb-b23", "pac3200", "umg96", "countis-e"
+    ] = "sdm630"
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020
     unit: Annotated[int, Field(ge=1, le=247)] = 1

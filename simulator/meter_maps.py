@@ -174,6 +174,41 @@ def _pac3200(meter: Meter) -> Cells:
     return {_HOLDING: cells, _INPUT: cells}
 
 
+def _pm5000(meter: Meter) -> Cells:
+    """Schneider PM5xxx: manual's number less one; kW among the floats from 2999, whole Wh."""
+    now = _now(meter)
+    cells = {
+        3059: _float(now.watts / 1e3),
+        3067: _float(now.watts * 0.2 / 1e3),
+        3075: _float(now.voltamperes / 1e3),
+        3109: _float(now.hertz),
+        3203: struct.pack(">q", now.wh),
+        3207: struct.pack(">q", 0),
+        3211: struct.pack(">q", now.wh),
+        3215: struct.pack(">q", now.wh),
+    }
+    for phase in range(3):
+        cells[2999 + 2 * phase] = _float(now.amps)
+        cells[3019 + 2 * phase] = _float(now.volts * math.sqrt(3.0))
+        cells[3027 + 2 * phase] = _float(now.volts)
+        cells[3053 + 2 * phase] = _float(now.watts / 3e3)
+    return {_HOLDING: cells}
+
+
+def _umg96(meter: Meter) -> Cells:
+    """Janitza UMG 96RM: one row of floats from 19000, Wh; the same with 32768 low word first."""
+    now = _now(meter)
+    third_w, third_wh = now.watts / 3.0, now.wh / 3.0
+    row = [now.volts] * 3 + [now.volts * math.sqrt(3.0)] * 3
+    row += [now.amps] * 3 + [0.0] + [third_w] * 3 + [now.watts]
+    row += [now.voltamperes / 3.0] * 3 + [now.voltamperes] + [third_w * 0.2] * 3
+    row += [now.watts * 0.2] + [0.98] * 3 + [now.hertz, 1.0]
+    row += [third_wh] * 3 + [now.wh] + [third_wh] * 3 + [now.wh] + [0.0] * 4
+    cells = {19000 + 2 * at: _float(value) for at, value in enumerate(row)}
+    swapped = {at + 32768: raw[2:] + raw[:2] for at, raw in cells.items()}
+    return {_HOLDING: cells | swapped}
+
+
 def _countis(meter: Meter) -> Cells:
     """Socomec Countis E: holding registers; 32 bits in 10 Wh, power in 10 W."""
     now = _now(meter)
@@ -221,6 +256,17 @@ METER_MAPS = {
         cells=_pac3200,
         register_limit=125,
         lost={65: _NAN, 801: struct.pack(">d", math.nan)},
+    ),
+    "pm5000": RegisterMap(
+        cells=_pm5000,
+        register_limit=125,
+        lost={3059: b"\xff\xc0\0\0", 3203: b"\x80" + bytes(7)},
+        filled=range(2999, 3119),
+    ),
+    "umg96": RegisterMap(
+        cells=_umg96,
+        register_limit=125,
+        lost={19026: _NAN, 19068: _NAN},
     ),
     "countis-e": RegisterMap(
         cells=_countis,

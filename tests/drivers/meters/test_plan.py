@@ -160,6 +160,15 @@ def test_a_lone_single_register_is_read_as_it_is_and_others_in_even_pieces() -> 
     assert (both.address, both.count) == (6, 6)
 
 
+@pytest.mark.parametrize("hole", [(5, 6), (6, 6), (9, 9), (9, 12)])
+def test_rounding_to_even_pieces_never_reaches_into_a_hole(hole: tuple[int, int]) -> None:
+    spans = [span("a", 7, 1), span("b", 8, 1)]
+    free = Layout(register_limit=60, alignment=2)
+    assert len(compile_plan(spans, free)) == 1
+    plan = compile_plan(spans, Layout(register_limit=60, alignment=2, holes=(hole,)))
+    assert [(stretch.address, stretch.count) for stretch in plan] == [(7, 1), (8, 1)]
+
+
 def test_the_end_of_the_address_space_is_not_overrun() -> None:
     layout = Layout(register_limit=60, alignment=4)
     with pytest.raises(PlanError):

@@ -90,6 +90,44 @@ def test_an_integer_register_steps_no_finer_than_it_can(path: Path) -> None:
         assert profile.energy_step_wh(0) >= min(term.scale for term in energy)
 
 
+# Typed once more from the vendors' lists: address, type and worth of a count, in Wh and in W.
+@pytest.mark.parametrize(
+    ("name", "energy", "power"),
+    [
+        ("sdm72d-m-2", (0x48, "float32", 1000), (0x34, "float32", 1)),
+        ("sdm120", (0x48, "float32", 1000), (0x0C, "float32", 1)),
+        ("sdm630", (0x48, "float32", 1000), (0x34, "float32", 1)),
+        ("iem3000", (0x0C83, "int64", 1), (0x0BF3, "float32", 1000)),
+        ("pm5000", (3203, "int64", 1), (3059, "float32", 1000)),
+        ("abb-b23", (0x5000, "uint64", 10), (0x5B14, "int32", 0.01)),
+        ("abb-m4m", (0x5000, "uint64", 10), (0xCB1A, "int32", 1)),
+        ("pac2200", (801, "float64", 1), (65, "float32", 1)),
+        ("pac3200", (801, "float64", 1), (65, "float32", 1)),
+        ("umg96", (19068, "float32", 1), (19026, "float32", 1)),
+        ("em340", (0x34, "int32", 100), (0x28, "int32", 0.1)),
+        ("em530", (0x34, "int32", 100), (0x28, "int32", 0.1)),
+        ("em24-e1", (0x34, "int32", 100), (0x28, "int32", 0.1)),
+        ("dtsu666", (0x101E, "float32", 1000), (0x2012, "float32", 0.1)),
+        ("countis-e", (0xC702, "uint32", 10), (0xC568, "int32", 10)),
+        ("adw300", (62, "int32", 10), (36, "int32", 1)),
+        ("pro380", (0x600C, "float32", 1000), (0x5012, "float32", 1000)),
+    ],
+)
+def test_energy_and_power_are_where_the_lists_have_them(
+    name: str, energy: tuple[int, str, float], power: tuple[int, str, float]
+) -> None:
+    profile = load_profile(name)
+    for quantity, wanted in (("energy", energy), ("power", power)):
+        first = profile.quantities[quantity][0]
+        assert (first.address, first.kind) == wanted[:2]
+        assert first.scale == pytest.approx(wanted[2])
+    is_eastron = name.startswith("sdm")
+    assert {term.function for terms in profile.quantities.values() for term in terms} == {
+        4 if is_eastron else 3
+    }
+    assert (profile.word_order == "little") is name.startswith("em")
+
+
 # What fact sheets of the vendors say of resolution and rollover, independent of the files.
 @pytest.mark.parametrize(
     ("name", "step_wh", "modulus_wh"),
@@ -109,6 +147,13 @@ def test_steps_and_rollovers_are_those_of_the_registers(
 ) -> None:
     profile = load_profile(name)
     assert (profile.energy_step_wh(10**9), profile.modulus_wh) == (step_wh, modulus_wh)
+
+
+def test_two_siemens_of_one_list_have_one_map_with_both_tariffs() -> None:
+    pac2200, pac3200 = load_profile("pac2200"), load_profile("pac3200")
+    assert pac2200.quantities == pac3200.quantities
+    assert [term.address for term in pac2200.quantities["energy"]] == [801, 805]
+    assert [term.address for term in pac2200.quantities["energy_export"]] == [809, 813]
 
 
 def test_what_no_paper_confirms_is_unfit_and_everything_else_is_fit() -> None:
