@@ -152,7 +152,7 @@ def read_profile_file(path: Path) -> ProfileFile:
     try:
         file = ProfileFile.model_validate(document)
     except ValidationError as error:
-        faults = [_sentence(fault) for fault in error.errors(include_url=False)]
+        faults = _sentences(error)
     faults += _Examination(document).faults()
     if file is None or faults:
         raise ProfileError("\n".join(f"{path}: {fault}." for fault in faults))
@@ -172,14 +172,54 @@ def spans_of(key: str, table: QuantityTable) -> tuple[Span, ...]:
     )
 
 
+_EXPECTED = {
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number from {ge} on",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number up to {le}",
+    "finite_number": "a finite number",
+    "too_short": "at least one",
+    "string_too_short": "some words in quotes",
+}
+_TYPES = {
+    "int": "a number",
+    "float": "a number",
+    "string": "text in quotes",
+    "bool": "true or false",
+}
+_TYPES |= {"model": "a table of keys", "tuple": "a list in square brackets", "dict": "a table"}
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One sentence for each thing to mend: not one for each way in which it was not understood."""
+    faults = error.errors(include_url=False)
+    named = {_key(fault) for fault in faults}
+    sentences: dict[str, str] = {}
+    for fault in faults:
+        key = _key(fault)
+        if not any(other.startswith(f"{key}.") for other in named):
+            sentences.setdefault(key, _sentence(fault))
+    return list(sentences.values())
+
+
+def _key(fault: ErrorDetails) -> str:
+    """The key in the file; the alternatives of a type are not part of it."""
+    parts = [str(part) for part in fault["loc"]]
+    while parts and (parts[-1] in {"int", "float", "enum"} or "[" in parts[-1]):
+        parts.pop()
+    return ".".join(parts)
+
+
 def _sentence(fault: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    kind, given = fault["type"], fault["input"]
+    key, kind, given = _key(fault), fault["type"], fault["input"]
     if kind == "extra_forbidden":
         return f"{key}: is not a key of a profile; mend its spelling or take it away"
     if kind == "missing":
         return f"{key}: is missing; add it (sdm630.toml shows every key)"
-    expected = fault["msg"].removeprefix("Input should be ").removeprefix("Value should be ")
+    wanted = _TYPES.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing")) else None
+    if kind in _EXPECTED:
+        wanted = _EXPECTED[kind].format(**fault.get("ctx", {}))
+    expected = wanted or fault["msg"].removeprefix("Input should be ")
     return f"{key}: {given!r} cannot be used; write {expected}"
 
 

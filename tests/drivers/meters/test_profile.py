@@ -180,6 +180,36 @@ def test_what_can_be_understood_is_examined_although_something_else_cannot(tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "accepted = [0.0]",
+            'accepted = ["x"]',
+            "checks.0.accepted.0: 'x' cannot be used; write a",
+        ),
+        ("accepted = [0.0]", "accepted = []", "checks.0.accepted: [] cannot be used; write at l"),
+        ("register_limit = 60", "register_limit = 200", "200 cannot be used; write a number up to"),
+        ("refresh_s = 1.0", "refresh_s = 0", "refresh_s: 0 cannot be used; write a number above"),
+        ('title = "Eastron', 'title = 7 # "', "title: 7 cannot be used; write text in quotes."),
+        ('word_order = "big"', 'word_order = "mid"', "'mid' cannot be used; write 'big' or 'li"),
+        (
+            'type = "uint16"',
+            'type = "uint17"',
+            "firmware.type: 'uint17' cannot be used; write 'int16",
+        ),
+    ],
+)
+def test_a_fault_is_one_sentence_that_says_what_to_write(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in SDM630
+    with pytest.raises(ProfileError) as caught:
+        load_profile("own", [own(tmp_path, SDM630.replace(old, new, 1))])
+    (line,) = str(caught.value).splitlines()
+    assert sentence in line
+
+
 PLUS = """
 [[energy.plus]]
 address = 0x0156
