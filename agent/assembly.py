@@ -40,6 +40,7 @@ from agent.status.portrait import STATEMENTS_KEPT, Frame
 from agent.status.view import DeliveryView
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
+from drivers.meters.profile_file import ProfileError
 from drivers.meters.registry import open_meter
 from drivers.miners.registry import FAMILIES, open_miner
 
@@ -83,6 +84,8 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
             profile_dirs=directories,
         )
         profile = device.profile
+        if meter.id in ratings_w and profile.unfit:
+            raise ProfileError(f"Meter {meter.id} keeps no purchase: {profile.unfit}")
         traits = MeterTraits(
             refresh_s=profile.refresh_s,
             # The step of a float register grows with its value: take it well beyond today's.

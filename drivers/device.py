@@ -16,6 +16,7 @@ from drivers.readings import (
     MinerDetails,
     MinerIdentity,
     MinerReading,
+    QuantityReading,
 )
 
 
@@ -83,3 +84,11 @@ class ReadsMeter(Protocol):
 
     async def close(self) -> None:
         """Close the bus if this was its last user."""
+
+
+@runtime_checkable
+class ReadsQuantities(Protocol):
+    """A meter that can tell everything it measures, for a person who looks."""
+
+    async def read_quantities(self) -> tuple[QuantityReading, ...]:
+        """All quantities, one after the other; what the meter has not stands with the reason."""

@@ -156,6 +156,21 @@ class MeterIdentity:
     profile: str
     serial: str
     firmware: str
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantityReading:
+    """One value of a meter for a person to look at.
+
+    ``value`` is None where the meter has no such register or says that it has no value; ``fault``
+    says which.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    fault: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

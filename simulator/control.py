@@ -89,7 +89,7 @@ class Control:
                     "address": f"{host}:{port}",
                     "unit": server.table.unit,
                     "serial": str(meter.serial),
-                    "profile": "sdm630",
+                    "profile": server.table.model,
                     "energy_kwh": meter.energy_kwh,
                     "power_w": meter.power_w,
                     "requests": server.requests,

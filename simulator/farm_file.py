@@ -12,6 +12,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from simulator.families import families, model_keys
@@ -157,9 +158,15 @@ class BaseLoadTable(_Table):
 
 
 class MeterTable(_Table):
-    """``[[meters]]``: each measures the whole site."""
+    """``[[meters]]``: each measures the whole site.
+
+    ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone.
+    """
 
     id: str
+    model: Literal[
+        "sdm630", "sdm120", "iem3000", "pm5000", "em340", "abb-b23", "pac3200", "umg96", "countis-e"
+    ] = "sdm630"
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020
     unit: Annotated[int, Field(ge=1, le=247)] = 1
@@ -179,6 +186,13 @@ class MeterTable(_Table):
         if not host.is_loopback:
             raise ValueError("must be a loopback address")
         return host
+
+    @model_validator(mode="after")
+    def _own_settings(self) -> "MeterTable":
+        settings = self.model_fields_set & {"prefix", "word_order", "holes"}
+        if self.model != "sdm630" and settings:
+            raise ValueError(f"a {self.model} cannot be set to {', '.join(sorted(settings))}")
+        return self
 
 
 class FarmFile(_Table):

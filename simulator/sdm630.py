@@ -1,4 +1,4 @@
-"""An SDM630 behind Modbus TCP: several clients, pipelined requests, split segments.
+"""A meter behind Modbus TCP: several clients, pipelined requests, split segments.
 
 Written from the Modbus application protocol V1.1b3 and the Modbus messaging guide V1.0b.
 """
@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from simulator.farm import Farm
 from simulator.farm_file import MeterTable
 from simulator.faults import FaultKind
+from simulator.meter_maps import METER_MAPS
+from simulator.register_map import ILLEGAL_FUNCTION, ILLEGAL_VALUE, RegisterError
 from simulator.sdm630_map import (
-    ILLEGAL_FUNCTION,
-    ILLEGAL_VALUE,
     READ_HOLDING,
     READ_INPUT,
-    RegisterError,
     Reporting,
     holding_registers,
     input_registers,
@@ -74,7 +73,11 @@ class MeterServer:
         address, count = struct.unpack(">HH", pdu[1:])
         self.farm.step(self.farm.clock.now_s())
         meter, reporting = self.farm.meters[self.position], self._reporting()
-        if function == READ_HOLDING:
+        other = METER_MAPS.get(self.table.model)
+        if other is not None:
+            is_lost = self.farm.faults.has_meter(FaultKind.METER_NAN, self.position)
+            data = other.read(meter, function, address, count, is_lost=is_lost)
+        elif function == READ_HOLDING:
             data = holding_registers(meter, reporting, address, count)
         else:
             data = input_registers(meter, reporting, address, count)

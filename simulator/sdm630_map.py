@@ -10,12 +10,10 @@ import struct
 from dataclasses import dataclass
 
 from simulator.meter import Meter
+from simulator.register_map import ILLEGAL_ADDRESS, ILLEGAL_VALUE, RegisterError
 
 READ_HOLDING = 3
 READ_INPUT = 4
-ILLEGAL_FUNCTION = 1
-ILLEGAL_ADDRESS = 2
-ILLEGAL_VALUE = 3
 MAX_REGISTERS = 80
 
 _METER_CODE = 0x0070
@@ -24,14 +22,6 @@ _SERIAL = 0xFC00
 _ORDER_REVERSED = 2141.0
 # Blocks of inputs that exist, as the vendor's table has them: first address, address after the end.
 _BLOCKS = ((0x0000, 0x0070), (0x00C8, 0x010E), (0x014E, 0x0180))
-
-
-class RegisterError(Exception):
-    """A read that the meter refuses with an exception code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exception {code}")
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

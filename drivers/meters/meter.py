@@ -7,13 +7,14 @@ a BadReplyError with the registers' bytes, so that nothing of it reaches a ledge
 import math
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from drivers.errors import BadReplyError, WrongDeviceError
 from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError, RegistersRead
-from drivers.meters.profile import Check, MeterProfile, Register
-from drivers.readings import MeterIdentity, MeterReading
-from drivers.wire.registers import WordOrder, decode_registers
+from drivers.meters.profile import Block, Check, Identity, MeterProfile, Register
+from drivers.meters.quantities import base_unit
+from drivers.readings import MeterIdentity, MeterReading, QuantityReading
+from drivers.wire.registers import WordOrder, decode_registers, decode_text
 
 VOLTAGE_TOLERANCE = 0.25
 FREQUENCY_MIN_HZ = 45.0
@@ -40,6 +41,7 @@ class ModbusMeter:
         self._unit = unit
         self._serial = serial
         self._rated_power_w = rated_power_w
+        self._factors: Mapping[str, float] | None = None
 
     async def identify(self) -> MeterIdentity:
         """Read back what the profile promises and who answers.
@@ -48,6 +50,7 @@ class ModbusMeter:
         """
         for check in self.profile.checks:
             await self._verify(check)
+        self._factors = None
         await self._verify_word_order()
         serial = await self._text_of(self.profile.serial)
         if self._serial is not None and serial != self._serial:
@@ -61,12 +64,13 @@ class ModbusMeter:
             profile=self.profile.name,
             serial=serial,
             firmware=await self._text_of(self.profile.firmware),
+            model=await self._text_of(self.profile.model),
         )
 
     async def read(self) -> MeterReading:
         """Energy and power of one instant; a quantity in a later request is younger than both."""
         replies = await self._replies()
-        values = self._values(replies, self.profile.word_order)
+        values = self._values(replies, self.profile.word_order, await self._ratios())
         fault = self._fault(values)
         if fault is not None:
             raise BadReplyError(
@@ -90,6 +94,37 @@ class ModbusMeter:
         """Give the bus back."""
         self._lease.close()
 
+    async def read_quantities(self) -> tuple[QuantityReading, ...]:
+        """Everything that the profile names, not of one instant.
+
+        What the meter does not serve or says to have no value of stands with the reason.
+        """
+        factors = await self._ratios()
+        readings: list[QuantityReading] = []
+        for block in self.profile.full_plan:
+            try:
+                reply = await self._lease.read(block.request(self._unit), self.profile.timing)
+            except RegisterRefusedError as error:
+                if not error.is_absence:
+                    raise
+                readings.extend(_absent(name, str(error)) for name in block.quantities)
+                continue
+            readings.extend(
+                self._quantity(name, block, reply, factors) for name in block.quantities
+            )
+        order = list(self.profile.quantities)
+        return tuple(sorted(readings, key=lambda reading: order.index(reading.name)))
+
+    def _quantity(
+        self, name: str, block: Block, reply: RegistersRead, factors: Mapping[str, float]
+    ) -> QuantityReading:
+        try:
+            value = self._sum(name, block, reply, self.profile.word_order)
+        except BadReplyError as error:
+            return _absent(name, str(error))
+        unit = base_unit(name)
+        return QuantityReading(name=name, value=value * factors.get(name, 1.0), unit=unit, fault="")
+
     async def _replies(self) -> list[RegistersRead]:
         """The profile's read plan carried out, one reply per block."""
         return [
@@ -97,14 +132,36 @@ class ModbusMeter:
             for block in self.profile.plan
         ]
 
-    def _values(self, replies: Sequence[RegistersRead], order: WordOrder) -> dict[str, float]:
+    async def _ratios(self) -> Mapping[str, float]:
+        """What each quantity is multiplied by, read from the meter once after identification."""
+        if self._factors is not None:
+            return self._factors
+        factors: dict[str, float] = {}
+        for ratio in self.profile.ratios:
+            value = await self._number(ratio.register) * ratio.register.scale
+            if not value > 0.0:
+                raise BadReplyError(
+                    f"Meter {self.meter_id} has the {ratio.name} {value:g}: set it on the meter."
+                )
+            factors |= {name: factors.get(name, 1.0) * value for name in ratio.quantities}
+        self._factors = factors
+        return factors
+
+    def _values(
+        self, replies: Sequence[RegistersRead], order: WordOrder, factors: Mapping[str, float]
+    ) -> dict[str, float]:
         """All quantities in base units. Raises BadReplyError where one is not available."""
         return {
-            name: _value(self.profile.quantities[name], reply, block.address, order)
-            * self.profile.quantities[name].scale
+            name: self._sum(name, block, reply, order) * factors.get(name, 1.0)
             for block, reply in zip(self.profile.plan, replies, strict=True)
             for name in block.quantities
         }
+
+    def _sum(self, name: str, block: Block, reply: RegistersRead, order: WordOrder) -> float:
+        return sum(
+            _value(term, reply, block.address, order) * term.scale
+            for term in self.profile.quantities[name]
+        )
 
     def _fault(self, values: dict[str, float]) -> str | None:
         """What a healthy meter on this grid cannot say, in words; None where all is plausible."""
@@ -125,57 +182,81 @@ class ModbusMeter:
 
     async def _verify_word_order(self) -> None:
         """Refuse a meter whose values make sense only with their registers the other way round."""
-        replies = await self._replies()
+        replies, factors = await self._replies(), await self._ratios()
         ours = self.profile.word_order
         theirs = WordOrder.LITTLE if ours is WordOrder.BIG else WordOrder.BIG
-        if not self._is_plausible(replies, ours) and self._is_plausible(replies, theirs):
+        is_ours = self._is_plausible(replies, ours, factors)
+        if not is_ours and self._is_plausible(replies, theirs, factors):
             raise WrongDeviceError(
                 f"Meter {self.meter_id} sends its registers in the order {theirs}, but the profile "
                 f"{self.profile.name} needs {ours}: set the meter's register order."
             )
 
-    def _is_plausible(self, replies: Sequence[RegistersRead], order: WordOrder) -> bool:
+    def _is_plausible(
+        self, replies: Sequence[RegistersRead], order: WordOrder, factors: Mapping[str, float]
+    ) -> bool:
         try:
-            return self._fault(self._values(replies, order)) is None
+            return self._fault(self._values(replies, order, factors)) is None
         except BadReplyError:
             return False
 
     async def _verify(self, check: Check) -> None:
-        value = await self._single(check.register)
-        if value is None or value in check.accepted:
+        register = check.register
+        count = register.kind.register_count
+        reply = await self._reply(register.function, register.address, count, check.is_optional)
+        if reply is None:
+            return
+        value = _value(register, reply, register.address, self.profile.word_order)
+        if value in check.accepted:
             return
         raise WrongDeviceError(
             f"Meter {self.meter_id} has {check.name} {value:g} where the profile "
             f"{self.profile.name} needs {check.accepted[0]:g}: {check.remedy}."
         )
 
-    async def _text_of(self, register: Register | None) -> str:
-        """A number that names something, as text; empty where the meter has none."""
-        value = None if register is None else await self._single(register)
-        if value is None:
+    async def _text_of(self, at: Identity | None) -> str:
+        """What names something, as text; empty where the meter has none."""
+        if at is None:
             return ""
+        reply = await self._reply(at.function, at.address, at.count, at.is_optional)
+        if reply is None:
+            return ""
+        if at.kind is None:
+            return decode_text(reply.registers)
+        value = decode_registers(reply.registers, at.kind, self.profile.word_order)
         return str(int(value)) if value == int(value) else f"{value:g}"
 
-    async def _single(self, register: Register) -> float | None:
-        """One register's value; None where the profile allows its absence and the meter says so."""
+    async def _number(self, at: Register) -> float:
+        """One register's value. Raises RegisterRefusedError where the meter has none."""
         request = ReadRequest(
             unit=self._unit,
-            function=register.function,
-            address=register.address,
-            count=register.kind.register_count,
+            function=at.function,
+            address=at.address,
+            count=at.kind.register_count,
         )
+        reply = await self._lease.read(request, self.profile.timing)
+        return _value(at, reply, at.address, self.profile.word_order)
+
+    async def _reply(
+        self, function: int, address: int, count: int, is_optional: bool
+    ) -> RegistersRead | None:
+        """The registers; None where the profile allows their absence and the meter says so."""
+        request = ReadRequest(unit=self._unit, function=function, address=address, count=count)
         try:
-            reply = await self._lease.read(request, self.profile.timing)
+            return await self._lease.read(request, self.profile.timing)
         except RegisterRefusedError as error:
-            if register.is_optional and error.is_absence:
+            if is_optional and error.is_absence:
                 return None
             raise
-        return _value(register, reply, register.address, self.profile.word_order)
+
+
+def _absent(name: str, why: str) -> QuantityReading:
+    return QuantityReading(name=name, value=None, unit=base_unit(name), fault=why)
 
 
 def _value(register: Register, reply: RegistersRead, start: int, order: WordOrder) -> float:
     words = reply.registers[register.address - start : register.end - start]
-    return decode_registers(words, register.kind, order)
+    return decode_registers(words, register.kind, order, register.sentinels)
 
 
 def _bytes_of(registers: Sequence[int]) -> bytes:

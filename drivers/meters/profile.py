@@ -6,30 +6,27 @@ of a built-in is used and said so. Everything wrong with a file is reported at o
 """
 
 import math
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from drivers.link.modbus import REGISTER_LIMIT, ReadRequest, Timing
+from drivers.link.modbus import ReadRequest, Timing
+from drivers.meters.plan import Layout, Span, compile_plan
+from drivers.meters.profile_file import (
+    IdentityTable,
+    ProfileError,
+    ProfileFile,
+    QuantityTable,
+    read_profile_file,
+    spans_of,
+)
+from drivers.meters.quantities import FAST, dimension_of, units_of
 from drivers.wire.registers import RegisterType, WordOrder, float_spacing
 
 BUILT_IN_DIRECTORY = Path(__file__).parent
-
-# Factors to the base unit of drivers.readings.
-_UNITS = {
-    "energy": {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6},
-    "power": {"W": 1.0, "kW": 1e3, "MW": 1e6},
-    "voltage": {"V": 1.0, "kV": 1e3},
-    "frequency": {"Hz": 1.0},
-}
-
-
-class ProfileError(ValueError):
-    """A profile cannot be used; the sentence names the file, the key and the reason."""
+LEAD = ("energy", "power")
+# More than any meter point ever counts: a register that starts again beyond it never does.
+ENERGY_END_WH = 10**15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +36,24 @@ class Register:
     function: int
     address: int
     kind: RegisterType
-    scale: float
-    is_optional: bool
+    scale: float = 1.0
+    sentinels: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:
         """The address after the last register of the value."""
         return self.address + self.kind.register_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Registers that name the meter: a number, or a text where ``kind`` is None."""
+
+    function: int
+    address: int
+    count: int
+    kind: RegisterType | None
+    is_optional: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,16 @@ class Check:
     register: Register
     accepted: tuple[float, ...]
     remedy: str
+    is_optional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """A transformer's ratio in a register, by which the reader multiplies these quantities."""
+
+    name: str
+    register: Register
+    quantities: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +94,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterProfile:
-    """A meter model. ``plan`` holds energy and power together, in one request where they fit.
+    """A meter model. A quantity is the sum of its registers, in the base unit of its dimension.
 
-    ``modulus_wh`` is where the energy register starts again at zero, None where it never does as
-    far as the vendor says: then a lower register is always a fault.
+    ``plan`` brings what every reading needs, energy and power in one request where the meter allows
+    it; ``full_plan`` brings everything. ``modulus_wh`` is where the energy register starts again at
+    zero, None where it never does as far as the vendor says: then a lower register is always a
+    fault.
     """
 
     name: str
@@ -87,19 +107,24 @@ class MeterProfile:
     is_shadowing_built_in: bool
     title: str
     source: str
+    revision: str
+    unconfirmed: tuple[str, ...]
     word_order: WordOrder
     refresh_s: float
+    is_refresh_stated: bool
     nominal_voltage_v: float
-    register_limit: int
-    is_even_only: bool
+    layout: Layout
     timing: Timing
     display_step_wh: float
     modulus_wh: int | None
-    quantities: dict[str, Register]
-    serial: Register | None
-    firmware: Register | None
+    quantities: Mapping[str, tuple[Register, ...]]
+    serial: Identity | None
+    firmware: Identity | None
+    model: Identity | None
     checks: tuple[Check, ...]
+    ratios: tuple[Ratio, ...]
     plan: tuple[Block, ...]
+    full_plan: tuple[Block, ...]
 
     def energy_step_wh(self, energy_wh: int) -> int:
         """The least by which the energy register can rise where it stands now, at least 1 Wh.
@@ -107,66 +132,32 @@ class MeterProfile:
         The display's step, or the distance of neighbouring floats where that has become larger:
         a float32 in kWh steps by 1 kWh above 8.39 GWh.
         """
-        energy = self.quantities["energy"]
-        step_wh = max(self.display_step_wh, energy.scale)
-        if energy.kind.is_float:
-            spacing = float_spacing(energy_wh / energy.scale, energy.kind)
-            step_wh = max(self.display_step_wh, spacing * energy.scale)
-        return max(1, math.ceil(step_wh))
+        terms = self.quantities["energy"]
+        finest = min(abs(term.scale) for term in terms)
+        # Each of several equal registers hides up to its own step, and what they hide adds up; a
+        # coarse register with a fine one beside it hides nothing.
+        steps_wh = (
+            max(self.display_step_wh, _step_wh(term, energy_wh))
+            for term in terms
+            if abs(term.scale) == finest
+        )
+        return max(1, math.ceil(sum(steps_wh)))
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _RegisterTable(_Strict):
-    function: Literal[3, 4]
-    address: Annotated[int, Field(ge=0, le=0xFFFF)]
-    type: RegisterType
-    is_optional: bool = False
-
-
-class _QuantityTable(_RegisterTable):
-    unit: str
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    step_wh: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    modulus_wh: Annotated[int, Field(gt=0)] | None = None
-
-
-class _CheckTable(_RegisterTable):
-    name: str
-    accepted: Annotated[
-        tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)
-    ]
-    remedy: str
-
-
-class _BlockTable(_Strict):
-    register_limit: Annotated[int, Field(ge=1, le=REGISTER_LIMIT)]
-    is_even_only: bool
-
-
-class _TimingTable(_Strict):
-    answer_s: Annotated[float, Field(gt=0, le=5)] = 0.8
-    quiet_s: Annotated[float, Field(ge=0, le=5)] = 0.7
-    gap_s: Annotated[float, Field(ge=0, le=2)] = 0.0
-
-
-class _ProfileFile(_Strict):
-    title: str
-    source: str
-    word_order: WordOrder
-    nominal_voltage_v: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    refresh_s: Annotated[float, Field(gt=0, le=60)]
-    block: _BlockTable
-    timing: _TimingTable = _TimingTable()
-    energy: _QuantityTable
-    power: _QuantityTable
-    voltage: _QuantityTable | None = None
-    frequency: _QuantityTable | None = None
-    serial: _RegisterTable | None = None
-    firmware: _RegisterTable | None = None
-    checks: tuple[_CheckTable, ...] = ()
+    @property
+    def unfit(self) -> str:
+        """Why no purchase may be kept by this profile, as a sentence; empty where one may be."""
+        if self.unconfirmed:
+            return (
+                f"the profile {self.name} rests on what no paper confirms "
+                f"({'; '.join(self.unconfirmed)}): compare with the vendor's paper and put a copy "
+                "without these lines into a directory of your own."
+            )
+        if any("energy" in ratio.quantities for ratio in self.ratios):
+            return (
+                f"the profile {self.name} has the energy multiplied by what stands in the meter, "
+                "so that its step is not known beforehand: use a meter that counts primary energy."
+            )
+        return ""
 
 
 def profile_paths(directories: Sequence[Path]) -> dict[str, Path]:
@@ -197,38 +188,14 @@ def load_profile(name: str, directories: Sequence[Path] = ()) -> MeterProfile:
             f"or put {name}.toml into a directory of your own."
         )
     path = paths[name]
-    try:
-        return _profile(path, _ProfileFile.model_validate(tomllib.loads(path.read_text("utf-8"))))
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: is not TOML: {error}.") from error
-    except ValidationError as error:
-        faults = (
-            f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise ProfileError("\n".join(faults)) from error
+    return _profile(path, read_profile_file(path))
 
 
-def _profile(path: Path, file: _ProfileFile) -> MeterProfile:
-    faults: list[str] = []
-    quantities = {
-        name: _quantity(name, table, faults)
-        for name in _UNITS
-        if (table := getattr(file, name)) is not None
-    }
-    registers = _all_registers(file, quantities)
-    for key, register in registers.items():
-        faults.extend(f"{key}: {fault}" for fault in _layout_faults(register, file.block))
-    for name in ("power", "voltage", "frequency"):
-        table = getattr(file, name)
-        if table is not None and (table.step_wh, table.modulus_wh) != (None, None):
-            faults.append(f"{name}: step_wh and modulus_wh belong to energy only")
-    if file.energy.step_wh is None:
-        faults.append("energy.step_wh: the register's resolution in Wh is missing")
-    if faults:
-        raise ProfileError("\n".join(f"{path}: {fault}" for fault in faults))
+def _profile(path: Path, file: ProfileFile) -> MeterProfile:
+    fast = {name: table for name in FAST if (table := getattr(file, name)) is not None}
+    tables: dict[str, QuantityTable] = fast | file.more
+    quantities = {name: _terms(name, table) for name, table in tables.items()}
+    layout = file.block.layout
     return MeterProfile(
         name=path.stem,
         path=path,
@@ -236,103 +203,108 @@ def _profile(path: Path, file: _ProfileFile) -> MeterProfile:
         and (BUILT_IN_DIRECTORY / path.name).exists(),
         title=file.title,
         source=file.source,
+        revision=file.revision,
+        unconfirmed=file.unconfirmed,
         word_order=file.word_order,
         refresh_s=file.refresh_s,
+        is_refresh_stated=file.is_refresh_stated,
         nominal_voltage_v=file.nominal_voltage_v,
-        register_limit=file.block.register_limit,
-        is_even_only=file.block.is_even_only,
+        layout=layout,
         timing=Timing(**file.timing.model_dump()),
         display_step_wh=file.energy.step_wh or 0.0,
         modulus_wh=file.energy.modulus_wh or _type_modulus_wh(quantities["energy"]),
         quantities=quantities,
-        serial=registers.get("serial"),
-        firmware=registers.get("firmware"),
-        checks=tuple(
-            Check(
-                name=table.name,
-                register=registers[f"checks.{index}"],
-                accepted=table.accepted,
-                remedy=table.remedy,
-            )
-            for index, table in enumerate(file.checks)
-        ),
-        plan=read_plan(quantities, file.block.register_limit, is_even_only=file.block.is_even_only),
+        serial=_identity(file.serial),
+        firmware=_identity(file.firmware),
+        model=_identity(file.model),
+        checks=_checks(file),
+        ratios=_ratios(file),
+        plan=_blocks(fast, layout),
+        full_plan=_blocks(tables, layout),
     )
 
 
-def _quantity(name: str, table: _QuantityTable, faults: list[str]) -> Register:
-    units = _UNITS[name]
-    if table.unit not in units:
-        faults.append(f"{name}.unit: {table.unit!r} is not one of {', '.join(units)}")
-    if table.is_optional:
-        faults.append(f"{name}.is_optional: a quantity is read or left out of the profile")
-    return Register(
-        function=table.function,
-        address=table.address,
-        kind=table.type,
-        scale=table.scale * units.get(table.unit, 1.0),
-        is_optional=False,
-    )
-
-
-def _all_registers(file: _ProfileFile, quantities: dict[str, Register]) -> dict[str, Register]:
-    """Every register that the profile names, by its key in the file."""
-    tables: dict[str, _RegisterTable | None] = {"serial": file.serial, "firmware": file.firmware}
-    tables |= {f"checks.{index}": table for index, table in enumerate(file.checks)}
-    plain = {
-        key: Register(
-            function=table.function,
-            address=table.address,
-            kind=table.type,
-            scale=1.0,
+def _checks(file: ProfileFile) -> tuple[Check, ...]:
+    return tuple(
+        Check(
+            name=table.name,
+            register=Register(function=table.function, address=table.address, kind=table.type),
+            accepted=table.accepted,
+            remedy=table.remedy,
             is_optional=table.is_optional,
         )
-        for key, table in tables.items()
-        if table is not None
-    }
-    return quantities | plain
+        for table in file.checks
+    )
 
 
-def _layout_faults(register: Register, block: _BlockTable) -> list[str]:
-    faults = []
-    if register.end > 0x10000:
-        faults.append(f"address 0x{register.address:04X} leaves no room for {register.kind}")
-    if register.kind.register_count > block.register_limit:
-        faults.append(f"type {register.kind} does not fit into block.register_limit")
-    # A single register is served as its own type by meters that demand even reads (SDM630 V1.8).
-    if block.is_even_only and register.kind.register_count > 1 and register.address % 2:
-        faults.append(f"address 0x{register.address:04X} is odd, but block.is_even_only is set")
-    return faults
+def _ratios(file: ProfileFile) -> tuple[Ratio, ...]:
+    return tuple(
+        Ratio(
+            name=table.name,
+            register=Register(
+                function=table.function,
+                address=table.address,
+                kind=table.type,
+                scale=table.scale,
+            ),
+            quantities=table.quantities,
+        )
+        for table in file.ratios
+    )
 
 
-def _type_modulus_wh(energy: Register) -> int | None:
-    modulus = energy.kind.modulus
-    return None if modulus is None else math.floor(modulus * energy.scale)
+def _terms(name: str, table: QuantityTable) -> tuple[Register, ...]:
+    factor = units_of(dimension_of(name) or name)[table.unit] * table.sign
+    return tuple(
+        Register(
+            function=table.function,
+            address=term.address,
+            kind=term.type,
+            scale=term.scale * factor,
+            sentinels=table.sentinels,
+        )
+        for term in (table, *table.plus)
+    )
 
 
-def read_plan(
-    quantities: dict[str, Register], register_limit: int, *, is_even_only: bool
-) -> tuple[Block, ...]:
-    """The fewest requests that read all quantities, the one with the energy first.
+def _identity(table: IdentityTable | None) -> Identity | None:
+    if table is None:
+        return None
+    kind = None if table.type == "text" else table.type
+    return Identity(
+        function=table.function,
+        address=table.address,
+        count=(table.count or 1) if kind is None else kind.register_count,
+        kind=kind,
+        is_optional=table.is_optional,
+    )
 
-    Neighbours are joined across holes as long as a request stays within the limit: on TCP a hole
-    costs nothing, and one request is one instant.
-    """
-    blocks: list[tuple[int, int, int, tuple[str, ...]]] = []
-    for name, register in sorted(
-        quantities.items(), key=lambda item: (item[1].function, item[1].address)
-    ):
-        end = register.end
-        if is_even_only and register.kind.register_count > 1:
-            end += (end - register.address) % 2
-        if blocks:
-            function, start, last, names = blocks[-1]
-            if function == register.function and end - start <= register_limit:
-                blocks[-1] = (function, start, max(last, end), (*names, name))
-                continue
-        blocks.append((register.function, register.address, end, (name,)))
-    plan = [
-        Block(function=function, address=start, count=end - start, quantities=names)
-        for function, start, end, names in blocks
-    ]
-    return tuple(sorted(plan, key=lambda block: "energy" not in block.quantities))
+
+def _blocks(tables: Mapping[str, QuantityTable], layout: Layout) -> tuple[Block, ...]:
+    spans: list[Span] = []
+    for name, table in tables.items():
+        spans.extend(spans_of(name, table))
+    return tuple(
+        Block(
+            function=stretch.function,
+            address=stretch.address,
+            count=stretch.count,
+            quantities=tuple(dict.fromkeys(span.key for span in stretch.spans)),
+        )
+        for stretch in compile_plan(spans, layout, lead=LEAD)
+    )
+
+
+def _type_modulus_wh(energy: Sequence[Register]) -> int | None:
+    """Where a single integer register starts again; a sum of several starts again nowhere."""
+    modulus = energy[0].kind.modulus if len(energy) == 1 else None
+    if modulus is None:
+        return None
+    modulus_wh = math.floor(modulus * energy[0].scale)
+    return modulus_wh if modulus_wh < ENERGY_END_WH else None
+
+
+def _step_wh(energy: Register, energy_wh: int) -> float:
+    if not energy.kind.is_float:
+        return energy.scale
+    return float_spacing(energy_wh / energy.scale, energy.kind) * energy.scale

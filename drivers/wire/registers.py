@@ -7,7 +7,7 @@ a number: read as a counter it would look like an enormous or a zero energy.
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from drivers.errors import BadReplyError
@@ -63,12 +63,18 @@ _FORMATS = {
 }
 
 
-def decode_registers(registers: Sequence[int], kind: RegisterType, order: WordOrder) -> int | float:
+def decode_registers(
+    registers: Sequence[int],
+    kind: RegisterType,
+    order: WordOrder,
+    sentinels: Collection[int] = (),
+) -> int | float:
     """One value from exactly its registers. Raises BadReplyError.
 
     Refused as "not available": NaN and infinities, all bits set in an unsigned value, and the
     smallest and the largest signed value (SunSpec Information Model, 'unimplemented values';
-    ABB EQ meters use the largest).
+    ABB EQ meters use the largest). ``sentinels`` are further patterns with that meaning, as the
+    unsigned number that all bits of the value make, most significant register first.
     """
     if len(registers) != kind.register_count:
         raise BadReplyError(
@@ -82,11 +88,26 @@ def decode_registers(registers: Sequence[int], kind: RegisterType, order: WordOr
         raise BadReplyError("The meter sent a register outside 0…65535.") from error
     value: int | float
     (value,) = struct.unpack(_FORMATS[kind], raw)
-    if _means_nothing(value, kind):
+    if int.from_bytes(raw, "big") in sentinels or _means_nothing(value, kind):
         raise BadReplyError(
             "The meter says that it has no value: it may be starting or faulty.", reply=raw
         )
     return value
+
+
+def decode_text(registers: Sequence[int]) -> str:
+    """Text with two characters in a register, without the blanks and zeros around it.
+
+    Raises BadReplyError where a byte is no printable ASCII character.
+    """
+    try:
+        raw = struct.pack(f">{len(registers)}H", *registers)
+    except struct.error as error:
+        raise BadReplyError("The meter sent a register outside 0…65535.") from error
+    text = raw.rstrip(b"\0 ").lstrip(b" ")
+    if not (text.isascii() and text.decode("ascii").isprintable()):
+        raise BadReplyError("The meter sent something else where its text is.", reply=raw)
+    return text.decode("ascii")
 
 
 def _means_nothing(value: float, kind: RegisterType) -> bool:

@@ -39,6 +39,11 @@ def fault_of(tmp_path, text) -> str:
         ('[[machines]]\nmodel = "s9"\ncount = 1\n', "machines.2.model"),
         ('[[machines]]\nmodel = "s21"\ncount = 1\nprofile = "590Hz"\n', "'590Hz'"),
         ('[[meters]]\nid = "b"\nserial = 2\nhost = "192.168.0.1"\n', "meters.1.host"),
+        ('[[meters]]\nid = "b"\nserial = 2\nmodel = "sdm999"\n', "meters.1.model"),
+        (
+            '[[meters]]\nid = "b"\nserial = 2\nmodel = "pac3200"\nprefix = "M"\n',
+            "a pac3200 cannot be set to prefix",
+        ),
         ("[site\n", "is not TOML"),
     ],
 )

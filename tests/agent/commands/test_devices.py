@@ -84,6 +84,27 @@ async def test_a_meter_that_answers_is_shown_with_who_it_is_and_what_it_reads(
     assert answer["identity"]["serial"] == "12345678"
     assert answer["reading"]["energy_import_wh"] == 123_250
     assert answer["reading"]["power_w"] == 480_123.0
+    shown = {one["name"]: one for one in answer["quantities"]}
+    assert shown["power"] == {"name": "power", "value": 480_123.0, "unit": "W", "fault": ""}
+    assert {"energy_export", "current_l3", "voltage_l1", "power_factor"} <= shown.keys()
+    assert "energy_export" in out
+
+
+async def test_a_meter_is_proposed_a_profile_with_the_signs_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with meter() as port:
+        uri = f"modbus://127.0.0.1:{port}/1"
+        code, out, err = await polled(capsys, uri, "--identify")
+        _, as_json, _ = await polled(capsys, uri, "--identify", "--json")
+        refused, _, words = await polled(capsys, f"{uri}?profile=sdm630", "--identify")
+    assert (code, err) == (0, "")
+    assert "sdm630" in out
+    best = json.loads(as_json)[0]
+    assert best["profile"] == "sdm630"
+    assert {"register order is as it should be", "serial 12345678"} <= set(best["signs"])
+    assert refused == 2
+    assert "take the profile away" in words
 
 
 def test_a_device_that_is_not_there_is_unreachable_and_a_bad_uri_is_wrong_input(
@@ -93,5 +114,6 @@ def test_a_device_that_is_not_there_is_unreachable_and_a_bad_uri_is_wrong_input(
         shown = terminal.run("poll", uri, "--json")
         assert (shown.code, shown.out) == (3, "")
         assert shown.err.count("\n") == 1
+    assert terminal.run("poll", "modbus://127.0.0.1:1/1", "--identify").code == 3
     for uri in ("x", "luxos://", "http://127.0.0.1", "modbus://127.0.0.1", "luxos://h:99999"):
         assert terminal.run("poll", uri).code == 2

@@ -1,10 +1,6 @@
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from drivers.link.modbus import Timing
 from drivers.meters.profile import (
@@ -13,20 +9,10 @@ from drivers.meters.profile import (
     Register,
     load_profile,
     profile_paths,
-    read_plan,
 )
 from drivers.wire.registers import RegisterType, WordOrder
 
 SDM630 = (BUILT_IN_DIRECTORY / "sdm630.toml").read_text("utf-8")
-
-
-@pytest.mark.parametrize("path", sorted(BUILT_IN_DIRECTORY.glob("*.toml")), ids=lambda p: p.stem)
-def test_every_built_in_profile_loads_and_reads_energy_with_power(path: Path) -> None:
-    profile = load_profile(path.stem)
-    assert profile.source
-    assert profile.checks or profile.serial
-    assert {"energy", "power"} <= set(profile.plan[0].quantities)
-    assert profile.timing.answer_s + profile.timing.quiet_s < 2.5
 
 
 def test_sdm630_is_as_its_paper_says() -> None:
@@ -34,11 +20,12 @@ def test_sdm630_is_as_its_paper_says() -> None:
     assert profile.word_order is WordOrder.BIG
     assert profile.modulus_wh is None
     assert not profile.is_shadowing_built_in
-    assert profile.quantities["energy"] == Register(
-        function=4, address=0x48, kind=RegisterType.FLOAT32, scale=1000.0, is_optional=False
+    assert profile.quantities["energy"] == (
+        Register(function=4, address=0x48, kind=RegisterType.FLOAT32, scale=1000.0),
     )
-    assert profile.quantities["power"].address == 0x34
-    assert profile.quantities["frequency"].address == 0x46
+    assert profile.quantities["power"][0].address == 0x34
+    assert profile.quantities["frequency"][0].address == 0x46
+    assert profile.unfit == ""
     assert [(c.register.address, c.accepted) for c in profile.checks] == [
         (0x1E, (0.0,)),
         (0x28, (2141.0, 0.0)),
@@ -129,24 +116,36 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
         ('unit = "Hz"', 'unit = "V"', "frequency.unit"),
         ("step_wh = 10 ", "# ", "energy.step_wh: the register's resolution in Wh is missing"),
         ("step_wh = 10 ", "step_wh = 0 ", "energy.step_wh: "),
-        ("address = 0x0048", "address = 0x0049", "energy: address 0x0049 is odd"),
+        ("address = 0x0048", "address = 0x0045", "energy: address 0x0045 is no multiple"),
         ("address = 0x0048", "address = 0xFFFF", "energy: address 0xFFFF leaves no room"),
         ("address = 0x0048", "address = 70000", "energy.address: "),
-        ("address = 0x0034", "adress = 0x0034", "power.adress: Extra inputs"),
-        ("address = 0x0034", "", "power.address: Field required"),
+        ("address = 0x0034", "adress = 0x0034", "power.adress: is not a key"),
+        ("address = 0x0034", "", "power.address: is missing; add it"),
         ("function = 4\naddress = 0x0034", "function = 6\naddress = 0x0034", "power.function"),
         ('type = "float32"\nunit = "W"', 'type = "float"\nunit = "W"', "power.type"),
         ('unit = "W"', 'unit = "W"\nstep_wh = 1', "power: step_wh and modulus_wh belong"),
         ('unit = "W"', 'unit = "W"\nis_optional = true', "power.is_optional"),
         ('unit = "W"', 'unit = "W"\nscale = 0', "power.scale"),
-        ("register_limit = 60", "register_limit = 1", "type float32 does not fit"),
+        ("register_limit = 60", "register_limit = 1", "its type does not fit"),
         ("register_limit = 60", "register_limit = 126", "block.register_limit"),
         ('word_order = "big"', 'word_order = "middle"', "word_order"),
         ("refresh_s = 1.0", "refresh_s = nan", "refresh_s"),
         ("answer_s = 0.8", "answer_s = 60", "timing.answer_s"),
         ("accepted = [0.0]", "accepted = [inf]", "checks.0.accepted"),
         ("accepted = [0.0]", "accepted = []", "checks.0.accepted"),
-        ("address = 0x0028", "address = 0x0029", "checks.1: address 0x0029 is odd"),
+        ("address = 0x0028", "address = 0x0029", "checks.1: address 0x0029 is no multiple"),
+        ('revision = "V1.8 and V2.0"', "", "revision: is missing"),
+        ('revision = "V1.8 and V2.0"', 'revision = ""', "revision: '' cannot be used"),
+        ("[more.energy_export]", "[more.energy_exported]", "energy_exported: is no further"),
+        ("[more.energy_export]", "[more.power]", "more.power: is no further quantity"),
+        ("address = 0x004A", "address = 0x0048", "more.energy_export: lies on the registers of en"),
+        ('unit = "kWh"', 'unit = "kWh"\nsign = -1', "energy.sign: a counter has none"),
+        ('unit = "W"', 'unit = "W"\nsign = 0', "power.sign: 0 cannot be used; write 1 or -1"),
+        ("alignment = 2 ", "holes = [[0x35, 0x35]]\nalignment = 2 ", "power: no one request can"),
+        ("alignment = 2 ", "holes = [[9, 8]]\nalignment = 2 ", "block.holes.0: ends before"),
+        ("alignment = 2 ", "barriers = [0x49]\nalignment = 2 ", "energy: no one request can"),
+        ('type = "uint16"', 'type = "text"', "firmware.count: a text"),
+        ('type = "uint16"', 'type = "uint16"\ncount = 1', "firmware.count: a text"),
         ('title = "', "title = ", "is not TOML"),
     ],
 )
@@ -167,6 +166,119 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_what_can_be_understood_is_examined_although_something_else_cannot(tmp_path: Path) -> None:
+    text = SDM630.replace("refresh_s = 1.0", "refresh_s = -1").replace('"kWh"', '"kW"', 1)
+    text = text.replace("accepted = [0.0] ", "accepted = [0.0]\nadress = 1 #")
+    with pytest.raises(ProfileError) as caught:
+        load_profile("own", [own(tmp_path, text)])
+    assert [
+        line.partition(": ")[2].partition(":")[0] for line in str(caught.value).splitlines()
+    ] == [
+        "refresh_s",
+        "checks.0.adress",
+        "energy.unit",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "accepted = [0.0]",
+            'accepted = ["x"]',
+            "checks.0.accepted.0: 'x' cannot be used; write a",
+        ),
+        ("accepted = [0.0]", "accepted = []", "checks.0.accepted: [] cannot be used; write at l"),
+        ("register_limit = 60", "register_limit = 200", "200 cannot be used; write a number up to"),
+        ("refresh_s = 1.0", "refresh_s = 0", "refresh_s: 0 cannot be used; write a number above"),
+        ('title = "Eastron', 'title = 7 # "', "title: 7 cannot be used; write text in quotes."),
+        ('word_order = "big"', 'word_order = "mid"', "'mid' cannot be used; write 'big' or 'li"),
+        (
+            'type = "uint16"',
+            'type = "uint17"',
+            "firmware.type: 'uint17' cannot be used; write 'int16",
+        ),
+    ],
+)
+def test_a_fault_is_one_sentence_that_says_what_to_write(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in SDM630
+    with pytest.raises(ProfileError) as caught:
+        load_profile("own", [own(tmp_path, SDM630.replace(old, new, 1))])
+    (line,) = str(caught.value).splitlines()
+    assert sentence in line
+
+
+PLUS = """
+[[energy.plus]]
+address = 0x0156
+type = "float32"
+"""
+RATIO = """
+[[ratios]]
+name = "current transformers"
+function = 3
+address = 0x0006
+type = "uint16"
+quantities = ["energy"]
+"""
+
+
+def with_plus(text: str, plus: str) -> str:
+    return text.replace("[power] ", f"{plus}\n[power] ")
+
+
+def test_parts_of_one_value_that_no_request_can_hold_together_are_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="energy: no one request can read it"):
+        load_profile("own", [own(tmp_path, with_plus(SDM630, PLUS))])
+
+
+def test_values_whose_parts_entangle_beyond_one_request_are_one_fault(tmp_path: Path) -> None:
+    text = with_plus(SDM630, '[[energy.plus]]\naddress = 0x0080\ntype = "float32"\n')
+    plus = '[[more.energy_export.plus]]\naddress = 0x0084\ntype = "float32"\n'
+    text = text.replace("[more.power_l1]", f"{plus}\n[more.power_l1]")
+    with pytest.raises(ProfileError) as caught:
+        load_profile("own", [own(tmp_path, text.replace("gap_limit = 60 ", "gap_limit = 58 "))])
+    assert "energy: no one request can read it" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_value_of_several_registers_hides_the_step_of_each(tmp_path: Path) -> None:
+    text = with_plus(SDM630, PLUS.replace("0x0156", "0x004C"))
+    profile = load_profile("own", [own(tmp_path, text)])
+    assert len(profile.quantities["energy"]) == 2
+    assert profile.energy_step_wh(0) == 20
+    assert profile.modulus_wh is None
+
+
+def test_a_fine_register_beside_a_coarse_one_tells_what_that_one_hides(tmp_path: Path) -> None:
+    text = SDM630.replace('type = "float32"\nunit = "kWh"', 'type = "uint32"\nunit = "kWh"', 1)
+    plus = '[[energy.plus]]\naddress = 0x004C\ntype = "uint16"\nscale = 0.001\n'
+    text = with_plus(text.replace("step_wh = 10 ", "step_wh = 1 "), plus)
+    profile = load_profile("own", [own(tmp_path, text)])
+    assert [term.scale for term in profile.quantities["energy"]] == [1000.0, 1.0]
+    assert profile.energy_step_wh(10**9) == 1
+
+
+def test_a_ratio_of_a_quantity_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"ratios\.0\.quantities: 'enrgy' is no quantity"):
+        load_profile("own", [own(tmp_path, SDM630 + RATIO.replace("energy", "enrgy"))])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (SDM630.replace("word_order", 'unconfirmed = ["the scale"]\nword_order', 1), "the scale"),
+        (SDM630 + RATIO, "step is not known beforehand"),
+    ],
+)
+def test_what_is_unconfirmed_or_has_no_known_step_is_unfit_to_keep_a_purchase(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    assert words in load_profile("own", [own(tmp_path, text)]).unfit
+
+
 def test_a_file_that_is_not_text_or_cannot_be_read_is_a_profile_error(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ProfileError, match="is not TOML"):
@@ -174,59 +286,3 @@ def test_a_file_that_is_not_text_or_cannot_be_read_is_a_profile_error(tmp_path: 
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(ProfileError, match="cannot be read"):
         load_profile("folder", [tmp_path])
-
-
-def register(function: int, address: int, kind: RegisterType = RegisterType.FLOAT32) -> Register:
-    return Register(function=function, address=address, kind=kind, scale=1.0, is_optional=False)
-
-
-def test_what_does_not_fit_into_one_request_is_read_energy_first() -> None:
-    plan = read_plan(
-        {"power": register(4, 0x10), "energy": register(4, 0x100), "voltage": register(3, 0x0)},
-        60,
-        is_even_only=True,
-    )
-    assert [(b.function, b.address, b.count, b.quantities) for b in plan] == [
-        (4, 0x100, 2, ("energy",)),
-        (3, 0x0, 2, ("voltage",)),
-        (4, 0x10, 2, ("power",)),
-    ]
-
-
-QUANTITIES = st.dictionaries(
-    st.sampled_from(["energy", "power", "voltage", "frequency"]),
-    st.builds(
-        register,
-        st.sampled_from([3, 4]),
-        st.integers(0, 300).map(lambda half: 2 * half),
-        st.sampled_from([RegisterType.FLOAT32, RegisterType.UINT32, RegisterType.UINT64]),
-    ),
-    min_size=1,
-)
-
-
-@given(QUANTITIES, st.integers(4, 125), st.booleans())
-def test_a_plan_covers_every_quantity_once_within_the_limits(
-    quantities: dict[str, Register], limit: int, is_even_only: bool
-) -> None:
-    plan = read_plan(quantities, limit, is_even_only=is_even_only)
-    assert sorted(name for block in plan for name in block.quantities) == sorted(quantities)
-    for block in plan:
-        assert 0 < block.count <= limit
-        assert not is_even_only or block.count % 2 == 0
-        for name in block.quantities:
-            wanted = quantities[name]
-            assert wanted.function == block.function
-            assert block.address <= wanted.address
-            assert wanted.end <= block.address + block.count
-    assert "energy" not in quantities or "energy" in plan[0].quantities
-
-
-def test_the_built_in_files_use_no_address_twice() -> None:
-    document: dict[str, Any] = tomllib.loads(SDM630)
-    places = [
-        (table["function"], table["address"])
-        for table in (*document["checks"], *(v for v in document.values() if isinstance(v, dict)))
-        if "address" in table
-    ]
-    assert len(places) == len(set(places))

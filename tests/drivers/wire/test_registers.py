@@ -6,7 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from drivers.errors import BadReplyError
-from drivers.wire.registers import RegisterType, WordOrder, decode_registers, float_spacing
+from drivers.wire.registers import (
+    RegisterType,
+    WordOrder,
+    decode_registers,
+    decode_text,
+    float_spacing,
+)
 
 FORMATS = {
     RegisterType.INT16: ">h",
@@ -132,3 +138,22 @@ def test_spacing_of_a_double_and_of_what_has_none() -> None:
         float_spacing(1.0, RegisterType.UINT32)
     with pytest.raises(ValueError, match="does not fit"):
         float_spacing(1e39, RegisterType.FLOAT32)
+
+
+@pytest.mark.parametrize("order", WordOrder)
+def test_a_pattern_of_the_vendors_own_is_no_value(order: WordOrder) -> None:
+    words = registers_of(RegisterType.UINT32, 0x80000001, order)
+    assert decode_registers(words, RegisterType.UINT32, order, (7,)) == 0x80000001
+    with pytest.raises(BadReplyError, match="no value"):
+        decode_registers(words, RegisterType.UINT32, order, (7, 0x80000001))
+
+
+def test_text_loses_the_blanks_and_zeros_around_it() -> None:
+    assert decode_text(struct.unpack(">4H", b" B23 x\0\0")) == "B23 x"
+    assert decode_text((0, 0)) == ""
+
+
+@pytest.mark.parametrize("registers", [(0x00FF,), (0x4107,), (0x4100, 0x4100), (70_000,)])
+def test_what_is_no_text_is_a_bad_reply(registers: tuple[int, ...]) -> None:
+    with pytest.raises(BadReplyError):
+        decode_text(registers)

@@ -1,0 +1,45 @@
+"""From the configuration's meters to their drivers: what a purchase may be kept by."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.assembly import meter_posts
+from agent.settings import Settings, parse_settings
+from drivers.meters.profile_file import ProfileError
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "site.example.toml"
+
+
+def settings(profile: str, **feeder: Any) -> Settings:
+    """The example with a site meter of this profile, and a feeder's if there is one."""
+    data = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
+    site = data["meters"][0]
+    site |= {"uri": f"modbus://10.1.0.10/1?profile={profile}"}
+    data["meter_points"][0]["meter"] = site["id"]
+    data["meters"] = [site, *([site | feeder] if feeder else [])]
+    return parse_settings(data, EXAMPLE)
+
+
+async def test_a_meter_of_any_confirmed_profile_keeps_purchases_with_its_own_traits() -> None:
+    (post,) = meter_posts(settings("em340"))
+    assert post.profile == "em340"
+    assert (post.traits.step_wh, post.traits.modulus_wh) == (100, 214_748_364_800)
+    assert post.traits.refresh_s == 2.0
+    await post.device.close()
+
+
+@pytest.mark.parametrize("profile", ["abb-m4m", "adw300", "dtsu666"])
+def test_what_no_paper_confirms_keeps_no_purchase_and_says_why(profile: str) -> None:
+    with pytest.raises(ProfileError, match=f"keeps no purchase: the profile {profile} rests on"):
+        meter_posts(settings(profile))
+
+
+async def test_a_meter_that_is_only_read_may_rest_on_what_no_paper_confirms() -> None:
+    feeder = {"id": "hall", "uri": "modbus://10.1.0.11/1?profile=adw300"}
+    posts = meter_posts(settings("sdm630", **feeder))
+    assert [post.profile for post in posts] == ["sdm630", "adw300"]
+    for post in posts:
+        await post.device.close()
