@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from agent.bundle import export_bundle
 from agent.core.cards import CARDS
 from agent.core.decisions import Command
 from agent.core.fleet import Memory
-from agent.core.ledger import QUARTER_MS
+from agent.core.ledger import QUARTER_MS, Ledger
 from agent.core.note import VerifierKey
 from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
@@ -46,7 +46,6 @@ from drivers.miners.registry import FAMILIES, open_miner
 
 POWER_ERROR_SHARE = 0.01
 COMMAND_LATENCY_S = 1.5
-STEP_HEADROOM = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +87,7 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
             raise ProfileError(f"Meter {meter.id} keeps no purchase: {profile.unfit}")
         traits = MeterTraits(
             refresh_s=profile.refresh_s,
-            # The step of a float register grows with its value: take it well beyond today's.
-            step_wh=profile.energy_step_wh(STEP_HEADROOM * 10**7),
+            step_wh=profile.energy_step_wh(0),
             power_error_share=POWER_ERROR_SHARE,
             rated_power_w=rated_w,
             modulus_wh=profile.modulus_wh,
@@ -102,6 +100,7 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
                 poll_s=meter.poll_s,
                 device=device,
                 traits=traits,
+                step_wh=profile.energy_step_wh,
             )
         )
     return posts
@@ -172,6 +171,14 @@ async def open_keeper(
     )
 
 
+def traits_at(meter: MeterPost, ledger: Ledger) -> MeterTraits:
+    """What is known of a meter, with the step that its register had when it was booked last."""
+    if ledger.booked_wh is None:
+        return meter.traits
+    step_wh = meter.step_wh(ledger.booked_wh - ledger.offset_wh)
+    return replace(meter.traits, step_wh=max(meter.traits.step_wh, step_wh))
+
+
 async def _open_point(
     base: Base,
     point: MeterPointSettings,
@@ -181,7 +188,7 @@ async def _open_point(
     """One point as the journal has it. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
     realm = realm_of(settings, point)
-    traits = next(post.traits for post in poller.meters if post.meter_id == point.meter)
+    meter = next(post for post in poller.meters if post.meter_id == point.meter)
     recovered = await recover(journal, meter_point=point.id, meter_id=point.meter)
     clock.require_after(recovered.last_at_ms)
     now_s, now_ms = clock.now_s(), clock.now_ms()
@@ -189,7 +196,7 @@ async def _open_point(
     cards = {miner.miner_id: CARDS[miner.family] for miner in miners}
     wear = await recover_wear(journal, cards, now_s=now_s, now_ms=now_ms)
     state = SiteState(
-        fusion=seeded(traits, recovered, now_s=now_s, now_ms=now_ms),
+        fusion=seeded(traits_at(meter, recovered.ledger), recovered, now_s=now_s, now_ms=now_ms),
         ledger=recovered.ledger,
         memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},
         is_recovering=recovered.ledger.booked_wh is not None,

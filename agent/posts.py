@@ -5,6 +5,7 @@ it lives on the event loop, so nothing here needs a lock.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.core.decisions import Command
@@ -16,7 +17,10 @@ from drivers.readings import MeterIdentity, MeterReading, MinerDetails, MinerIde
 
 @dataclass(slots=True, kw_only=True)
 class MeterPost:
-    """A meter. ``missed_polls`` counts in a row; ``fault`` is the last error's sentence."""
+    """A meter. ``missed_polls`` counts in a row; ``fault`` is the last error's sentence.
+
+    ``step_wh`` tells by how much its register steps at a value.
+    """
 
     meter_id: str
     address: str
@@ -24,6 +28,7 @@ class MeterPost:
     poll_s: float
     device: ReadsMeter
     traits: MeterTraits
+    step_wh: Callable[[int], int]
     identity: MeterIdentity | None = None
     reading: MeterReading | None = None
     missed_polls: int = 0

@@ -178,6 +178,8 @@ class MeterReading:
     """Power and energy of one instant, read in one request where the map allows it.
 
     ``energy_import_wh`` is the cumulative active energy import register, truncated to whole Wh.
+    ``energy_step_wh`` is by how much it steps where it stands now, if that is more than its profile
+    says, as the floats of a register lie the further apart the larger they are; else 0.
     """
 
     meter_id: str
@@ -189,3 +191,4 @@ class MeterReading:
     voltage_v: float | None
     frequency_hz: float | None
     quality: Quality = Quality.GOOD
+    energy_step_wh: int = 0

@@ -80,6 +80,9 @@ def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
         return fusion
     if not math.isfinite(reading.power_w):
         return fusion  # as good as no answer
+    if reading.energy_step_wh > fusion.traits.step_wh:
+        traits = replace(fusion.traits, step_wh=reading.energy_step_wh)
+        fusion = replace(fusion, traits=traits)
     sample = _sample(fusion, reading)
     if not fusion.samples:
         return _started(fusion, sample)

@@ -88,7 +88,12 @@ class ModbusMeter:
             energy_import_wh=math.floor(values["energy"]),
             voltage_v=values.get("voltage"),
             frequency_hz=values.get("frequency"),
+            energy_step_wh=self._grown_step_wh(math.floor(values["energy"])),
         )
+
+    def _grown_step_wh(self, energy_wh: int) -> int:
+        step_wh = self.profile.energy_step_wh(energy_wh)
+        return step_wh if step_wh > self.profile.energy_step_wh(0) else 0
 
     async def close(self) -> None:
         """Give the bus back."""

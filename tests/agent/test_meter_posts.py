@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.assembly import meter_posts
+from agent.assembly import meter_posts, traits_at
+from agent.core.ledger import Ledger
 from agent.settings import Settings, parse_settings
 from drivers.meters.profile_file import ProfileError
 
@@ -28,6 +29,15 @@ async def test_a_meter_of_any_confirmed_profile_keeps_purchases_with_its_own_tra
     assert post.profile == "em340"
     assert (post.traits.step_wh, post.traits.modulus_wh) == (100, 214_748_364_800)
     assert post.traits.refresh_s == 2.0
+    await post.device.close()
+
+
+async def test_after_a_restart_a_register_steps_as_it_did_when_it_was_booked_last() -> None:
+    (post,) = meter_posts(settings("sdm630"))
+    assert post.traits.step_wh == 10
+    known = Ledger(meter_point="mp-1", booked_wh=2_500_000_000, offset_wh=1_000_000_000)
+    assert traits_at(post, Ledger(meter_point="mp-1")).step_wh == 10
+    assert traits_at(post, known).step_wh == 125
     await post.device.close()
 
 

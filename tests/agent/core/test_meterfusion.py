@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -247,6 +247,21 @@ def test_the_first_reading_after_a_silence_brings_the_interval_back_to_the_regis
     middle = interval_at(fusion, 40.0)
     assert middle.lower_wh < 1150
     assert middle.upper_wh > 1650
+
+
+def test_a_register_whose_floats_lie_far_apart_hides_as_much_as_they_do() -> None:
+    """A float32 in kWh at 1.5 GWh steps by 125 Wh, whatever its profile says of its display."""
+    fusion, start_wh = Fusion(traits=traits(step_wh=10)), 1_500_000_000
+    for number in range(40):
+        true_wh = start_wh + 124.0 + number * 20.0
+        shown_wh = start_wh + int(true_wh - start_wh) // 125 * 125
+        told = replace(reading(10.0 + number, shown_wh, 72_000.0), energy_step_wh=125)
+        fusion = observe(fusion, told)
+        fusion = advance(fusion, now_s=10.0 + number, power_upper_w=75_000.0)
+        assert fusion.suspect == ""
+        assert interval_now(fusion).upper_wh >= true_wh
+    finer = replace(reading(60.0, shown_wh + 500, 72_000.0), energy_step_wh=0)
+    assert observe(fusion, finer).traits.step_wh == 125
 
 
 def test_a_silence_counts_as_one_when_what_was_read_before_it_is_forgotten() -> None:

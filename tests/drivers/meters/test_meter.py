@@ -112,6 +112,16 @@ async def test_a_reading_is_in_si_units_and_energy_is_never_rounded_up(meter_of:
     assert reading.requested_at_s < reading.replied_at_s
 
 
+@pytest.mark.parametrize(
+    ("energy_kwh", "step_wh"), [(1_234.5, 0), (1_500_000.0, 125), (8_400_123.0, 1000)]
+)
+async def test_a_reading_tells_when_its_register_steps_by_more_than_its_profile_says(
+    meter_of: Connect, energy_kwh: float, step_wh: int
+) -> None:
+    reading = await (await meter_of(device({0x48: energy_kwh}))).read()
+    assert reading.energy_step_wh == step_wh
+
+
 @pytest.mark.parametrize("energy_kwh", [0.0, 0.0009, 1234.5, 99_999.99, 8_400_123.0])
 async def test_whole_wh_are_the_floor_of_the_float(meter_of: Connect, energy_kwh: float) -> None:
     (stored,) = struct.unpack(">f", struct.pack(">f", energy_kwh))
