@@ -1,7 +1,7 @@
 """The devices of a site as a kwota file lists them: meters and miners, each with its URI.
 
-Which families exist is the drivers' business: their schemes stand here once, with the ports that
-are meant when none is written, so that two spellings of one address are seen as one.
+Which families exist is the drivers' business. The ports that are meant when none is written are
+needed here so that two spellings of one address are seen as one.
 """
 
 import re
@@ -27,11 +27,10 @@ from agent.settings_fields import (
     mac,
     split_uri,
 )
+from drivers.miners.registry import FAMILIES
 
 METER_PORTS = {"modbus": 502, "modbus+rtu": 502}
-MINER_PORTS = {"luxos": 4028, "whatsminer-v3": 4433}
-# The families whose writes need a password; without one they are only read.
-PASSWORD_FAMILIES = frozenset({"whatsminer-v3"})
+MINER_PORTS = {name: family.default_port for name, family in FAMILIES.items()}
 
 
 def meter_uri(text: str) -> str:
@@ -50,11 +49,19 @@ def meter_uri(text: str) -> str:
 
 
 def miner_uri(text: str) -> str:
-    """``family://host[:port]`` and nothing behind it."""
+    """``family://host[:port]``, and ``?name=port`` for a family that has a second port."""
     uri = _device_uri(text, MINER_PORTS, "luxos://10.1.1.11")
-    if uri.path or uri.query:
-        raise refusal("has parts after the address", f"write {uri.scheme}://{uri.host}")
+    try:
+        FAMILIES[uri.scheme].second_port(text.partition("?")[2])
+    except ValueError:
+        raise refusal("has parts after the address", _plainly(uri)) from None
+    if uri.path:
+        raise refusal("has parts after the address", _plainly(uri))
     return text
+
+
+def _plainly(uri: DeviceUri) -> str:
+    return f"write {uri.scheme}://{uri.host}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +113,7 @@ def check_passwords(found: FaultList, miners: Mapping[int, MinerSettings]) -> No
     """Note every password that its machine's family has no use for."""
     for at, miner in miners.items():
         family = miner.uri.partition("://")[0]
-        if miner.password_file is not None and family not in PASSWORD_FAMILIES:
+        if miner.password_file is not None and not FAMILIES[family].takes_password:
             key = joined(joined("miners", at), "password_file")
             found.add(key, f"is set, but {family} needs no password", "remove it")
 

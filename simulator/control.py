@@ -62,7 +62,6 @@ class Control:
 
     def farm_document(self) -> dict[str, Any]:
         """Where everything is."""
-        file = self._farm.file
         machines = [
             {
                 "index": label.index,
@@ -72,7 +71,7 @@ class Control:
                 "mac": label.mac,
                 "serial": label.serial,
                 "model": self._farm.plant.machines[label.index].model.name,
-                "password": file.whatsminer.password if label.family != "luxos" else None,
+                "password": self._network.machine_password(label.index),
             }
             for label in self._farm.labels
         ]

@@ -31,6 +31,8 @@ class _Table(BaseModel):
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+# Who has a server; one line of ``dialects.py`` for each.
+SpokenFamily = Literal["luxos", "whatsminer-v3"]
 Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 
 
@@ -48,7 +50,7 @@ class GroupTable(_Table):
     The profile called ``default`` is the family's own, at step 0.
     """
 
-    family: Literal["luxos", "whatsminer-v3"] = "luxos"
+    family: SpokenFamily = "luxos"
     model: str
     count: Annotated[int, Field(ge=0, le=20_000)]
     profile: str = "default"
@@ -81,10 +83,14 @@ class GroupTable(_Table):
 
 
 class AddressTable(_Table):
-    """``[addresses]``: machine n listens at base + (n // 250, n % 250 + 1)."""
+    """``[addresses]``: machine n listens at base + (n // 250, n % 250 + 1).
+
+    ``rpc_port`` is that of cgminer's API and its kin, ``web_port`` that of HTTP. ``has_web`` is
+    about pages that are for looks; a family that speaks HTTP always does.
+    """
 
     base: IPv4Address = IPv4Address("127.8.0.0")
-    luxos_port: Port = 4028
+    rpc_port: Port = 4028
     whatsminer_v3_port: Port = 4433
     web_port: Port = 80
     has_web: bool = True
@@ -119,7 +125,7 @@ class WhatsminerTable(_Table):
 
     ``api`` 3.0.1 writes the power supply's numbers as text. ``token_window_s`` is how far a write's
     clock may be off. Without Fast Boot a change of the percent restarts mining. With
-    ``has_older_reads`` a few reads of API v2 are answered on ``luxos_port``, cgminer's port.
+    ``has_older_reads`` a few reads of API v2 are answered on ``rpc_port``.
     """
 
     password: Annotated[str, Field(min_length=1, max_length=64)] = "farm-pass"  # noqa: S105 - of no real machine

@@ -4,9 +4,11 @@ A request ends with EOF, newline, NUL or a whole JSON object; the answer ends wi
 server closes. Whoever sends half a request gets an error after a while, never silence.
 """
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from simulator.caller import Caller
+from simulator.door import Door
 from simulator.farm import Farm
 from simulator.faults import FaultKind
 from simulator.luxos_more_reads import MORE_READS, health_of_chips, voltage
@@ -23,9 +25,8 @@ from simulator.luxos_wire import (
     refusal,
 )
 from simulator.luxos_writes import WRITES, Sessions, logoff, logon, session, write
+from simulator.web_face import WebConnection
 
-# A silent machine holds a caller so long, then resets: half-closed sockets must not pile up.
-_SILENCE_S = 60.0
 _GARBAGE = (
     b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
     b'{"STATUS":[{"STATUS":"S","When":17602',
@@ -41,10 +42,40 @@ class LuxosFarm:
     """What all machines of a farm answer; the sockets only carry it."""
 
     farm: Farm
-    sessions: Sessions
     patience_s: float = 5.0
+    sessions: Sessions = field(init=False)
     garbled: int = field(init=False, default=0)
-    connections: set["LuxosConnection"] = field(init=False, default_factory=set)
+    callers: set[Caller] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        file = self.farm.file
+        self.sessions = Sessions(idle_s=file.timings.session_idle_s, seed=file.site.seed)
+
+    def doors(self, index: int) -> Sequence[Door]:
+        """TCP 4028, and a web page for those who look."""
+        addresses = self.farm.file.addresses
+        rpc = Door(port=addresses.rpc_port, receive=lambda: Caller(self, index))
+        if not addresses.has_web:
+            return (rpc,)
+        return (rpc, Door(port=addresses.web_port, receive=WebConnection, is_optional=True))
+
+    def password(self, index: int) -> None:
+        """There is none: the session is a lock, not a login."""
+        del index
+
+    async def close(self) -> None:
+        """Cut off whoever is connected."""
+        for caller in tuple(self.callers):
+            caller.abort()
+
+    def is_complete(self, received: bytes) -> bool:
+        """Whether a question has ended, or is too long to be one."""
+        return len(received) > MAX_REQUEST_BYTES or is_complete(received)
+
+    def delay_s(self, index: int) -> float:
+        """They answer at once."""
+        del index
+        return 0.0
 
     def reply(self, index: int, received: bytes) -> bytes | None:
         """Bytes for a request; None where this machine stays silent."""
@@ -100,70 +131,3 @@ class LuxosFarm:
                 self.sessions.drop(at.machine.index)
             return document
         raise RequestError(INVALID_COMMAND, "Invalid command")
-
-
-class LuxosConnection(asyncio.Protocol):
-    """One connection: collects one request, answers it, closes."""
-
-    def __init__(self, luxos: LuxosFarm, index: int) -> None:
-        self._luxos = luxos
-        self._index = index
-        self._received = bytearray()
-        self._is_answered = False
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._luxos.connections.add(self)
-        if self._luxos.is_rebooting(self._index):
-            self._is_answered = True
-            transport.abort()
-            return
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._luxos.patience_s, self._finish)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to do for this caller."""
-        del exc
-        self._luxos.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def abort(self) -> None:
-        """Cut the caller off."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Collect; answer as soon as the request has ended."""
-        if self._is_answered:
-            return
-        self._received += data
-        if len(self._received) > MAX_REQUEST_BYTES or is_complete(bytes(self._received)):
-            self._finish()
-
-    def eof_received(self) -> bool:
-        """The caller has said everything: answer what there is."""
-        if not self._is_answered:
-            self._finish()
-        return True
-
-    def _finish(self) -> None:
-        if self._is_answered or self._transport is None:
-            return
-        self._is_answered = True
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self._received:
-            self._transport.close()
-            return
-        reply = self._luxos.reply(self._index, bytes(self._received))
-        if reply is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_SILENCE_S, self._transport.abort)
-            return
-        self._transport.write(reply)
-        self._transport.close()

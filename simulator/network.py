@@ -5,17 +5,15 @@ import contextlib
 import errno
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
+from simulator.dialects import DIALECTS
+from simulator.door import Dialect, Door
 from simulator.farm import Farm
 from simulator.faults import FaultKind
-from simulator.luxos import LuxosConnection, LuxosFarm
-from simulator.luxos_writes import Sessions
 from simulator.sdm630 import MeterConnection, MeterServer
-from simulator.web_face import WebConnection
-from simulator.whatsminer_compat import CompatConnection
-from simulator.whatsminer_v3 import WhatsminerConnection, WhatsminerFarm
 
 _SPARE_FILES = 512
 _BACKLOG = 64
@@ -34,25 +32,21 @@ class Network:
     """Sockets of machines and meters. ``open`` first, ``close`` last."""
 
     farm: Farm
-    luxos: LuxosFarm = field(init=False)
-    whatsminers: WhatsminerFarm = field(init=False)
     meters: list[MeterServer] = field(init=False)
+    dialects: dict[str, Dialect] = field(init=False)
     warnings: list[str] = field(init=False, default_factory=list)
-    _machine_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
-    _older_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
-    _web_servers: list[asyncio.Server] = field(init=False, default_factory=list)
+    _machine_servers: dict[int, list[asyncio.Server]] = field(init=False, default_factory=dict)
+    _shut: set[int] = field(init=False, default_factory=set)
     _meter_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
     _meter_ports: dict[int, int] = field(init=False, default_factory=dict)
     _clients: dict[int, set[MeterConnection]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        file = self.farm.file
-        sessions = Sessions(idle_s=file.timings.session_idle_s, seed=file.site.seed)
-        self.luxos = LuxosFarm(farm=self.farm, sessions=sessions)
-        self.whatsminers = WhatsminerFarm(farm=self.farm)
+        spoken = dict.fromkeys(label.family for label in self.farm.labels)
+        self.dialects = {family: DIALECTS[family](self.farm) for family in spoken}
         self.meters = [
             MeterServer(farm=self.farm, position=position, table=table)
-            for position, table in enumerate(file.meters)
+            for position, table in enumerate(self.farm.file.meters)
         ]
 
     async def open(self) -> None:
@@ -62,22 +56,16 @@ class Network:
             await self._open_meter(position)
         for index in range(len(self.farm.labels)):
             await self._open_machine(index)
-        if self.farm.file.addresses.has_web:
-            await self._open_web()
 
     async def close(self) -> None:
         """Stop listening and cut off whoever is connected."""
         for clients in self._clients.values():
             for client in tuple(clients):
                 client.abort()
-        for caller in tuple(self.luxos.connections):
-            caller.abort()
-        for other in tuple(self.whatsminers.connections):
-            other.abort()
-        servers = [*self._machine_servers.values(), *self._older_servers.values()]
-        servers += self._web_servers
-        for server in (*servers, *self._meter_servers.values()):
+        for server in (*chain(*self._machine_servers.values()), *self._meter_servers.values()):
             server.close()
+        for dialect in self.dialects.values():
+            await dialect.close()
         await asyncio.sleep(0)
 
     def meter_address(self, position: int) -> tuple[str, int]:
@@ -86,18 +74,14 @@ class Network:
 
     def machine_port(self, index: int) -> int:
         """Where a machine's API listens: the port of its family."""
-        addresses = self.farm.file.addresses
-        is_luxos = self.farm.labels[index].family == "luxos"
-        return addresses.luxos_port if is_luxos else addresses.whatsminer_v3_port
+        return self._doors(index)[0].port
 
-    def _has_older_reads(self, index: int) -> bool:
-        is_whatsminer = self.farm.labels[index].family != "luxos"
-        return is_whatsminer and self.farm.file.whatsminer.has_older_reads
+    def machine_password(self, index: int) -> str | None:
+        """What its owner would write into a password file; None where there is none."""
+        return self.dialects[self.farm.labels[index].family].password(index)
 
-    def _caller(self, index: int) -> asyncio.Protocol:
-        if self.farm.labels[index].family == "luxos":
-            return LuxosConnection(self.luxos, index)
-        return WhatsminerConnection(self.whatsminers, index)
+    def _doors(self, index: int) -> Sequence[Door]:
+        return self.dialects[self.farm.labels[index].family].doors(index)
 
     async def apply_faults(self) -> None:
         """Close the sockets of what is gone, open those of what is back."""
@@ -111,9 +95,8 @@ class Network:
                 await self._open_meter(position)
         gone = self.farm.faults.miners(FaultKind.MINER_GONE)
         for index in gone & self._machine_servers.keys():
-            self._machine_servers.pop(index).close()
-            if index in self._older_servers:
-                self._older_servers.pop(index).close()
+            for server in self._machine_servers.pop(index):
+                server.close()
         for index in range(len(self.farm.labels)):
             if index not in gone and index not in self._machine_servers:
                 await self._open_machine(index)
@@ -131,41 +114,31 @@ class Network:
         self._meter_ports[position] = port
 
     async def _open_machine(self, index: int) -> None:
-        try:
-            self._machine_servers[index], _ = await self._listen(
-                lambda: self._caller(index),
-                self.farm.labels[index].address,
-                self.machine_port(index),
-                f"machine {index}",
-            )
-            if self._has_older_reads(index):
-                self._older_servers[index], _ = await self._listen(
-                    lambda: CompatConnection(self.whatsminers, index),
-                    self.farm.labels[index].address,
-                    self.farm.file.addresses.luxos_port,
-                    f"machine {index}, older reads",
-                )
-        except PortError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
-                raise TakenAddressError(str(error)) from error
-            raise
-
-    async def _open_web(self) -> None:
-        port = self.farm.file.addresses.web_port
-        for label in self.farm.labels:
-            if label.family != "luxos":
+        servers = self._machine_servers[index] = []
+        for door in self._doors(index):
+            if door.port in self._shut:
                 continue
             try:
-                server, _ = await self._listen(WebConnection, label.address, port, "web page")
+                server, _ = await self._listen(
+                    door.receive, self.farm.labels[index].address, door.port, f"machine {index}"
+                )
             except PortError as error:
-                reason = "no right to bind it" if _is_rights(error) else "it is in use"
-                self.warnings.append(f"machines show no web page on port {port}: {reason}")
-                return
-            self._web_servers.append(server)
+                if door.is_optional:
+                    self._go_without(door.port, error)
+                    continue
+                if _is_taken(error):
+                    raise TakenAddressError(str(error)) from error
+                raise
+            servers.append(server)
+
+    def _go_without(self, port: int, error: PortError) -> None:
+        self._shut.add(port)
+        reason = "no right to bind it" if _is_rights(error) else "it is in use"
+        self.warnings.append(f"machines show no web page on port {port}: {reason}")
 
     @staticmethod
     async def _listen(
-        factory: Callable[[], asyncio.Protocol], host: str, port: int, what: str
+        factory: Callable[[], asyncio.BaseProtocol], host: str, port: int, what: str
     ) -> tuple[asyncio.Server, int]:
         loop = asyncio.get_running_loop()
         try:
@@ -180,7 +153,7 @@ class Network:
         return server, server.sockets[0].getsockname()[1]
 
     def _allow_files(self) -> None:
-        needed = 2 * len(self.farm.labels) + _SPARE_FILES
+        needed = 3 * len(self.farm.labels) + _SPARE_FILES
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft >= needed:
             return
@@ -196,6 +169,10 @@ class Network:
 def reason_of(error: OSError) -> str:
     """The system's own words, without what asyncio puts around them."""
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _is_taken(error: PortError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
 
 
 def _is_rights(error: PortError) -> bool:

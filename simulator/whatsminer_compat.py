@@ -4,9 +4,12 @@ One object per connection, no length, closed after the answer. Real firmware dif
 version; these are the reads by which other projects find the machine, and the pools' counters.
 """
 
-import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from simulator.caller import Caller
+from simulator.door import Door
 from simulator.faults import FaultKind
 from simulator.whatsminer_v3 import WhatsminerFarm
 from simulator.whatsminer_v3_reads import FIRMWARE, Moment
@@ -16,7 +19,6 @@ _DESCRIPTION = "BTMINER V1.0"
 _INVALID_COMMAND = 14
 _INVALID_JSON = 23
 _OK = 131
-_PATIENCE_S = 10.0
 _SHARE_HASHES = 2.0**50
 
 
@@ -68,47 +70,61 @@ def _pools(at: Moment) -> Json:
 READS = {"get_version": _version, "devdetails": _devdetails, "pools": _pools}
 
 
-class CompatConnection(asyncio.Protocol):
-    """One request, one answer, closed."""
+@dataclass(slots=True, kw_only=True)
+class CompatFarm:
+    """All Whatsminers of a farm with API v3 and their older reads beside it."""
 
-    def __init__(self, whatsminers: WhatsminerFarm, index: int) -> None:
-        self._whatsminers = whatsminers
-        self._index = index
-        self._received = bytearray()
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+    whatsminers: WhatsminerFarm
+    patience_s: float = 10.0
+    callers: set[Caller] = field(init=False, default_factory=set)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._timer = asyncio.get_running_loop().call_later(_PATIENCE_S, transport.abort)
-        if self._whatsminers.is_rebooting(self._index):
-            transport.abort()
+    def doors(self, index: int) -> Sequence[Door]:
+        """TCP 4433, and the older reads on 4028 where the farm has them."""
+        file = self.whatsminers.farm.file
+        doors = self.whatsminers.doors(index)
+        if not file.whatsminer.has_older_reads:
+            return doors
+        older = Door(port=file.addresses.rpc_port, receive=lambda: Caller(self, index))
+        return (*doors, older)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to do for this caller."""
-        del exc
-        if self._timer is not None:
-            self._timer.cancel()
+    def password(self, index: int) -> str:
+        """The one of the account "super"."""
+        return self.whatsminers.password(index)
 
-    def data_received(self, data: bytes) -> None:
-        """Answer as soon as the bytes are one object; too many of them are none."""
-        self._received += data
-        if self._transport is None or self._transport.is_closing():
-            return
-        if self._whatsminers.farm.faults.has_miner(FaultKind.MINER_SILENT, self._index):
-            return
-        at = self._whatsminers.moment(self._index)
+    async def close(self) -> None:
+        """Cut off whoever is connected."""
+        for caller in tuple(self.callers):
+            caller.abort()
+        await self.whatsminers.close()
+
+    def is_rebooting(self, index: int) -> bool:
+        """Whether the control board is down."""
+        return self.whatsminers.is_rebooting(index)
+
+    def is_complete(self, received: bytes) -> bool:
+        """Whether the bytes are one object; too many of them are none."""
+        if len(received) > MAX_REQUEST_BYTES:
+            return True
         try:
-            document = json.loads(self._received.strip(b"\0 \r\n"))
+            json.loads(received.strip(b"\0 \r\n"))
         except (ValueError, RecursionError):
-            if len(self._received) <= MAX_REQUEST_BYTES:
-                return
+            return False
+        return True
+
+    def reply(self, index: int, received: bytes) -> bytes | None:
+        """Bytes for a question; None where this machine stays silent."""
+        if self.whatsminers.farm.faults.has_miner(FaultKind.MINER_SILENT, index):
+            return None
+        try:
+            document = json.loads(received.strip(b"\0 \r\n"))
+        except (ValueError, RecursionError):
             document = None
-        reply = _reply(at, document)
-        self._transport.write(json.dumps(reply).encode())
-        self._transport.close()
+        return json.dumps(_reply(self.whatsminers.moment(index), document)).encode()
+
+    def delay_s(self, index: int) -> float:
+        """They answer at once."""
+        del index
+        return 0.0
 
 
 def _reply(at: Moment, document: object) -> Json:

@@ -7,8 +7,10 @@ faults as a broken machine has them: silence, frames with garbage, lengths that 
 import asyncio
 import random
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from simulator.door import Door
 from simulator.farm import Farm
 from simulator.faults import FaultKind
 from simulator.whatsminer_v3_reads import READS, Moment, Traits
@@ -44,6 +46,21 @@ class WhatsminerFarm:
     garbled: int = field(init=False, default=0)
     connections: set["WhatsminerConnection"] = field(init=False, default_factory=set)
     _traits: dict[int, Traits] = field(init=False, default_factory=dict)
+
+    def doors(self, index: int) -> Sequence[Door]:
+        """TCP 4433."""
+        port = self.farm.file.addresses.whatsminer_v3_port
+        return (Door(port=port, receive=lambda: WhatsminerConnection(self, index)),)
+
+    def password(self, index: int) -> str:
+        """The one of the account "super"."""
+        del index
+        return self.farm.file.whatsminer.password
+
+    async def close(self) -> None:
+        """Cut off whoever is connected."""
+        for caller in tuple(self.connections):
+            caller.abort()
 
     def traits(self, index: int) -> Traits:
         """What a machine keeps besides its physics."""

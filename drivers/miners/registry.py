@@ -24,22 +24,44 @@ _PASSWORD_BYTES_MAX = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What a driver is made of. ``mac`` pins the machine; ``password`` is None without a file."""
+    """What a driver is made of. ``mac`` pins the machine; ``password`` is None without a file.
+
+    ``second_port`` is 0 for a family that has one port only.
+    """
 
     miner_id: str
     host: str
     port: int
+    second_port: int
     mac: str | None
     password: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family: its port, how to make a driver, and whether its writes need a password."""
+    """One family: its port, how to make a driver, and whether its writes need a password.
+
+    ``second`` names a further port as a URI may give it (``?web=8080``), with its usual number.
+    """
 
     default_port: int
     make: Callable[[Opening], ReadsMiner]
     takes_password: bool = False
+    second: tuple[str, int] | None = None
+
+    def second_port(self, query: str) -> int:
+        """The further port of a URI's query; 0 where the family has none. Raises ValueError."""
+        if self.second is None:
+            if query:
+                raise ValueError("a query means nothing to this family")
+            return 0
+        name, usual = self.second
+        if not query:
+            return usual
+        match = re.fullmatch(rf"{name}=([0-9]{{1,5}})", query)
+        if match is None or not 1 <= int(match[1]) <= 65_535:
+            raise ValueError(f"the query may only be {name}= and a port")
+        return int(match[1])
 
 
 def _luxos(at: Opening) -> ReadsMiner:
@@ -73,15 +95,20 @@ def open_miner(
     it, a family that needs one is only read.
     """
     parts = device_uri(uri, schemes=FAMILIES, example=_EXAMPLE)
-    if parts.path not in {"", "/"} or parts.query:
-        raise ValueError(f"{uri!r} holds more than host and port: write it as {_EXAMPLE}.")
     family = FAMILIES[parts.scheme]
+    try:
+        second_port = family.second_port(parts.query)
+    except ValueError as error:
+        raise ValueError(f"{uri!r} holds more than host and port: {error}.") from error
+    if parts.path not in {"", "/"}:
+        raise ValueError(f"{uri!r} holds more than host and port: write it as {_EXAMPLE}.")
     if password_file is not None and not family.takes_password:
         raise ValueError(f"{uri!r} needs no password: remove its password_file.")
     opening = Opening(
         miner_id=miner_id,
         host=parts.host,
         port=parts.port or family.default_port,
+        second_port=second_port,
         mac=None if mac is None else normal_mac(mac),
         password=None if password_file is None else _password(password_file),
     )

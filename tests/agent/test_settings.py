@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.settings import Settings, load_settings, missing_files, parse_settings
-from agent.settings_devices import METER_PORTS, MINER_PORTS, PASSWORD_FAMILIES
+from agent.settings_devices import METER_PORTS
 from agent.settings_faults import Fault, SettingsError
 from drivers.meters import registry as meter_registry
-from drivers.miners import registry as miner_registry
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "site.example.toml"
 SITE = Path("/etc/kwota/site.toml")
@@ -299,14 +298,6 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_one_fault(tmp_path: Path) ->
 def test_the_schemes_of_the_configuration_are_those_of_the_drivers() -> None:
     assert set(METER_PORTS) == set(meter_registry.SCHEMES)
     assert set(METER_PORTS.values()) == {meter_registry.DEFAULT_PORT}
-    families = miner_registry.FAMILIES
-    assert {name: family.default_port for name, family in families.items()} == MINER_PORTS
-
-
-def test_the_families_that_take_a_password_are_those_of_the_drivers() -> None:
-    families = miner_registry.FAMILIES
-    taking = {name for name, family in families.items() if family.takes_password}
-    assert taking == PASSWORD_FAMILIES
 
 
 def whatsminer(password_file: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from simulator.farm import build_farm
 from simulator.farm_file import FarmFile
 from simulator.faults import FaultKind
 from simulator.luxos import LuxosFarm
-from simulator.luxos_writes import Sessions
 
 CAPTURES = Path(__file__).parents[3] / "shared" / "captures" / "luxos-s19kpro"
 READS = ("config", "devs", "events", "fans", "pools", "power", "profiles", "summary", "temps")
@@ -103,7 +102,7 @@ async def test_nonsense_gets_an_error_answer(open_site, request_bytes, code) -> 
 
 async def test_half_a_request_gets_an_error_after_a_while_and_never_silence(open_site) -> None:
     site = await open_site()
-    site.network.luxos.patience_s = 0.4
+    site.network.dialects["luxos"].patience_s = 0.4
     started_s = time.monotonic()
     reply = await site.raw(0, b'{"command":')
     assert status(json.loads(reply[:-1])) == ("E", 23)
@@ -113,7 +112,7 @@ async def test_half_a_request_gets_an_error_after_a_while_and_never_silence(open
 def standing_machine() -> LuxosFarm:
     document = {"machines": [{"model": "s21", "count": 1}], "meters": [{"id": "m", "serial": 1}]}
     farm = build_farm(FarmFile.model_validate(document), started_now())
-    return LuxosFarm(farm=farm, sessions=Sessions(idle_s=60.0, seed=1))
+    return LuxosFarm(farm=farm)
 
 
 MACHINE = standing_machine()

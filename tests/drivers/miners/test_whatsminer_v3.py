@@ -32,6 +32,8 @@ from simulator.farm import build_farm
 from simulator.farm_file import FarmFile
 from simulator.faults import FaultKind
 from simulator.network import Network
+from simulator.whatsminer_compat import CompatFarm
+from simulator.whatsminer_v3 import WhatsminerFarm
 
 NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
 PASSWORD = "farm-pass"  # the simulator's own
@@ -62,6 +64,12 @@ async def hall() -> AsyncIterator[Open]:
             return network
 
         yield start
+
+
+def whatsminers(network: Network) -> WhatsminerFarm:
+    dialect = network.dialects["whatsminer-v3"]
+    assert isinstance(dialect, CompatFarm)
+    return dialect.whatsminers
 
 
 def link_to(network: Network, answer_s: float = 2.0) -> FramedLink:
@@ -111,7 +119,7 @@ async def test_details_have_serials_pools_limit_and_percents(hall: Open) -> None
 
 async def test_faults_and_random_delays_are_said(hall: Open) -> None:
     network = await hall(time_randomized_s=90)
-    network.whatsminers.traits(0).faults.append({"541": "2026-01-01", "reason": "Slot1 not found"})
+    whatsminers(network).traits(0).faults.append({"541": "2026-01-01", "reason": "Slot1 not found"})
     codes = {fault.code: fault.words for fault in (await miner_in(network).read_details()).faults}
     assert "Slot1 not found" in codes["541"]
     assert "up to 90 s" in codes["time-randomized"]
@@ -194,7 +202,7 @@ async def test_a_wrong_clock_of_the_machine_does_not_matter(hall: Open, skew_s: 
 
 async def test_a_busy_machine_is_tried_again_later(hall: Open) -> None:
     network = await hall()
-    network.whatsminers.traits(0).is_busy = True
+    whatsminers(network).traits(0).is_busy = True
     with pytest.raises(BusyError):
         await miner_in(network).select_profile("80%")
 
@@ -327,7 +335,7 @@ async def test_a_write_without_a_usable_answer_is_unknown_and_sent_once(
         for is_write in (False, True):
             frame = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))
             sent.append(frame)
-            writer.write(last if is_write else network.whatsminers.reply(0, frame) or b"")
+            writer.write(last if is_write else whatsminers(network).reply(0, frame) or b"")
             await writer.drain()
 
     link = FramedLink(host="127.0.0.1", port=await listen(lossy), answer_s=0.5)
@@ -345,7 +353,7 @@ async def test_a_write_may_take_longer_than_a_read(hall: Open, listen: Listen) -
         for pause_s in (0.0, 0.6):
             frame = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))
             await asyncio.sleep(pause_s)
-            writer.write(network.whatsminers.reply(0, frame) or b"")
+            writer.write(whatsminers(network).reply(0, frame) or b"")
             await writer.drain()
 
     link = FramedLink(host="127.0.0.1", port=await listen(slow), answer_s=0.4)
