@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -17,26 +15,19 @@ from pydantic import (
 
 from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
-
-# As machines come from the factory: all writes are refused until it is changed.
-DEFAULT_PASSWORD = "super"  # noqa: S105 - published by the vendor
+from simulator.table import Port, Seconds, Table
+from simulator.whatsminer_table import WhatsminerTable
 
 
 class FarmFileError(Exception):
     """The farm file cannot be used; the message names every fault."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
 # Who has a server; one line of ``dialects.py`` for each.
 SpokenFamily = Literal["luxos", "whatsminer-v3"]
-Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 
 
-class SiteTable(_Table):
+class SiteTable(Table):
     """``[site]``."""
 
     seed: int = 1
@@ -44,7 +35,7 @@ class SiteTable(_Table):
     history_h: Annotated[float, Field(gt=0.0, le=48.0)] = 6.0
 
 
-class GroupTable(_Table):
+class GroupTable(Table):
     """``[[machines]]``: so many of one model, in a row of addresses.
 
     The profile called ``default`` is the family's own, at step 0.
@@ -82,7 +73,7 @@ class GroupTable(_Table):
         return -1
 
 
-class AddressTable(_Table):
+class AddressTable(Table):
     """``[addresses]``: machine n listens at base + (n // 250, n % 250 + 1).
 
     ``rpc_port`` is that of cgminer's API and its kin, ``web_port`` that of HTTP. ``has_web`` is
@@ -103,7 +94,7 @@ class AddressTable(_Table):
         return base
 
 
-class TimingTable(_Table):
+class TimingTable(Table):
     """``[timings]``: how fast machines follow; assumptions where vendors publish nothing."""
 
     board_on_s: Seconds = 12.0
@@ -120,41 +111,21 @@ class TimingTable(_Table):
     self_wake_s: Seconds = 20.0
 
 
-class WhatsminerTable(_Table):
-    """``[whatsminer]``: how all Whatsminers of the farm are set up, and what they do to callers.
-
-    ``api`` 3.0.1 writes the power supply's numbers as text. ``token_window_s`` is how far a write's
-    clock may be off. Without Fast Boot a change of the percent restarts mining. With
-    ``has_older_reads`` a few reads of API v2 are answered on ``rpc_port``.
-    """
-
-    password: Annotated[str, Field(min_length=1, max_length=64)] = "farm-pass"  # noqa: S105 - of no real machine
-    api: Literal["3.0.1", "3.0.2", "3.0.3"] = "3.0.2"
-    is_api_on: bool = True
-    is_fast_boot: bool = True
-    has_heartbeats: bool = False
-    has_older_reads: bool = True
-    clock_skew_s: Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)] = 0
-    token_window_s: Seconds = 60.0
-    answer_delay_s: Annotated[float, Field(ge=0.0, le=60.0)] = 0.0
-    time_randomized_s: Annotated[int, Field(ge=0, le=120)] = 0
-
-
-class SpreadTable(_Table):
+class SpreadTable(Table):
     """``[spread]``: how far single machines lie from the table, as shares."""
 
     reporting: Annotated[float, Field(ge=0.0, le=0.5)] = 0.03
     tolerance: Annotated[float, Field(ge=0.0, le=0.2)] = 0.02
 
 
-class StepTable(_Table):
+class StepTable(Table):
     """``[[base_load.steps]]``."""
 
     after_s: Annotated[float, Field(ge=0.0)]
     delta_w: float
 
 
-class BaseLoadTable(_Table):
+class BaseLoadTable(Table):
     """``[base_load]``."""
 
     constant_w: Annotated[float, Field(ge=0.0)] = 0.0
@@ -163,7 +134,7 @@ class BaseLoadTable(_Table):
     steps: tuple[StepTable, ...] = ()
 
 
-class MeterTable(_Table):
+class MeterTable(Table):
     """``[[meters]]``: each measures the whole site.
 
     ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone.
@@ -201,7 +172,7 @@ class MeterTable(_Table):
         return self
 
 
-class FarmFile(_Table):
+class FarmFile(Table):
     """The whole file."""
 
     site: SiteTable = SiteTable()

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from simulator.farm_file import DEFAULT_PASSWORD
 from simulator.machine import Machine
+from simulator.whatsminer_table import DEFAULT_PASSWORD
 from simulator.whatsminer_v3_reads import Moment
 from simulator.whatsminer_v3_wire import (
     FAILED,
