@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.farm import Farm, Label
-from simulator.farm_file import WhatsminerTable
 from simulator.machine import Machine
+from simulator.whatsminer_table import WhatsminerTable
 from simulator.whatsminer_v3_wire import FAILED, INVALID, MISSING, AnswerError, Json
 
 FIRMWARE = "20250915.16.Rel2"
