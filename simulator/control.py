@@ -67,6 +67,7 @@ class Control:
                 "index": label.index,
                 "address": label.address,
                 "family": label.family,
+                "uri": self._network.machine_uri(label.index),
                 "port": self._network.machine_port(label.index),
                 "mac": label.mac,
                 "serial": label.serial,

@@ -14,12 +14,14 @@ from typing import Protocol
 class Door:
     """One listening port of one machine. ``receive`` makes the protocol of one connection.
 
-    What is optional is for looks: where it cannot be opened, the farm runs without it.
+    What is optional is for looks: where it cannot be opened, the farm runs without it. ``name`` is
+    how a machine's URI names a port that is not its first.
     """
 
     port: int
     receive: Callable[[], asyncio.BaseProtocol]
     is_optional: bool = False
+    name: str = ""
 
 
 class Dialect(Protocol):

@@ -76,6 +76,14 @@ class Network:
         """Where a machine's API listens: the port of its family."""
         return self._doors(index)[0].port
 
+    def machine_uri(self, index: int) -> str:
+        """How a configuration names the machine: family, address and every port that matters."""
+        first, *others = self._doors(index)
+        label = self.farm.labels[index]
+        named = "&".join(f"{door.name}={door.port}" for door in others if door.name)
+        uri = f"{label.family}://{label.address}:{first.port}"
+        return f"{uri}?{named}" if named else uri
+
     def machine_password(self, index: int) -> str | None:
         """What its owner would write into a password file; None where there is none."""
         return self.dialects[self.farm.labels[index].family].password(index)

@@ -76,6 +76,9 @@ def check_config(
 
 def demo(
     *,
+    farm: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="demo, mixed (all families), or a farm file.")
+    ] = "demo",
     miners: Annotated[int, typer.Option(min=1, max=1000, help="How many machines.")] = 60,
     window_s: Annotated[int, typer.Option(min=10, max=86_400, help="Length of a purchase.")] = 300,
     windows: Annotated[int, typer.Option(min=1, max=1000, help="How many purchases.")] = 3,
@@ -97,6 +100,7 @@ def demo(
     from agent.demo.run import run_demo  # noqa: PLC0415 the other verbs start without its load
 
     code = run_demo(
+        farm=farm,
         miners=miners,
         window_s=window_s,
         windows=windows,

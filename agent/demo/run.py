@@ -79,6 +79,7 @@ class Demo:
 
 def run_demo(
     *,
+    farm: str,
     miners: int,
     window_s: int,
     windows: int,
@@ -88,7 +89,8 @@ def run_demo(
 ) -> int:
     """Run the demonstration. Returns the exit code: 0 kept, 1 a promise broken, 3 not started.
 
-    ``keep`` is a new directory that is left behind with journal, keys and logs.
+    ``farm`` is the name of a farm that comes with the simulator, or a farm file. ``keep`` is a new
+    directory that is left behind with journal, keys and logs.
     """
     console = Console(stderr=True)
     try:
@@ -96,7 +98,7 @@ def run_demo(
             directory = _directory(stack, keep)
             stack.enter_context(_interruptible())
             demo = Demo(directory=directory, window_s=window_s, console=console)
-            _start(stack, demo, miners=miners, windows=windows)
+            _start(stack, demo, farm=_farm_file(farm), miners=miners, windows=windows)
             _announce(demo)
             _watch(demo, is_ending=is_ending)
             verdict = _judge(demo)
@@ -139,12 +141,12 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _start(stack: ExitStack, demo: Demo, *, miners: int, windows: int) -> None:
+def _start(stack: ExitStack, demo: Demo, *, farm: Path, miners: int, windows: int) -> None:
     """Broker, farm with pool, agent: each is up before the next one starts."""
     demo.console.print("Starting a simulated farm …")
     broker = stack.enter_context(start_broker(demo.directory))
     write_key(demo.directory)
-    ready = _start_farm(stack, demo, broker=broker.url, miners=miners)
+    ready = _start_farm(stack, demo, farm, broker=broker.url, miners=miners)
     demo.control_url = ready["control_url"]
     demo.full_power_w = float(demo.truth("/v1/truth")["power_w"])
     page_port = _free_port(PAGE_PORT)
@@ -172,13 +174,15 @@ def _start(stack: ExitStack, demo: Demo, *, miners: int, windows: int) -> None:
     _wait_for_agent(demo, demo.agent)
 
 
-def _start_farm(stack: ExitStack, demo: Demo, *, broker: str, miners: int) -> dict[str, Any]:
+def _start_farm(
+    stack: ExitStack, demo: Demo, file: Path, *, broker: str, miners: int
+) -> dict[str, Any]:
     ready_file = demo.directory / "farm.json"
     farm = stack.enter_context(
         start_python(
             demo.directory,
             "farm",
-            *("-m", "simulator", "serve", str(_farm_file())),
+            *("-m", "simulator", "serve", str(file)),
             *("--miners", str(miners), "--meter-port", "0", "--exit-with-parent"),
             *("--address-base", "free"),
             *("--ready-file", str(ready_file), "--broker", broker),
@@ -330,8 +334,13 @@ def _policy() -> Path:
     return Path(__file__).resolve().parents[2] / "config" / "policy.kz.toml"
 
 
-def _farm_file() -> Path:
-    return Path(__file__).resolve().parents[2] / "simulator" / "farms" / "demo.toml"
+def _farm_file(farm: str) -> Path:
+    farms = Path(__file__).resolve().parents[2] / "simulator" / "farms"
+    for path in (farms / f"{farm}.toml", Path(farm)):
+        if path.is_file():
+            return path.absolute()
+    known = ", ".join(sorted(path.stem for path in farms.glob("*.toml")))
+    raise ChildError(f"there is no farm {farm}: name one of {known}, or a farm file")
 
 
 def _free_port(preferred: int) -> int:

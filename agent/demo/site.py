@@ -138,7 +138,7 @@ def write_config(
         lines += [
             "[[miners]]",
             f'id = "r{place // 20 + 1}-s{place % 20 + 1:02d}"',
-            f'uri = "{machine["family"]}://{machine["address"]}:{machine["port"]}"',
+            f'uri = "{machine["uri"]}"',
             f'mac = "{machine["mac"]}"',
         ]
         if machine["password"] is not None:
