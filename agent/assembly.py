@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from agent.accreditation import Accreditation, accreditation_on
 from agent.actuator import Actuator
 from agent.alarms import Condition
 from agent.bookkeeper import Bookkeeper
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
+from agent.complaints import complaints
 from agent.core.cards import CARDS
 from agent.core.decisions import Command
 from agent.core.fleet import Memory
@@ -36,7 +38,7 @@ from agent.settings import DEFAULT_PROFILE_DIRS, Settings
 from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
-from agent.status.portrait import STATEMENTS_KEPT, Frame
+from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
 from agent.status.view import DeliveryView
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
@@ -161,14 +163,31 @@ async def open_keeper(
         recorder=base.recorder,
         journal=journal,
         snapshot=poller.snapshot,
-        meters=lambda: {post.meter_id: post.identity for post in poller.meters},
+        facts=lambda: _facts(base, poller),
         delivery=lambda: _delivery(base, publisher),
-        faults=lambda: _delivery_conditions(publisher),
+        faults=lambda: [
+            *_delivery_conditions(publisher),
+            *complaints(poller.miners, _accreditation(base)),
+        ],
         cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),
         export=lambda directory: export_bundle(
             journal, directory, device=base.key.verifier, pool=base.pool_key
         ),
     )
+
+
+def _facts(base: Base, poller: Poller) -> Facts:
+    return Facts(
+        meters={post.meter_id: post.identity for post in poller.meters},
+        details={post.miner_id: post.details for post in poller.miners},
+        accreditation=_accreditation(base),
+    )
+
+
+def _accreditation(base: Base) -> Accreditation:
+    """What the policy of today, of the site's own day, says about pools."""
+    day = datetime.fromtimestamp(base.clock.now_ms() / 1000, ZoneInfo(base.settings.site.zone))
+    return accreditation_on(base.policy, day.date())
 
 
 def traits_at(meter: MeterPost, ledger: Ledger) -> MeterTraits:

@@ -31,8 +31,8 @@ from agent.records import NewRecord
 from agent.recovery import purchases_on_record, statements_since
 from agent.siteclock import SiteClock
 from agent.status.gathered import gathered
+from agent.status.portrait import Facts
 from agent.status.view import DeliveryView, SiteView
-from drivers.readings import MeterIdentity
 
 FAILING_LONG_S = 2.0
 PURCHASES_LATE = (
@@ -76,7 +76,7 @@ class Keeper:
         recorder: Recorder,
         journal: Journal,
         snapshot: Callable[[], Snapshot],
-        meters: Callable[[], dict[str, MeterIdentity | None]],
+        facts: Callable[[], Facts],
         delivery: Callable[[], DeliveryView],
         faults: Callable[[], Sequence[Condition]],
         cap_wh: Callable[[int], int],
@@ -88,7 +88,7 @@ class Keeper:
         self._recorder = recorder
         self._journal = journal
         self._snapshot = snapshot
-        self._meters = meters
+        self._facts = facts
         self._delivery = delivery
         self._faults = faults
         self._cap_wh = cap_wh
@@ -193,9 +193,9 @@ class Keeper:
 
         Also between two ticks: whoever hands in a purchase and asks for the list finds it there.
         """
-        meters, delivery, alarms = self._meters(), self._delivery(), self._alarms.alarms
+        facts, delivery, alarms = self._facts(), self._delivery(), self._alarms.alarms
         images = [
-            self._guarded(point, SHOW_FAILED, partial(point.portrait, meters, delivery, alarms))
+            self._guarded(point, SHOW_FAILED, partial(point.portrait, facts, delivery, alarms))
             for point in self.points
         ]
         shown = [image for image in images if image is not None]

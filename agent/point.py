@@ -31,22 +31,20 @@ from agent.orders import decision_records
 from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
+from agent.status.machines import advice_of, advice_words, why_words
 from agent.status.portrait import (
     DECISIONS_KEPT,
     STATEMENTS_KEPT,
+    Facts,
     Frame,
     Tally,
-    advice_of,
-    advice_words,
     decision_row,
     portray,
     statement_row,
-    why_words,
 )
 from agent.status.view import AlarmView, DecisionRow, DeliveryView, SiteView, StatementRow
 from agent.testimony import gap_record
 from agent.transcript import Transcript
-from drivers.readings import MeterIdentity
 
 STATE_EVERY_S = 30.0
 DECISION_EVERY_S = 60.0
@@ -158,7 +156,7 @@ class Point:
 
     def portrait(
         self,
-        meters: Mapping[str, MeterIdentity | None],
+        facts: Facts,
         delivery: DeliveryView,
         alarms: Sequence[AlarmView],
     ) -> SiteView | None:
@@ -173,7 +171,7 @@ class Point:
             statements=self._statements,
             tally=self._tally,
             limits=self.desk.current(outcome.decision.at_ms),
-            meters=meters,
+            facts=facts,
             delivery=delivery,
             alarms=alarms,
             decisions=self._decisions,

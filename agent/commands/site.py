@@ -97,7 +97,7 @@ def miners(
             whole(row.power_w),
             f"{plain(row.boards_on)}/{plain(row.board_count)}",
             scaled(row.hashrate_hs, 1e12),
-            row.fault or row.why,
+            "; ".join([row.fault or row.why, *row.complaints]),
         ]
         for row in rows
     ]

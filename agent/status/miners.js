@@ -34,7 +34,8 @@ const boards = (row) => word("boards", { on: row.boards_on ?? "–", count: row.
 // What the search looks at; built once per row and tick only while something is searched for.
 const searchText = (row) => [
   row.miner_id, row.address, row.family, row.model, row.mac, row.serial, row.firmware, row.profile,
-  row.target, row.stage, row.why, row.fault, row.state,
+  row.target, row.stage, row.why, row.fault, row.state, ...row.complaints,
+  ...row.pools.flatMap((pool) => [pool.url, pool.user]),
 ].join(" ").toLowerCase();
 
 export function showMiners(list) {
@@ -111,7 +112,7 @@ function showTable(shown) {
     { text: word(`state_${row.state}`), tone: `state-word is-${row.state}` },
     watts(row.power_w), watts(row.expected_w), hashrate(row.hashrate_hs), boards(row),
     [row.target, row.stage].filter(Boolean).join(" · ") || "–",
-    [row.fault, row.why].filter(Boolean).join(" "),
+    [row.fault, row.why, ...row.complaints].filter(Boolean).join(" "),
   ]);
   const left = shown.length - rowsShown;
   const more = byId("miner-more");

@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.core.decisions import Because, Decision, Mode, Setpoint
-from agent.core.fleet import Machine, Memory, matches
+from agent.accreditation import Accreditation
+from agent.core.decisions import Because, Decision, Mode
 from agent.core.governor import Outcome
 from agent.core.ledger import FOREVER_MS, ORDER, Account, Ledger
 from agent.core.limits import Limit
-from agent.core.snapshot import MinerView
 from agent.core.statement import Statement
 from agent.status.foresight import preflight_view, relay_rows
+from agent.status.machines import advice_of, is_throttled, miner_row
 from agent.status.view import (
     AlarmView,
     BecauseView,
@@ -20,7 +20,6 @@ from agent.status.view import (
     DeliveryView,
     LimitView,
     MeterRow,
-    MinerRow,
     PointView,
     SiteView,
     StatementRow,
@@ -28,7 +27,7 @@ from agent.status.view import (
     TransactionRow,
     WindowView,
 )
-from drivers.readings import Activity, MeterIdentity
+from drivers.readings import Activity, MeterIdentity, MinerDetails
 
 DECISIONS_KEPT = 900
 STATEMENTS_KEPT = 192
@@ -51,6 +50,15 @@ class Frame:
     meter_profiles: Mapping[str, str]
     addresses: Mapping[str, str]
     is_shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the devices say of themselves beside their readings, by id, and which pools may be."""
+
+    meters: Mapping[str, MeterIdentity | None]
+    details: Mapping[str, MinerDetails | None]
+    accreditation: Accreditation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +98,7 @@ def portray(
     *,
     tally: Tally,
     limits: Sequence[Limit],
-    meters: Mapping[str, MeterIdentity | None],
+    facts: Facts,
     delivery: DeliveryView,
     alarms: Sequence[AlarmView],
     statements: Iterable[StatementRow],
@@ -102,8 +110,19 @@ def portray(
     status = _status(outcome, frame, tally, limits=limits, delivery=delivery, alarms=alarms)
     return SiteView(
         status=status.model_copy(update={"meter_points": [_point(status, frame)]}),
-        miners=[_miner_row(outcome, v, frame, advice.get(v.miner_id)) for v in views],
-        meters=list(_meter_rows(outcome, frame, meters)),
+        miners=[
+            miner_row(
+                outcome,
+                view,
+                facts.details[view.miner_id],
+                address=frame.addresses[view.miner_id],
+                meter_point=frame.meter_point,
+                advised=advice.get(view.miner_id),
+                accreditation=facts.accreditation,
+            )
+            for view in views
+        ],
+        meters=list(_meter_rows(outcome, frame, facts.meters)),
         transactions=list(_transaction_rows(outcome.state.ledger, outcome.decision.at_ms)),
         statements=list(statements),
         decisions=list(reversed(decisions)),
@@ -139,7 +158,7 @@ def _status(
         hashrate_hs=sum(v.reading.hashrate_hs for v in views if v.reading and not v.fault),
         miners_total=len(views),
         miners_hashing=sum(a in (Activity.HASHING, Activity.RAMPING) for a in activities),
-        miners_throttled=sum(_is_throttled(m) for m in picture.machines.values()),
+        miners_throttled=sum(is_throttled(m) for m in picture.machines.values()),
         miners_sleeping=sum(a is Activity.SLEEPING for a in activities),
         miners_faulty=sum(v.fault is not None for v in views),
         board_switches=tally.board_switches,
@@ -221,89 +240,6 @@ def _limits(outcome: Outcome, meter_point: str, limits: Sequence[Limit]) -> Iter
             is_ruling=is_ruling,
             meter_point=meter_point,
         )
-
-
-def _is_throttled(machine: Machine) -> bool:
-    if machine.at is None or not machine.at.is_awake:
-        return False
-    default = next((p.name for p in machine.profiles if p.step == 0), None)
-    profile = machine.profile(machine.at.profile)
-    is_lower = profile is not None and default is not None and profile.step < 0
-    return machine.at.boards_on != machine.boards or is_lower
-
-
-def _miner_row(
-    outcome: Outcome, view: MinerView, frame: Frame, advised: Setpoint | None
-) -> MinerRow:
-    machine = outcome.picture.machines[view.miner_id]
-    memory = outcome.state.memories.get(view.miner_id, Memory())
-    reading, identity = view.reading, view.identity
-    desired = memory.desired if advised is None else advised
-    expected_w = None if desired is None else machine.power_w(desired)
-    return MinerRow(
-        miner_id=view.miner_id,
-        address=frame.addresses[view.miner_id],
-        family=view.family,
-        model=None if identity is None else identity.model,
-        mac=None if identity is None else identity.mac,
-        serial=None if identity is None else identity.serial,
-        firmware=None if identity is None else identity.firmware,
-        activity=None if reading is None else reading.activity.value,
-        power_w=None if reading is None else reading.power_w,
-        power_provenance=None if reading is None else reading.power_provenance.value,
-        expected_w=expected_w,
-        hashrate_hs=None if reading is None else reading.hashrate_hs,
-        profile=None if reading is None else reading.profile,
-        boards_on=None if reading is None else sum(b.is_enabled for b in reading.boards),
-        board_count=None if reading is None else len(reading.boards),
-        target=target_words(desired),
-        stage=None if view.pending is None else view.pending.stage.value,
-        why=why_words(view, machine, memory, outcome.decision)
-        if advised is None
-        else advice_words(view, advised, outcome.decision),
-        fault=view.fault,
-        age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
-        meter_point=frame.meter_point,
-    )
-
-
-def advice_of(decision: Decision) -> dict[str, Setpoint]:
-    """What a shadow run would tell the machines now."""
-    return {command.miner_id: command.setpoint for command in decision.commands}
-
-
-def target_words(desired: Setpoint | None) -> str | None:
-    """Where a machine is told to be, in words."""
-    if desired is None:
-        return None
-    if not desired.is_awake:
-        return "asleep"
-    count = len(desired.boards_on)
-    noun = "board" if count == 1 else "boards"
-    return f"{count} {noun} at {desired.profile or 'its profile'}"
-
-
-def advice_words(view: MinerView, advised: Setpoint, decision: Decision) -> str:
-    """What a shadow run would tell a machine, and why."""
-    away = "" if view.fault is None else f" (but {view.fault})"
-    return f"Would be told to go to {target_words(advised)}{away}: {decision.because.words}"
-
-
-def why_words(view: MinerView, machine: Machine, memory: Memory, decision: Decision) -> str:
-    """Why a machine runs as it does, in one sentence."""
-    target = target_words(memory.desired)
-    if view.fault is not None:
-        return f"Not under control: {view.fault}"
-    if view.pending is not None and view.pending.detail:
-        return f"Told to go to {target}, but {view.pending.detail}"
-    if machine.at is None:
-        return "Not read yet."
-    if not _is_throttled(machine) and machine.at.is_awake:
-        return f"Runs in full: {decision.because.words}"
-    if memory.because is None:
-        return "It was found like this and there has been no reason to change it."
-    state = "is there" if matches(machine.at, memory.desired) else "is on its way"
-    return f"Told to go to {target} and {state}: {memory.because.words}"
 
 
 def _meter_rows(

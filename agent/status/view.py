@@ -174,8 +174,28 @@ class StatusView(_View):
     meter_points: list[PointView] = []
 
 
+class PoolView(_View):
+    """One pool slot of a machine. ``is_accredited`` is null where the policy lists no pools.
+
+    ``accepted`` and ``rejected`` are shares, null where the firmware counts none.
+    """
+
+    slot: int
+    url: str
+    user: str
+    is_active: bool
+    is_alive: bool
+    is_accredited: bool | None
+    accepted: int | None
+    rejected: int | None
+
+
 class MinerRow(_View):
-    """One machine in ``/api/v1/miners``. ``why`` says why it runs as it does, in one sentence."""
+    """One machine in ``/api/v1/miners``. ``why`` says why it runs as it does, in one sentence.
+
+    ``complaints`` are the vendor's codes with our words. They and what follows are from its newest
+    full read, minutes old.
+    """
 
     miner_id: str
     address: str
@@ -196,6 +216,11 @@ class MinerRow(_View):
     stage: str | None
     why: str
     fault: str | None
+    complaints: list[str]
+    pools: list[PoolView]
+    uptime_s: int | None
+    fan_speeds_rpm: list[int]
+    board_serials: list[str]
     age_s: float | None
     meter_point: str | None = None
 

@@ -168,6 +168,11 @@ def miner() -> MinerRow:
         stage=None,
         why="full\x1b[2J power",
         fault=None,
+        complaints=[],
+        pools=[],
+        uptime_s=None,
+        fan_speeds_rpm=[],
+        board_serials=[],
         age_s=0.5,
     )
 

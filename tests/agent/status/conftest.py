@@ -15,6 +15,7 @@ from agent.status.view import (
     MeterRow,
     MinerRow,
     PointView,
+    PoolView,
     PreflightView,
     RelayRow,
     SiteView,
@@ -83,7 +84,25 @@ def miner_row(n: int) -> MinerRow:
         stage=stage,
         why=why,
         fault=fault,
+        complaints=["R:1: the hashrate is low"] if n == 5 else [],
+        pools=[] if fault else [pool_view(n)],
+        uptime_s=None if fault else 86_400 + n,
+        fan_speeds_rpm=[] if fault else [5_000, 5_040],
+        board_serials=[] if fault else [f"HB{n:04d}{board}" for board in range(3)],
         age_s=42.0 if fault else 0.4 + n % 7 / 10,
+    )
+
+
+def pool_view(n: int) -> PoolView:
+    return PoolView(
+        slot=0,
+        url="stratum+tcp://pool.example:3333",
+        user=f"farm.r{n}",
+        is_active=True,
+        is_alive=True,
+        is_accredited=None,
+        accepted=100 + n,
+        rejected=1,
     )
 
 

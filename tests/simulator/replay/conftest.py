@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from agent.accreditation import Accreditation
 from agent.actuator import Actuation
 from agent.bookkeeper import Bookkeeper
 from agent.core.decisions import Stage
@@ -27,7 +28,7 @@ from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded
 from agent.siteclock import KernelClock, SiteClock
-from agent.status.portrait import Frame
+from agent.status.portrait import Facts, Frame
 from agent.status.view import DeliveryView
 from agent.store import JournalSettings
 from simulator.scenario import Scenario
@@ -185,7 +186,11 @@ class Recorded:
                 recorder=recorder,
                 journal=journal,
                 snapshot=self.snapshot,
-                meters=lambda: {ground.meter_id: None for ground in self.grounds},
+                facts=lambda: Facts(
+                    meters={ground.meter_id: None for ground in self.grounds},
+                    details={name: None for ground in self.grounds for name in ground.miner_ids},
+                    accreditation=Accreditation(hosts=frozenset()),
+                ),
                 delivery=lambda: DELIVERY,
                 faults=list,
                 cap_wh=lambda _at_ms: 10_000_000,

@@ -1,0 +1,119 @@
+"""From what is known of one machine to its row, with the reason in one sentence."""
+
+from agent.accreditation import Accreditation
+from agent.core.decisions import Decision, Setpoint
+from agent.core.fleet import Machine, Memory, matches
+from agent.core.governor import Outcome
+from agent.core.snapshot import MinerView
+from agent.status.view import MinerRow, PoolView
+from drivers.readings import MinerDetails, PoolReading
+
+
+def is_throttled(machine: Machine) -> bool:
+    """Whether it is awake and does less than it could."""
+    if machine.at is None or not machine.at.is_awake:
+        return False
+    default = next((p.name for p in machine.profiles if p.step == 0), None)
+    profile = machine.profile(machine.at.profile)
+    is_lower = profile is not None and default is not None and profile.step < 0
+    return machine.at.boards_on != machine.boards or is_lower
+
+
+def miner_row(
+    outcome: Outcome,
+    view: MinerView,
+    details: MinerDetails | None,
+    *,
+    address: str,
+    meter_point: str,
+    advised: Setpoint | None,
+    accreditation: Accreditation,
+) -> MinerRow:
+    """One machine as people are shown it."""
+    machine = outcome.picture.machines[view.miner_id]
+    memory = outcome.state.memories.get(view.miner_id, Memory())
+    reading, identity = view.reading, view.identity
+    desired = memory.desired if advised is None else advised
+    expected_w = None if desired is None else machine.power_w(desired)
+    return MinerRow(
+        miner_id=view.miner_id,
+        address=address,
+        family=view.family,
+        model=None if identity is None else identity.model,
+        mac=None if identity is None else identity.mac,
+        serial=None if identity is None else identity.serial,
+        firmware=None if identity is None else identity.firmware,
+        activity=None if reading is None else reading.activity.value,
+        power_w=None if reading is None else reading.power_w,
+        power_provenance=None if reading is None else reading.power_provenance.value,
+        expected_w=expected_w,
+        hashrate_hs=None if reading is None else reading.hashrate_hs,
+        profile=None if reading is None else reading.profile,
+        boards_on=None if reading is None else sum(b.is_enabled for b in reading.boards),
+        board_count=None if reading is None else len(reading.boards),
+        target=target_words(desired),
+        stage=None if view.pending is None else view.pending.stage.value,
+        why=why_words(view, machine, memory, outcome.decision)
+        if advised is None
+        else advice_words(view, advised, outcome.decision),
+        fault=view.fault,
+        complaints=[] if details is None else [f"{f.code}: {f.words}" for f in details.faults],
+        pools=[] if details is None else [_pool_view(one, accreditation) for one in details.pools],
+        uptime_s=None if details is None else details.uptime_s,
+        fan_speeds_rpm=[] if details is None else list(details.fan_speeds_rpm),
+        board_serials=[] if details is None else list(details.board_serials),
+        age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
+        meter_point=meter_point,
+    )
+
+
+def advice_of(decision: Decision) -> dict[str, Setpoint]:
+    """What a shadow run would tell the machines now."""
+    return {command.miner_id: command.setpoint for command in decision.commands}
+
+
+def target_words(desired: Setpoint | None) -> str | None:
+    """Where a machine is told to be, in words."""
+    if desired is None:
+        return None
+    if not desired.is_awake:
+        return "asleep"
+    count = len(desired.boards_on)
+    noun = "board" if count == 1 else "boards"
+    return f"{count} {noun} at {desired.profile or 'its profile'}"
+
+
+def advice_words(view: MinerView, advised: Setpoint, decision: Decision) -> str:
+    """What a shadow run would tell a machine, and why."""
+    away = "" if view.fault is None else f" (but {view.fault})"
+    return f"Would be told to go to {target_words(advised)}{away}: {decision.because.words}"
+
+
+def why_words(view: MinerView, machine: Machine, memory: Memory, decision: Decision) -> str:
+    """Why a machine runs as it does, in one sentence."""
+    target = target_words(memory.desired)
+    if view.fault is not None:
+        return f"Not under control: {view.fault}"
+    if view.pending is not None and view.pending.detail:
+        return f"Told to go to {target}, but {view.pending.detail}"
+    if machine.at is None:
+        return "Not read yet."
+    if not is_throttled(machine) and machine.at.is_awake:
+        return f"Runs in full: {decision.because.words}"
+    if memory.because is None:
+        return "It was found like this and there has been no reason to change it."
+    state = "is there" if matches(machine.at, memory.desired) else "is on its way"
+    return f"Told to go to {target} and {state}: {memory.because.words}"
+
+
+def _pool_view(pool: PoolReading, accreditation: Accreditation) -> PoolView:
+    return PoolView(
+        slot=pool.slot,
+        url=pool.url,
+        user=pool.user,
+        is_active=pool.is_active,
+        is_alive=pool.is_alive,
+        is_accredited=accreditation.allows(pool.url),
+        accepted=pool.accepted,
+        rejected=pool.rejected,
+    )
