@@ -221,11 +221,19 @@ async def _send(post: MinerPost, setpoint: Setpoint) -> None:
     async with _session(post) as session:
         if at.is_awake != setpoint.is_awake:
             await _rouse(session, is_awake=setpoint.is_awake)
-        if setpoint.is_awake:
+        if not setpoint.is_awake:
+            return
+        try:
             # Boards that were off before a sleep are off after it.
             await _switch(session, at.boards_on - setpoint.boards_on, is_on=False)
             await _choose(session, at.profile, setpoint.profile)
             await _switch(session, setpoint.boards_on - at.boards_on, is_on=True)
+        except DriverError:
+            # Of all sequences this alone leaves a machine above what it was told: woken, and then
+            # not throttled. Everything else lowers before it raises.
+            if not at.is_awake:
+                await _rouse(session, is_awake=False)
+            raise
 
 
 async def _rouse(session: object, *, is_awake: bool) -> None:

@@ -26,7 +26,10 @@ NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of 
 FARM = {
     "addresses": {"base": NET, "has_web": False},
     "timings": {"board_on_s": 0.4, "board_off_s": 0.3, "profile_s": 0.3, "sleep_s": 0.2},
-    "machines": [{"model": "s21", "count": 1}],
+    "machines": [
+        {"model": "s21", "count": 1},
+        {"model": "s21", "count": 1, "is_atm_enabled": True, "is_asleep": True},
+    ],
     "meters": [{"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1}],
 }
 WHY = Because(limit="purchase", source="t1", words="for a test")
@@ -40,6 +43,7 @@ class Rig:
     actuator: Actuator
     post: MinerPost
     told: asyncio.Queue[Actuation]
+    network: Network
 
     async def order(self, command: Command) -> Actuation:
         """Submit and wait for the end of it."""
@@ -62,7 +66,7 @@ async def rig() -> AsyncIterator[Rig]:
     told: asyncio.Queue[Actuation] = asyncio.Queue()
     actuator = Actuator(clock=SiteClock(), posts={"m": post}, tell=told.put_nowait)
     driving = asyncio.ensure_future(actuator.drive(post))
-    yield Rig(actuator=actuator, post=post, told=told)
+    yield Rig(actuator=actuator, post=post, told=told, network=network)
     driving.cancel()
     with suppress(asyncio.CancelledError):
         await driving
@@ -140,3 +144,27 @@ async def test_machines_that_hang_at_one_meter_point_keep_no_other_waiting(
         await server.wait_closed()
     assert (last.miner_id, last.stage) == ("m", Stage.CONFIRMED)
     assert last.after_s < 3.0
+
+
+async def test_a_machine_that_was_woken_and_then_takes_no_profile_goes_back_to_sleep(
+    rig: Rig,
+) -> None:
+    """Its own tuner refuses profiles; awake it would draw its whole power, more than told."""
+    farm = rig.network.farm
+    machine, address = farm.plant.machines[1], farm.labels[1].address
+    device = LuxosMiner(miner_id="n", link=TcpExchange(host=address, port=4028), mac=None)
+    post = MinerPost(miner_id="n", address=address, family="luxos", device=device)
+    post.reading = await device.read()
+    rig.actuator.posts["n"] = post
+    driving = asyncio.ensure_future(rig.actuator.drive(post))
+    command = replace(to_dark(5.0), miner_id="n", setpoint=replace(AWAKE, profile="290MHz"))
+    try:
+        last = await rig.order(command)
+    finally:
+        driving.cancel()
+        with suppress(asyncio.CancelledError):
+            await driving
+        await device.close()
+    assert last.stage is Stage.REFUSED
+    assert machine.counters.mining_restarts == 1  # it had been woken
+    assert not machine.is_awake
