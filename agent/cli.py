@@ -14,13 +14,12 @@ from typing import Annotated
 
 import typer
 
-from agent.commands import daemon, devices, evidence, limits, meters, site, transactions
+from agent.commands import daemon, devices, doctor, evidence, limits, meters, site, transactions
 from agent.commands.console import EXIT_CODES, Code, CommandError, say
 
 app = typer.Typer(
     name="kwota",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog=EXIT_CODES,
@@ -57,11 +56,14 @@ app.command("check-config")(daemon.check_config)
 app.command()(daemon.demo)
 app.command()(site.status)
 app.command()(site.why)
+app.command()(site.alarms)
 app.command()(site.miners)
 app.add_typer(meters.app, name="meters")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(limits.app, name="limit")
 app.command()(devices.poll)
+app.command()(doctor.doctor)
+app.command()(daemon.logs)
 app.command()(evidence.verify)
 app.command("enroll")(evidence.enroll_key)
 app.add_typer(evidence.journal, name="journal")

@@ -1,6 +1,8 @@
-"""Verbs that start something: run, demo; and the one that looks before: check-config."""
+"""Verbs about the daemon as a process: run, logs, demo, and the look before: check-config."""
 
 import logging
+import os
+import shutil
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -72,6 +74,28 @@ def check_config(
         raise CommandError(f"{count} in {file}", Code.WRONG_INPUT)
     counts = f"{len(settings.meters)} meters, {len(settings.miners)} miners"
     say(f"{file} is in order: {len(settings.meter_points)} meter points, {counts}")
+
+
+def logs(
+    *,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines back.")] = 50,
+    is_following: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")
+    ] = False,
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="The service.")] = "kwota",
+) -> None:
+    """Show what the daemon logged, by systemd's journalctl.
+
+    Exit 0: shown; 3: there is no journalctl here; else journalctl's own code.
+    """
+    journalctl = shutil.which("journalctl")
+    if journalctl is None:
+        sentence = "there is no journalctl here; where kwota runs without systemd it logs to stderr"
+        raise CommandError(sentence, Code.UNREACHABLE)
+    command = [journalctl, f"--unit={unit}", f"--lines={lines}", "--no-hostname"]
+    if is_following:
+        command.append("--follow")
+    os.execv(journalctl, command)  # noqa: S606 - its output and its end are ours
 
 
 def demo(

@@ -1,5 +1,6 @@
-"""Verbs that ask the running daemon how the site is: status, why, miners."""
+"""Verbs that ask the running daemon how the site is: status, why, alarms, miners."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import orjson
@@ -8,11 +9,13 @@ from pydantic import TypeAdapter
 from rich.table import Table
 
 from agent.commands.console import (
+    Code,
     ConfigOption,
     JsonOption,
     SocketOption,
     asked,
     plain,
+    print_json,
     print_raw,
     refused,
     show,
@@ -72,21 +75,67 @@ def why(
         show(table_of(["because", ""], rows))
 
 
+def alarms(
+    *,
+    is_json: JsonOption = False,
+    config: ConfigOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """List what a person should know, with when it was first seen and what to do.
+
+    Exit 0: nothing is critical; 1: something is; 3: no daemon answers.
+    """
+    view = understood(TypeAdapter(StatusView), asked(socket_of(socket, config), "/api/v1/status"))
+    if is_json:
+        print_json([alarm.model_dump() for alarm in view.alarms])
+    elif view.alarms:
+        show(*_alarms(view))
+    else:
+        show("no alarm stands")
+    if any(alarm.severity == "critical" for alarm in view.alarms):
+        raise typer.Exit(Code.NEGATIVE)
+
+
+class Order(StrEnum):
+    """By what machines can be listed: names from A, states as words, numbers from the largest."""
+
+    MINER = "miner"
+    STATE = "state"
+    POWER = "power"
+    HASHRATE = "hashrate"
+    AGE = "age"
+
+
 def miners(
     *,
+    order: Annotated[
+        Order, typer.Option("--sort", help="Numbers from the largest, the unknown last.")
+    ] = Order.MINER,
+    words: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="WORD", help="Only rows with this word; repeatable."),
+    ] = None,
     is_json: JsonOption = False,
     config: ConfigOption = None,
     socket: SocketOption = None,
 ) -> None:
     """List the machines: state, watts, boards, hashrate and why.
 
+    A word of --filter may stand anywhere: id, address, model, MAC, serial, state, reason, pool.
+
     Exit 0: answered; 3: no daemon answers, or it has not finished its first tick.
     """
     document = asked(socket_of(socket, config), "/api/v1/miners")
-    if is_json:
+    if is_json and not words and order is Order.MINER:
         print_raw(document)
         return
     rows = understood(TypeAdapter(list[MinerRow]), document)
+    wanted = [word.lower() for word in words or []]
+    chosen = [row for row in rows if all(word in _text_of(row) for word in wanted)]
+    chosen.sort(key=lambda row: _rank(row, order))
+    if is_json:
+        print_json([row.model_dump() for row in chosen])
+        return
     headings = ["miner", "address", "model", "state", "power W", "boards", "rate TH/s", "why"]
     cells = [
         [
@@ -99,9 +148,25 @@ def miners(
             scaled(row.hashrate_hs, 1e12),
             "; ".join([row.fault or row.why, *row.complaints]),
         ]
-        for row in rows
+        for row in chosen
     ]
     show(table_of(headings, cells))
+
+
+def _text_of(row: MinerRow) -> str:
+    """Everything of a row that a person may look for."""
+    return orjson.dumps(row.model_dump()).decode().lower()
+
+
+def _rank(row: MinerRow, order: Order) -> tuple[bool, float, str]:
+    """What is unknown comes last; what is equal stands by name."""
+    if order is Order.STATE:
+        states = ("fault", "stopped", "sleeping", "ramping", "hashing")
+        place = states.index(row.activity) if row.activity in states else -1
+        return (row.activity is None, -1 if row.fault else place, row.miner_id)
+    numbers = {Order.POWER: row.power_w, Order.HASHRATE: row.hashrate_hs, Order.AGE: row.age_s}
+    number = numbers.get(order, 0.0)
+    return (number is None, -(number or 0.0), row.miner_id)
 
 
 _SHADOW = " (shadow: what is decided is not sent)"

@@ -119,3 +119,31 @@ async def test_the_socket_is_taken_from_the_configuration(terminal, tmp_path: Pa
     wrong = await asyncio.to_thread(terminal.run, "status", "--config", str(tmp_path))
     assert shown.code == 0
     assert wrong.code == 2
+
+
+async def test_machines_are_sorted_by_a_number_and_found_by_words(terminal, daemon) -> None:
+    first = daemon.current.miners[0]
+    rows = [
+        first.model_copy(update={"miner_id": name, "power_w": power_w, "mac": mac})
+        for name, power_w, mac in (("a", 10.0, "m1"), ("b", None, "m2"), ("c", 30.0, "m3"))
+    ]
+    daemon.current = daemon.current.model_copy(update={"miners": rows})
+    by_power = json.loads((await terminal.ask("miners", "--sort", "power", "--json")).out)
+    assert [row["miner_id"] for row in by_power] == ["c", "a", "b"]
+    found = json.loads((await terminal.ask("miners", "--filter", "M3", "--json")).out)
+    assert [row["miner_id"] for row in found] == ["c"]
+    assert json.loads((await terminal.ask("miners", "--filter", "zz", "--json")).out) == []
+
+
+async def test_alarms_are_listed_and_a_critical_one_is_an_answer_of_no(terminal, daemon) -> None:
+    shown = await terminal.ask("alarms")
+    assert shown.code == 0
+    assert "the meter answers late" in shown.out
+    alarm = daemon.current.status.alarms[0].model_copy(update={"severity": "critical"})
+    status = daemon.current.status.model_copy(update={"alarms": [alarm]})
+    daemon.current = daemon.current.model_copy(update={"status": status})
+    shown = await terminal.ask("alarms", "--json")
+    assert shown.code == 1
+    assert json.loads(shown.out)[0]["code"] == "meter_slow"
+    daemon.forget()
+    assert "no alarm stands" in (await terminal.ask("alarms")).out

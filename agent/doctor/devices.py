@@ -1,0 +1,103 @@
+"""Every meter and machine: reachable, the one that is meant, and able to do what is counted on.
+
+Devices are only read. One that a running daemon talks to may be busy for a moment: it is asked
+twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from agent.assembly import meter_posts, miner_posts
+from agent.doctor.finding import Finding, failed, fine, warning
+from agent.posts import MeterPost, MinerPost
+from agent.settings import Settings
+from drivers.device import SelectsProfile, Sleeps, SwitchesBoards
+from drivers.errors import DriverError, WrongDeviceError
+from drivers.meters.profile_file import ProfileError
+
+_AT_ONCE = 64
+_DEVICE_S = 20.0
+_TRIES = 2
+_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """Who is visited, and whom to tell of each visit."""
+
+    gate: asyncio.Semaphore
+    told: Callable[[], None]
+
+
+async def device_findings(settings: Settings, told: Callable[[], None]) -> Sequence[Finding]:
+    """One finding for each device, meters first. ``told`` is called after each of them."""
+    try:
+        meters, miners = meter_posts(settings), miner_posts(settings)
+    except ProfileError as error:
+        remedy = "choose another meter or profile: kwota poll --identify proposes some"
+        return [failed("meter", "profile", str(error), remedy)]
+    except ValueError as error:
+        return [failed("device", "configuration", str(error), "mend the line that is named")]
+    rounds = Rounds(gate=asyncio.Semaphore(_AT_ONCE), told=told)
+    try:
+        return [
+            *await asyncio.gather(*(_meter(post, rounds) for post in meters)),
+            *await asyncio.gather(*(_miner(post, rounds) for post in miners)),
+        ]
+    finally:
+        closing = [*(one.device.close() for one in meters), *(one.device.close() for one in miners)]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+
+async def _meter(post: MeterPost, rounds: Rounds) -> Finding:
+    async def look() -> Finding:
+        identity = await post.device.identify()
+        reading = await post.device.read()
+        words = f"serial {identity.serial or 'unknown'}, {reading.power_w / 1000:.1f} kW"
+        return fine("meter", post.meter_id, words)
+
+    remedy = "check supply, bus, address, unit and serial: kwota poll shows what it says"
+    return await _visited("meter", post.meter_id, look, remedy, rounds)
+
+
+async def _miner(post: MinerPost, rounds: Rounds) -> Finding:
+    async def look() -> Finding:
+        identity = await post.device.identify()
+        await post.device.read()
+        if not identity.is_writable:
+            words = f"{identity.model} is read, but not certain to be the one meant"
+            return warning("miner", post.miner_id, words, "see its signs: kwota poll")
+        can = isinstance(post.device, (Sleeps, SelectsProfile, SwitchesBoards))
+        if not can:
+            words = f"{identity.model} is read, but nothing can be told to it"
+            remedy = "give it its password_file, or count it as base load"
+            return warning("miner", post.miner_id, words, remedy)
+        return fine("miner", post.miner_id, f"{identity.model}, firmware {identity.firmware}")
+
+    remedy = "check power, cable and address; kwota discover finds a machine that has moved"
+    return await _visited("miner", post.miner_id, look, remedy, rounds)
+
+
+async def _visited(
+    check: str, name: str, look: Callable[[], Awaitable[Finding]], remedy: str, rounds: Rounds
+) -> Finding:
+    said = ""
+    async with rounds.gate:
+        for attempt in range(_TRIES):
+            await asyncio.sleep(_PAUSE_S if attempt else 0.0)
+            try:
+                async with asyncio.timeout(_DEVICE_S):
+                    found = await look()
+            except WrongDeviceError as error:
+                found = failed(check, name, str(error), "correct the address, or the pin")
+            except DriverError as error:
+                said = str(error)
+                continue
+            except TimeoutError:
+                said = f"it has not answered everything within {_DEVICE_S:.0f} s"
+                continue
+            rounds.told()
+            return found
+    rounds.told()
+    return failed(check, name, said, remedy)
