@@ -40,7 +40,8 @@ from agent.sdnotify import SdNotifier, SdNotifyError, watchdog_interval_s
 from agent.settings import Settings
 from agent.settings_faults import SettingsError
 from agent.siteclock import SiteClock
-from agent.status.server import StatusError, add_read_routes, open_status_server
+from agent.status.routes import add_read_routes
+from agent.status.server import StatusError, open_status_server
 from agent.store import JournalSettings
 
 CLOSE_DEVICE_S = 2.0

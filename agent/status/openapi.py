@@ -15,6 +15,8 @@ from agent.status.view import (
     TransactionRow,
 )
 
+PAGE_ROWS_MAX: Final = 10_000
+
 _Document = tuple[str, str, type[BaseModel]]
 _STATUS: Final[_Document] = ("status", "The site as a whole, of one tick.", StatusView)
 _LISTS: Final[tuple[_Document, ...]] = (
@@ -37,7 +39,8 @@ def openapi_document() -> dict[str, Any]:
     paths = {f"/api/v1/{_STATUS[0]}": _path(_STATUS[1], _reference(_STATUS[2]))}
     for name, summary, model in _LISTS:
         schema = {"type": "array", "items": _reference(model)}
-        paths[f"/api/v1/{name}"] = _path(summary, schema)
+        paths[f"/api/v1/{name}"] = _path(summary, schema, is_list=True)
+    paths["/api/v1/stream"] = _stream_path()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -61,18 +64,70 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def _path(summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+_ETAG: Final = {
+    "ETag": {
+        "description": "Give it back as If-None-Match: 304 means that nothing has changed.",
+        "schema": {"type": "string"},
+    }
+}
+_TOTAL: Final = {
+    "X-Total-Count": {
+        "description": "How many rows there are in all pages.",
+        "schema": {"type": "integer", "minimum": 0},
+    }
+}
+_PAGING: Final = [
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many rows at most; all of them without it.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX},
+    },
+    {
+        "name": "offset",
+        "in": "query",
+        "description": "How many rows to leave out before the first one.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10_000_000, "default": 0},
+    },
+]
+
+
+def _path(summary: str, schema: dict[str, Any], *, is_list: bool = False) -> dict[str, Any]:
+    error = {"$ref": "#/components/schemas/Error"}
+    responses: dict[str, Any] = {
+        "200": {
+            "description": "The image of the last tick.",
+            "headers": _ETAG | _TOTAL if is_list else _ETAG,
+            "content": {"application/json": {"schema": schema}},
+        },
+        "304": {"description": "What If-None-Match names is still the newest."},
+        "503": {
+            "description": "The agent has not finished its first tick yet.",
+            "content": {"application/json": {"schema": error}},
+        },
+    }
+    if is_list:
+        responses["400"] = {
+            "description": "The page that was asked for is none.",
+            "content": {"application/json": {"schema": error}},
+        }
+    get: dict[str, Any] = {"summary": summary, "responses": responses}
+    return {"get": get | {"parameters": _PAGING} if is_list else get}
+
+
+def _stream_path() -> dict[str, Any]:
+    words = "Server-sent events: an event `tick` with the status document at every tick."
     error = {"$ref": "#/components/schemas/Error"}
     return {
         "get": {
-            "summary": summary,
+            "summary": words,
             "responses": {
                 "200": {
-                    "description": "The image of the last tick.",
-                    "content": {"application/json": {"schema": schema}},
+                    "description": words,
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
                 },
                 "503": {
-                    "description": "The agent has not finished its first tick yet.",
+                    "description": "All places are taken: poll instead.",
                     "content": {"application/json": {"schema": error}},
                 },
             },

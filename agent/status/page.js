@@ -1,4 +1,4 @@
-// Asks the agent once a second and shows what it says. Never hides that the data is old.
+// Shows what the agent tells at every tick, or asks once a second. Never hides that the data is old.
 
 import { showAhead, showLimits, showRelays } from "/bounds.js";
 import { addPast, addSample, drawChart } from "/chart.js";
@@ -7,6 +7,7 @@ import {
   age, clock, dayAndClock, dayOrShort, duration, grouped, hashrate, kw, kwh, short, useZone, zoneName,
 } from "/format.js";
 import { showMiners, startMiners } from "/miners.js";
+import { follow, isTelling } from "/stream.js";
 import { language, word } from "/words.js";
 
 const POLL_MS = 1000;
@@ -16,7 +17,7 @@ const STALE_S = 5;
 const seen = { atMs: null, changedAt: null, answeredAt: performance.now(), failure: null, sign: "", words: "" };
 
 async function ask(name) {
-  const answer = await fetch(`/api/v1/${name}`, { signal: AbortSignal.timeout(ANSWER_MS), cache: "no-store" });
+  const answer = await fetch(`/api/v1/${name}`, { signal: AbortSignal.timeout(ANSWER_MS), cache: "no-cache" });
   const body = await answer.json();
   if (!answer.ok) throw new NotReady(body.error ?? answer.statusText);
   return { body, sentAtMs: Date.parse(answer.headers.get("Date") ?? "") };
@@ -24,13 +25,21 @@ async function ask(name) {
 
 class NotReady extends Error {}
 
-async function poll() {
+let isAsking = false;
+
+// With `told` the status is here already; the lists are asked for, which costs nothing if unchanged.
+async function refresh(told) {
+  if (isAsking) return;
+  isAsking = true;
   try {
     // A hidden page keeps its chart going and spares the agent the rest.
-    const names = document.hidden ? ["status"] : ["status", "miners", "meters", "transactions", "decisions"];
-    const answers = await Promise.all(names.map(ask));
-    const [status, miners, meters, transactions, decisions] = answers.map((answer) => answer.body);
-    noteAnswer(status, answers[0].sentAtMs);
+    const lists = document.hidden ? [] : ["miners", "meters", "transactions", "decisions"];
+    const [first, ...answers] = await Promise.all([
+      told ? { body: told, sentAtMs: NaN } : ask("status"), ...lists.map(ask),
+    ]);
+    const status = first.body;
+    const [miners, meters, transactions, decisions] = answers.map((answer) => answer.body);
+    noteAnswer(status, first.sentAtMs);
     useZone(status.zone);
     showStatus(status);
     if (decisions) {
@@ -45,7 +54,12 @@ async function poll() {
   } catch (error) {
     seen.failure = error;
   }
+  isAsking = false;
   showAge();
+}
+
+async function poll() {
+  if (!isTelling()) await refresh(null);
   setTimeout(poll, POLL_MS);
 }
 
@@ -258,4 +272,5 @@ startMiners();
 setInterval(showAge, 1000);
 addEventListener("resize", drawChart);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) drawChart(); });
+follow(refresh);
 poll();

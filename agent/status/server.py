@@ -12,20 +12,14 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from importlib import resources
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
-import orjson
 from aiohttp import http_parser, web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import BaseModel
 
-from agent.status.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
-from agent.status.metrics import render_metrics
-from agent.status.openapi import openapi_document
-from agent.status.view import SiteView
+from agent.status.routes import RESPONSE_HEADERS, StatusSource, add_read_routes
 
 log = logging.getLogger(__name__)
 # One line per poll and second says nothing; whoever needs it lowers the level of this logger.
@@ -39,60 +33,9 @@ LINE_BYTES_MAX: Final = 8190
 SHUTDOWN_S: Final = 2.0
 PATIENCE_S: Final = 15.0
 
-_SCRIPTS: Final = (
-    "page.js",
-    "bounds.js",
-    "miners.js",
-    "chart.js",
-    "dom.js",
-    "format.js",
-    "words.js",
-)
-_ICON: Final = (
-    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" '
-    b'rx="3" fill="#1f5fbf"/><path d="M9 1 3 9h4l-1 6 7-9H8z" fill="#fff"/></svg>'
-)
-_FOLDER: Final = resources.files("agent.status")
-# Read at import, before any loop runs: a disk read must not stall the control loop.
-_ASSETS: Final = {
-    "/": ("text/html", _FOLDER.joinpath("page.html").read_bytes()),
-    "/page.css": ("text/css", _FOLDER.joinpath("page.css").read_bytes()),
-    "/icon.svg": ("image/svg+xml", _ICON),
-    **{f"/{name}": ("text/javascript", _FOLDER.joinpath(name).read_bytes()) for name in _SCRIPTS},
-}
-
-_HEADERS: Final = {
-    "Server": "kwota",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-
-_NOT_YET: Final = (
-    "The agent has not finished its first tick yet: try again in a few seconds, "
-    "and look at its log if this stays."
-)
-
 
 class StatusError(Exception):
     """The status endpoint cannot be opened. The message is one sentence with the way out."""
-
-
-class StatusSource(Protocol):
-    """Where the endpoint takes its data from. Both calls are cheap and never wait."""
-
-    def view(self) -> SiteView | None:
-        """The image of the last tick, the same object until the next; None before the first."""
-
-    def is_healthy(self) -> bool:
-        """Whether the control loop keeps its pace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,76 +49,6 @@ class StatusServer:
     def url(self) -> str:
         """The address to open in a browser."""
         return f"http://{_bracketed(self.host)}:{self.port}/"
-
-
-class _Documents:
-    """Every document is made at most once per tick, however many clients poll it."""
-
-    def __init__(self, source: StatusSource) -> None:
-        self._source = source
-        self._view: SiteView | None = None
-        self._bytes: dict[str, bytes] = {}
-
-    def document(self, name: str, render: Callable[[SiteView], bytes]) -> bytes | None:
-        view = self._source.view()
-        if view is None:
-            return None
-        if view is not self._view:
-            self._view = view
-            self._bytes = {}
-        body = self._bytes.get(name)
-        if body is None:
-            body = self._bytes[name] = render(view)
-        return body
-
-
-def _model(model: BaseModel) -> bytes:
-    return orjson.dumps(model.model_dump())
-
-
-def _rows(rows: Sequence[BaseModel]) -> bytes:
-    return orjson.dumps([row.model_dump() for row in rows])
-
-
-_DOCUMENTS: Final[dict[str, Callable[[SiteView], bytes]]] = {
-    "status": lambda view: _model(view.status),
-    "miners": lambda view: _rows(view.miners),
-    "meters": lambda view: _rows(view.meters),
-    "transactions": lambda view: _rows(view.transactions),
-    "statements": lambda view: _rows(view.statements),
-    "decisions": lambda view: _rows(view.decisions),
-    "events": lambda view: _rows(view.status.alarms),
-}
-
-
-def add_read_routes(app: web.Application, source: StatusSource) -> None:
-    """Mount the page, ``/api/v1/*``, ``/healthz``, ``/metrics`` and ``/openapi.json`` on an app.
-
-    The caller brings its own guard: the TCP endpoint checks the Host, a unix socket checks who may
-    open it.
-    """
-    documents = _Documents(source)
-    for path, (content_type, body) in _ASSETS.items():
-        app.router.add_get(path, _asset_handler(body, content_type))
-    for name, render in _DOCUMENTS.items():
-        app.router.add_get(f"/api/v1/{name}", _json_handler(documents, name, render))
-    openapi = orjson.dumps(openapi_document())
-    app.router.add_get("/openapi.json", _asset_handler(openapi, "application/json"))
-
-    async def metrics(_request: web.Request) -> web.Response:
-        body = documents.document("metrics", render_metrics)
-        if body is None:
-            return web.Response(status=503, text=f"{_NOT_YET}\n", headers={"Retry-After": "2"})
-        return web.Response(body=body, headers={"Content-Type": METRICS_CONTENT_TYPE})
-
-    async def healthz(_request: web.Request) -> web.Response:
-        if source.is_healthy():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="unhealthy\n")
-
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/healthz", healthz)
-    app.on_response_prepare.append(_add_headers)
 
 
 @contextlib.asynccontextmanager
@@ -216,33 +89,6 @@ def allowed_hosts(host: str, port: int) -> frozenset[str]:
     return frozenset(allowed | names if port == 80 else allowed)
 
 
-def _asset_handler(body: bytes, content_type: str) -> Handler:
-    async def handler(_request: web.Request) -> web.StreamResponse:
-        return web.Response(body=body, content_type=content_type, charset="utf-8")
-
-    return handler
-
-
-def _json_handler(documents: _Documents, name: str, render: Callable[[SiteView], bytes]) -> Handler:
-    async def handler(_request: web.Request) -> web.StreamResponse:
-        body = documents.document(name, render)
-        if body is None:
-            sentence = orjson.dumps({"error": _NOT_YET})
-            return web.Response(
-                status=503,
-                body=sentence,
-                content_type="application/json",
-                headers={"Retry-After": "2"},
-            )
-        return web.Response(body=body, content_type="application/json")
-
-    return handler
-
-
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
-
-
 def _guard(hosts: frozenset[str]) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -277,7 +123,7 @@ class _Connection(web.RequestHandler):
             log.debug("event=status_bad_request status=%d reason=%r", status, message)
             response = web.Response(status=status, text="This is not a valid HTTP request.\n")
             response.force_close()
-        response.headers.update(_HEADERS)
+        response.headers.update(RESPONSE_HEADERS)
         return response
 
 

@@ -16,7 +16,7 @@ from agent.core.decisions import Because
 from agent.core.ledger import Admission, Transaction
 from agent.core.register import RegisterEvent
 from agent.purchases import PurchaseReader
-from agent.status.server import add_read_routes
+from agent.status.routes import add_read_routes
 from agent.status.view import (
     AlarmView,
     BecauseView,

@@ -5,7 +5,9 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from agent.status.server import StatusServer, open_status_server
@@ -118,31 +120,82 @@ def test_every_word_the_page_asks_for_is_in_the_table_and_none_is_left_over(page
     assert unused == set()
 
 
-async def browse(
-    tmp_path: Path, url: str, seconds: int, width: int = 1280
-) -> tuple[str, list[str]]:
-    """The document after so many seconds of the browser's own time, and its console."""
+async def browse(tmp_path: Path, url: str, until: str, width: int = 1280) -> tuple[str, list[str]]:
+    """The document once a script's expression is true in it, and what the console said."""
     assert BROWSER is not None
     process = await asyncio.create_subprocess_exec(
         BROWSER,
         *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
         *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
         f"--user-data-dir={tmp_path / 'browser'}",
-        f"--virtual-time-budget={seconds * 1000}",
-        f"--window-size={width},900",
-        *("--enable-logging=stderr", "--dump-dom", url),
-        stdout=asyncio.subprocess.PIPE,
+        *(f"--window-size={width},900", "--remote-debugging-port=0", "about:blank"),
+        stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(18):
-            out, errors = await process.communicate()
-    except TimeoutError:
+        async with asyncio.timeout(18), aiohttp.ClientSession() as session:
+            base = await devtools(process)
+            async with session.put(f"{base}/json/new") as answer:
+                target = (await answer.json())["webSocketDebuggerUrl"]
+            async with session.ws_connect(target, max_msg_size=0) as socket:
+                return await Tab(socket).shown(url, until)
+    finally:
         process.kill()
-        await process.wait()
-        raise
-    console = [line for line in errors.decode().splitlines() if "CONSOLE" in line]
-    return out.decode(), console
+        await process.communicate()
+
+
+async def devtools(process: asyncio.subprocess.Process) -> str:
+    """Where the browser takes orders (Chrome DevTools Protocol 1.3)."""
+    assert process.stderr is not None
+    while line := (await process.stderr.readline()).decode():
+        found = re.search(r"DevTools listening on ws://([^/]+)/", line)
+        if found:
+            return f"http://{found[1]}"
+    raise AssertionError("the browser did not start")
+
+
+class Tab:
+    """One page of the browser, and everything that its console said."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.console: list[str] = []
+        self._socket = socket
+        self._last = 0
+
+    async def shown(self, url: str, until: str) -> tuple[str, list[str]]:
+        for method in ("Runtime.enable", "Log.enable", "Page.enable"):
+            await self.do(method)
+        await self.do("Page.navigate", url=url)
+        looking = (
+            f"new Promise((is) => {{ const look = () => ({until}) ? is(1) : setTimeout(look, 50);"
+        )
+        await self.do("Runtime.evaluate", expression=f"{looking} look(); }})", awaitPromise=True)
+        return str(await self.value("document.documentElement.outerHTML")), self.console
+
+    async def value(self, script: str) -> object:
+        answer = await self.do("Runtime.evaluate", expression=script, returnByValue=True)
+        return answer["result"].get("value")
+
+    async def do(self, method: str, **parameters: object) -> dict[str, Any]:
+        self._last += 1
+        await self._socket.send_json({"id": self._last, "method": method, "params": parameters})
+        while True:
+            message = await self._socket.receive_json()
+            if message.get("id") == self._last:
+                result: dict[str, Any] = message["result"]
+                return result
+            if message["method"] in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown"}:
+                self.console.append(str(message["params"]))
+            elif message["method"] == "Log.entryAdded":
+                self.console.append(message["params"]["entry"]["text"])
+
+
+# The lists are here and the chart is drawn.
+WHOLE = "document.querySelectorAll('#miner-rows tr').length > 1"
+STALE = "document.body.classList.contains('is-stale')"
+BANNER = (
+    "!document.getElementById('banner')?.hidden && document.getElementById('banner').textContent"
+)
 
 
 def text_of(document: str, element_id: str) -> str:
@@ -160,7 +213,7 @@ async def test_a_browser_shows_the_site_and_no_name_becomes_markup(
     status = site.status.model_copy(update={"farm": hostile})
     source.current = site.model_copy(update={"miners": miners, "status": status})
     async with open_status_server(source, "127.0.0.1", 0) as server:
-        document, console = await browse(tmp_path, server.url, 3)
+        document, console = await browse(tmp_path, server.url, WHOLE)
     assert console == []
     assert "<img" not in document
     assert "&lt;img src=x" in document
@@ -191,7 +244,7 @@ async def test_a_site_with_one_meter_point_has_no_table_of_points(
     decisions = [row.model_copy(update={"meter_point": "mp-1"}) for row in site.decisions]
     source.current = site.model_copy(update={"status": status, "decisions": decisions})
     async with open_status_server(source, "127.0.0.1", 0) as server:
-        document, console = await browse(tmp_path, server.url, 2)
+        document, console = await browse(tmp_path, server.url, WHOLE)
     assert console == []
     assert re.search(r'<section id="points"[^>]* hidden', document)
     assert "mp-1: " not in document
@@ -200,7 +253,7 @@ async def test_a_site_with_one_meter_point_has_no_table_of_points(
 @needs_browser
 async def test_data_that_stands_still_goes_grey_and_stops_claiming(source, tmp_path: Path) -> None:
     async with open_status_server(source, "127.0.0.1", 0) as server:
-        document, _ = await browse(tmp_path, server.url, 9)
+        document, _ = await browse(tmp_path, server.url, STALE)
     assert re.search(r'<body class="[^"]*is-stale', document)
     assert text_of(document, "banner").startswith("The agent answers, but its data does not change")
     assert text_of(document, "state-word") == "Last known: Inside budget"
@@ -223,7 +276,7 @@ async def test_an_agent_that_stops_answering_is_said_so(source, tmp_path: Path) 
             return True
 
     async with open_status_server(Dying(), "127.0.0.1", 0) as server:
-        document, _ = await browse(tmp_path, server.url, 12)
+        document, _ = await browse(tmp_path, server.url, STALE)
     assert re.search(r'<body class="[^"]*is-stale', document)
     assert text_of(document, "banner").startswith("The agent does not answer.")
 
@@ -232,7 +285,7 @@ async def test_an_agent_that_stops_answering_is_said_so(source, tmp_path: Path) 
 async def test_before_the_first_tick_the_page_says_so(source, tmp_path: Path) -> None:
     source.current = None
     async with open_status_server(source, "127.0.0.1", 0) as server:
-        document, _ = await browse(tmp_path, server.url, 2)
+        document, _ = await browse(tmp_path, server.url, BANNER)
     assert text_of(document, "banner").startswith("The agent is starting.")
 
 
@@ -252,7 +305,7 @@ async def test_a_window_that_cannot_be_kept_is_red_and_without_relays_there_is_n
     status = site.status.model_copy(update=update)
     source.current = site.model_copy(update={"status": status})
     async with open_status_server(source, "127.0.0.1", 0) as server:
-        document, console = await browse(tmp_path, server.url, 3)
+        document, console = await browse(tmp_path, server.url, WHOLE)
     assert console == []
     assert "<img" not in document
     assert text_of(document, "ahead-verdict") == "cannot be kept"
