@@ -166,10 +166,8 @@ class Tab:
         for method in ("Runtime.enable", "Log.enable", "Page.enable"):
             await self.do(method)
         await self.do("Page.navigate", url=url)
-        looking = (
-            f"new Promise((is) => {{ const look = () => ({until}) ? is(1) : setTimeout(look, 50);"
-        )
-        await self.do("Runtime.evaluate", expression=f"{looking} look(); }})", awaitPromise=True)
+        while not await self.value(until):  # noqa: ASYNC110 - the page tells nobody
+            await asyncio.sleep(0.1)
         return str(await self.value("document.documentElement.outerHTML")), self.console
 
     async def value(self, script: str) -> object:
