@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.miners import braiins
+from drivers.miners.braiins import BraiinsMiner, BraiinsReader
+from drivers.miners.registry import open_miner
 from drivers.readings import Activity
 
 Open = Callable[..., Awaitable[Any]]
@@ -138,3 +141,23 @@ async def test_a_slow_machine_is_waited_for_up_to_the_limit(
     monkeypatch.setattr(braiins, "WRITE_LIMIT_S", 0.15)
     with pytest.raises(UnreachableError, match="was not sent"):
         await miner.wake()
+
+
+async def test_the_registry_opens_a_miner_with_a_password_and_a_reader_without(
+    hall: Open, tmp_path: Path
+) -> None:
+    site = await hall()
+    label = site.network.farm.labels[0]
+    secret = tmp_path / "secret"
+    secret.write_text("farm-pass\n")
+    uri = f"braiins://{label.address}:8080"
+    miner = open_miner(uri, miner_id="b", mac=label.mac, password_file=secret)
+    reader = open_miner("braiins://10.1.1.13", miner_id="b", mac=None)
+    assert isinstance(miner, BraiinsMiner)
+    assert (await miner.read()).activity is Activity.HASHING
+    assert isinstance(reader, BraiinsReader)
+    assert not isinstance(reader, BraiinsMiner)
+    assert reader._link.address == "10.1.1.13:80"
+    assert "farm-pass" not in f"{vars(miner)['_pages']!r} {miner!r}"
+    await miner.close()
+    await reader.close()
