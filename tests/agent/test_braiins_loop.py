@@ -41,7 +41,8 @@ WHY = Because(limit="purchase", source="t1", words="for a test")
 ENDS = {Stage.CONFIRMED, Stage.INEFFECTIVE, Stage.REFUSED, Stage.UNKNOWN}
 CARD = replace(
     CARDS[FAMILY],
-    **dict.fromkeys(("board_off_s", "board_on_s", "profile_down_s", "sleep_s", "wake_s"), 5.0),
+    **dict.fromkeys(("board_off_s", "board_on_s", "sleep_s", "wake_s"), 5.0),
+    **dict.fromkeys(("profile_down_s", "profile_up_s"), 4.0),
 )
 
 
@@ -60,7 +61,10 @@ class Rig:
     async def seen(self, is_so: Callable[[MinerReading], bool]) -> None:
         """Wait until the poller has seen this."""
         async with asyncio.timeout(10.0):
-            while (reading := self.post.view().reading) is None or not is_so(reading):
+            while True:
+                reading = self.post.view().reading
+                if reading is not None and is_so(reading):
+                    return
                 await asyncio.sleep(0.05)
 
     async def order(self, setpoint: Setpoint, expected_w: float) -> Actuation:
@@ -137,7 +141,8 @@ async def test_boards_target_pause_and_resume_are_confirmed_by_the_watts(rig: Ri
     assert abs(rig.true_w - 2033.0) < 20.0
     lower = replace(WHOLE, profile="2260W")
     assert (await rig.order(lower, watts["2260W"])).stage is Stage.CONFIRMED
-    assert abs(rig.true_w - 2260.0) < 0.1 * 2260.0
+    await asyncio.sleep(0.6)  # near enough is confirmed; the board that came back has the rest
+    assert abs(rig.true_w - 2260.0) < 20.0
     asleep = await rig.order(replace(lower, is_awake=False), CARDS[FAMILY].standby_w)
     assert asleep.stage is Stage.CONFIRMED
     assert rig.true_w < 100.0
