@@ -193,12 +193,9 @@ class BraiinsReader:
         return reply
 
     async def _login(self) -> str:
-        """A new token. It is no write: a silent machine is unreachable, and nothing has left."""
+        """A new token."""
         body = envelope.encode_login(self._password or "")
-        try:
-            reply = await self._pages.once("POST", "auth/login", token="", body=body)
-        except NoAnswerError as error:
-            raise UnreachableError(str(error)) from error
+        reply = await self._pages.once("POST", "auth/login", token="", body=body)
         if envelope.is_absent(reply.status):
             await self._require_rest()
         if not reply.is_ok:

@@ -161,7 +161,7 @@ async def test_a_target_between_two_points_is_a_point_of_this_machine_alone(ask:
     machine.timings = replace(machine.timings, profile_down_s=0.1, profile_up_s=0.1)
     known = len(other.model.profiles)
     path = "/api/v1/performance/power-target"
-    for watts in (2500, 2000, 2500, 3010):
+    for watts in (2900, 2000, 2900, 3010):
         assert await send("PUT", path, {"watt": watts}, token=token) == (200, {"watt": watts})
         await asyncio.sleep(0.15)
         assert machine.watts.value(site.farm.clock.now_s()) == pytest.approx(watts)

@@ -48,7 +48,8 @@ class Hall:
         return self.machine.watts.value(self.network.farm.clock.now_s())
 
     def link(self, answer_s: float = 2.0) -> HttpLink:
-        link = HttpLink(host=self.network.farm.labels[0].address, port=PORT, answer_s=answer_s)
+        host = self.network.farm.labels[0].address
+        link = HttpLink(host=host, port=PORT, connect_s=0.5, answer_s=answer_s)
         self._stack.push_async_callback(link.close)
         return link
 
@@ -79,7 +80,7 @@ async def hall() -> AsyncIterator[Open]:
             }
             network = Network(farm=build_farm(FarmFile.model_validate(document), started_now()))
             machine = network.farm.plant.machines[0]
-            quick = {"profile_up_s": 0.3, "profile_down_s": 0.2, "sleep_s": 0.2, "wake_s": 0.4}
+            quick = {"profile_up_s": 1.0, "profile_down_s": 0.2, "sleep_s": 0.2, "wake_s": 1.0}
             boards = {"board_on_s": 0.3, "board_off_s": 0.1}
             machine.timings = replace(machine.timings, **quick, **boards)
             await network.open()

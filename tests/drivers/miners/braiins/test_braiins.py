@@ -97,7 +97,7 @@ async def test_a_power_target_moves_the_watts_and_is_read_back(hall: Open) -> No
     rising = await miner.read()
     assert rising.activity is Activity.RAMPING
     assert all(board.is_ramping for board in rising.boards)
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(1.1)
     assert (await miner.read()).activity is Activity.HASHING
     assert site.true_w == pytest.approx(3010.0, abs=1.0)
 
@@ -148,9 +148,9 @@ async def test_pause_and_resume_keep_the_target(hall: Open) -> None:
     assert (await miner.read_details()).pools[0].is_active is False
     await miner.wake()
     assert (await miner.read()).activity is Activity.RAMPING
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.3)
     assert (await miner.read()).activity is Activity.HASHING
-    assert site.true_w == pytest.approx(2107.0, rel=0.03)  # the fans take another second
+    assert site.true_w == pytest.approx(2107.0, abs=1.0)
 
 
 async def test_a_suspended_machine_is_no_sleeper(hall: Open) -> None:
