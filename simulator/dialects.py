@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from simulator.braiins import BraiinsFarm
+from simulator.braiins_compat import BraiinsCompatFarm
 from simulator.door import Dialect
 from simulator.farm import Farm
 from simulator.luxos import LuxosFarm
@@ -9,6 +11,7 @@ from simulator.whatsminer_compat import CompatFarm
 from simulator.whatsminer_v3 import WhatsminerFarm
 
 DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
+    "braiins": lambda farm: BraiinsCompatFarm(machines=BraiinsFarm(farm=farm)),
     "luxos": lambda farm: LuxosFarm(farm=farm),
     "whatsminer-v3": lambda farm: CompatFarm(whatsminers=WhatsminerFarm(farm=farm)),
 }
