@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping
 
+from simulator.bitaxe import BitaxeFarm
 from simulator.door import Dialect
+from simulator.epic import EpicFarm
 from simulator.farm import Farm
 from simulator.luxos import LuxosFarm
 from simulator.whatsminer_compat import CompatFarm
 from simulator.whatsminer_v3 import WhatsminerFarm
 
 DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
+    "bitaxe": lambda farm: BitaxeFarm(farm=farm),
+    "epic": lambda farm: EpicFarm(farm=farm),
     "luxos": lambda farm: LuxosFarm(farm=farm),
     "whatsminer-v3": lambda farm: CompatFarm(whatsminers=WhatsminerFarm(farm=farm)),
 }

@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.bitaxe_table import BitaxeTable
+from simulator.epic_table import EpicTable
 from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
@@ -24,7 +26,7 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["luxos", "whatsminer-v3"]
+SpokenFamily = Literal["bitaxe", "epic", "luxos", "whatsminer-v3"]
 
 
 class SiteTable(Table):
@@ -178,6 +180,8 @@ class FarmFile(Table):
     site: SiteTable = SiteTable()
     addresses: AddressTable = AddressTable()
     timings: TimingTable = TimingTable()
+    bitaxe: BitaxeTable = BitaxeTable()
+    epic: EpicTable = EpicTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
