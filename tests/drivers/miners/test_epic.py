@@ -67,7 +67,7 @@ class Hall:
 
     def link(self, *, port: int = 4028, answer_s: float = 2.0) -> HttpLink:
         host = self.label.address if port == 4028 else "127.0.0.1"
-        self.links.append(HttpLink(host=host, port=port, answer_s=answer_s))
+        self.links.append(HttpLink(host=host, port=port, answer_s=answer_s, connect_s=0.3))
         return self.links[-1]
 
     def miner(self, *, password: str = PASSWORD, mac: str = "", port: int = 4028) -> EpicMiner:
