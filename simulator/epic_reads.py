@@ -121,7 +121,7 @@ def summary(at: Moment) -> Json:
         "StratumConfigs": [
             {"pool": _pool(slot), "login": _login(at), "password": "x"} for slot in range(2)
         ],
-        "PerpetualTune": {"Running": False, "Algorithm": {}},
+        "PerpetualTune": _tuner(at),
         "Power Supply Stats": _power(at),
         "HwConfig": {
             "Boards Target Clock": [
@@ -190,6 +190,20 @@ def _fans() -> Json:
         "Minimum Working Fans": 2,
         "Working Fan Indices": list(range(1, _FANS + 1)),
     }
+
+
+def _tuner(at: Moment) -> Json:
+    if not at.table.has_tuner:
+        return {"Running": False, "Algorithm": {}}
+    chips = {
+        "Target": round(at.machine.model.nameplate_ths),
+        "Unit": "TH",
+        "Optimized": True,
+        "Throttle Target": None,
+        "Min Throttle Target": 80,
+        "Throttle Step": 10,
+    }
+    return {"Running": True, "Algorithm": {"ChipTune": chips}}
 
 
 def _power(at: Moment) -> Json:

@@ -209,10 +209,9 @@ def power_of(
 
 def power_target_of(summary: Row) -> float | None:
     """The watts that the machine itself keeps to: a tuner's target in W, else the preset's."""
-    tune = part_of(summary, "PerpetualTune")
-    tuners = part_of(tune, "Algorithm") if tune.flag("Running") else None
+    tuners = _running_tuners_of(summary)
     for name in _WATTS_TUNERS:
-        if tuners is not None and tuners.has(name):
+        if tuners.has(name):
             return amount(part_of(tuners, name), "Target") or None
     preset = part_of(summary, "PresetInfo")
     return (amount(preset, "Target Power") if preset.has("Target Power") else 0.0) or None
@@ -288,6 +287,9 @@ def faults_of(summary: Row) -> tuple[MinerFault, ...]:
             words = f"Hashboard {index} is switched on but not found."
             found.append(MinerFault(code=f"HBStatus {index}", words=words))
     found += [MinerFault(code=key, words=words) for key, words in _remarks_of(summary)]
+    if _is_tuning(summary):
+        words = "It is tuning itself, so its power moves without kwota until it has finished."
+        found.append(MinerFault(code="PerpetualTune", words=words))
     return tuple(found)
 
 
@@ -334,6 +336,23 @@ def _remarks_of(summary: Row) -> list[tuple[str, str]]:
         if is_on:
             remarks.append((key, words))
     return remarks
+
+
+def _running_tuners_of(summary: Row) -> Row:
+    tune = part_of(summary, "PerpetualTune")
+    if tune.flag("Running"):
+        return part_of(tune, "Algorithm")
+    return Row(section="Algorithm", values={})
+
+
+def _is_tuning(summary: Row) -> bool:
+    tuners = _running_tuners_of(summary)
+    return any(tuners.has(name) and _is_seeking(tuners, name) for name in tuners.values)
+
+
+def _is_seeking(tuners: Row, name: str) -> bool:
+    tuner = part_of(tuners, name)
+    return tuner.has("Optimized") and not tuner.flag("Optimized")
 
 
 def _serial_of(table: Row) -> str:

@@ -274,6 +274,20 @@ def test_what_moves_its_power_without_us_is_said() -> None:
     assert codes(silent) == {}
 
 
+@pytest.mark.parametrize(
+    ("tune", "is_said"),
+    [
+        ({"Running": True, "Algorithm": {"ChipTune": {"Optimized": False}}}, True),
+        ({"Running": True, "Algorithm": {"ChipTune": {"Optimized": True}}}, False),
+        ({"Running": True, "Algorithm": {"ChipTune": {}}}, False),
+        ({"Running": True, "Algorithm": {"ChipTune": None}}, False),
+        ({"Running": False, "Algorithm": {"ChipTune": {"Optimized": False}}}, False),
+    ],
+)
+def test_a_tuner_that_has_not_finished_is_said(tune: dict[str, Any], is_said: bool) -> None:
+    assert ("PerpetualTune" in codes(row(SUMMARY, PerpetualTune=tune))) is is_said
+
+
 def test_a_board_that_is_on_and_not_found_is_said() -> None:
     status = [{"Index": 0, "Enabled": True, "Detected": False}]
     assert set(codes(row(SUMMARY, HBStatus=status, HBs=[]))) == {"HBStatus 0"}
