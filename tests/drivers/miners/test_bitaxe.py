@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -10,10 +9,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
 from drivers.errors import (
-    BadReplyError,
     DriverError,
     RefusedError,
     UnknownOutcomeError,
@@ -39,7 +36,6 @@ QUICK = {"profile_up_s": 0.1, "profile_down_s": 0.1, "sleep_s": 0.1, "wake_s": 0
 GAMMA, NERD = "gamma", "nerdqaxe"
 
 Open = Callable[..., Awaitable["Hall"]]
-Listen = Callable[[Any], Awaitable[int]]
 
 
 class Hall:
@@ -62,13 +58,13 @@ class Hall:
     def true_w(self) -> float:
         return self.machine.watts.value(self.farm.clock.now_s())
 
-    def link(self, *, port: int = PORT, answer_s: float = 2.0) -> HttpLink:
-        host = self.label.address if port == PORT else "127.0.0.1"
-        self.links.append(HttpLink(host=host, port=port, answer_s=answer_s, connect_s=0.3))
+    def link(self, *, answer_s: float = 2.0) -> HttpLink:
+        host = self.label.address
+        self.links.append(HttpLink(host=host, port=PORT, answer_s=answer_s, connect_s=0.3))
         return self.links[-1]
 
-    def miner(self, *, mac: str = "", port: int = PORT) -> BitaxeMiner:
-        return BitaxeMiner(miner_id="b", link=self.link(port=port), mac=mac or self.label.mac)
+    def miner(self, *, mac: str = "") -> BitaxeMiner:
+        return BitaxeMiner(miner_id="b", link=self.link(), mac=mac or self.label.mac)
 
     async def fault(self, kind: FaultKind) -> None:
         self.farm.switch_fault(kind, [0], is_active=True, value=None)
@@ -362,71 +358,3 @@ async def test_a_slow_machine_is_waited_for_up_to_its_limit(
     monkeypatch.setattr(bitaxe, "WRITE_LIMIT_S", 0.3)
     with pytest.raises(UnreachableError, match="was not sent"):
         await miner.sleep()
-
-
-HALVES: list[tuple[bytes, type[DriverError]]] = [
-    (b"", NoAnswerError),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{", NoAnswerError),
-    (b"\x02\x00\x00\x00[]", BadReplyError),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", BadReplyError),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", WrongDeviceError),
-    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}", WrongDeviceError),
-    (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", BadReplyError),
-]
-
-
-@pytest.mark.parametrize(("reply", "expected"), HALVES)
-async def test_half_answers_and_strangers_are_driver_errors_in_bounded_time(
-    hall: Open, listen: Listen, reply: bytes, expected: type[DriverError]
-) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1000)
-        writer.write(reply)
-        await writer.drain()
-
-    site = await hall()
-    miner = site.miner(port=await listen(answer))
-    started_s = time.monotonic()
-    for verb in (miner.read, miner.sleep):
-        with pytest.raises(expected):
-            await verb()
-    assert time.monotonic() - started_s < 5.0
-
-
-LAST = [
-    (500, UnknownOutcomeError),
-    (404, UnsupportedError),
-    (400, RefusedError),
-    (401, RefusedError),
-    (0, UnknownOutcomeError),
-]
-
-
-@pytest.mark.parametrize(("status", "expected"), LAST)
-async def test_a_write_without_a_yes_is_told_apart_and_sent_once(
-    hall: Open, status: int, expected: type[DriverError]
-) -> None:
-    site = await hall()
-    sent: list[str] = []
-
-    async def lossy(request: web.BaseRequest) -> web.StreamResponse:
-        """Answers as the machine does, and loses what comes back for a write."""
-        if request.method == "GET":
-            reply = await site.links[0].get(request.path)
-            return web.Response(body=reply.body, content_type="application/json")
-        sent.append(f"{request.method} {request.path}")
-        if status == 0:
-            assert request.transport is not None
-            request.transport.abort()
-        return web.Response(status=status or 200)
-
-    site.link()
-    server = web.Server(lossy)
-    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    async with listening:
-        miner = site.miner(port=listening.sockets[0].getsockname()[1])
-        with pytest.raises(expected):
-            await miner.sleep()
-        await miner.close()
-    await server.shutdown(0.1)
-    assert sent == ["POST /api/system/pause"]

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from drivers.errors import BadReplyError, BusyError, DriverError, RefusedError
 from drivers.readings import Activity, PowerProvenance
@@ -320,98 +318,3 @@ def test_a_yes_is_a_yes_and_anything_else_is_a_bad_reply() -> None:
     wire.require_yes(row({"result": True, "error": None}), "/miner")
     with pytest.raises(BadReplyError):
         wire.require_yes(row({"error": None}), "/miner")
-
-
-def read_everything(summary: Row, told: wire.Capabilities) -> None:
-    """Everything that the driver takes from a summary."""
-    if not wire.is_power_play(summary):
-        return
-    boards = wire.boards_of(summary, told)
-    hashrate_hs = wire.believed_hashrate_hs(boards, told.nameplate_hashrate_hs)
-    assert 0 <= hashrate_hs < 1e16
-    wire.activity_of(summary, boards, hashrate_hs)
-    wire.power_of(summary, told, hashrate_hs, 3010.0)
-    wire.profiles_of(summary, told, 3010.0)
-    wire.pools_of(summary)
-    wire.fan_speeds_of(summary)
-    wire.uptime_of(summary)
-    wire.faults_of(summary)
-
-
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from(["true", "1e9", "Mining", "²", "9" * 40])
-)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner)
-)
-
-
-def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every way to a value of a document."""
-    inner: list[tuple[Any, Any]] = []
-    if isinstance(document, dict):
-        inner = list(document.items())
-    elif isinstance(document, list):
-        inner = list(enumerate(document))
-    found = [path] if path else []
-    for key, value in inner:
-        found += places(value, (*path, key))
-    return found
-
-
-def changed(document: Any, path: tuple[Any, ...], value: object) -> Any:
-    """A copy with one value replaced."""
-    whole = json.loads(json.dumps(document))
-    at = whole
-    for key in path[:-1]:
-        at = at[key]
-    at[path[-1]] = value
-    return whole
-
-
-@given(st.sampled_from(places(SUMMARY)), VALUES)
-def test_any_value_anywhere_in_a_summary_gives_a_reading_or_a_driver_error(
-    place: tuple[Any, ...], value: object
-) -> None:
-    body = json.dumps(changed(SUMMARY, place, value)).encode("utf-8", "surrogatepass")
-    try:
-        read_everything(table_of(body, "/summary"), known())
-    except DriverError:
-        return
-
-
-@given(st.sampled_from(places(CAPABILITIES)), VALUES)
-def test_any_value_anywhere_in_the_capabilities_gives_a_machine_or_a_driver_error(
-    place: tuple[Any, ...], value: object
-) -> None:
-    body = json.dumps(changed(CAPABILITIES, place, value)).encode("utf-8", "surrogatepass")
-    try:
-        told = wire.capabilities_of(table_of(body, "/capabilities"))
-    except DriverError:
-        return
-    assert 1 <= told.board_count <= wire.BOARDS_MAX
-    assert len(told.board_serials) <= wire.BOARDS_MAX
-
-
-@given(st.dictionaries(st.sampled_from(["dhcp", "static", "x"]), VALUES))
-def test_any_network_gives_a_mac_or_a_driver_error(document: dict[str, Any]) -> None:
-    body = json.dumps(document).encode("utf-8", "surrogatepass")
-    try:
-        assert isinstance(wire.mac_of(table_of(body, "/network")), str)
-    except DriverError:
-        return
-
-
-@given(st.dictionaries(st.sampled_from(["result", "error"]), VALUES))
-def test_any_verdict_is_a_yes_or_a_driver_error(document: dict[str, Any]) -> None:
-    body = json.dumps(document).encode("utf-8", "surrogatepass")
-    try:
-        wire.require_yes(table_of(body, "/miner"), "/miner")
-    except DriverError:
-        return
-    assert document["result"] in (True, "true", "True", "Y", "y")
