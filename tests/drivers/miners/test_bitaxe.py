@@ -260,7 +260,7 @@ async def test_a_one_time_password_is_not_guessed(hall: Open) -> None:
     site = await hall(NERD, has_otp=True)
     miner = site.miner()
     assert (await miner.read()).activity is Activity.HASHING
-    with pytest.raises(RefusedError, match="one-time password"):
+    with pytest.raises(RefusedError, match="demands a one-time password"):
         await miner.select_profile("400MHz")
     assert site.traits.writes == []
 

@@ -89,11 +89,29 @@ async def test_half_answers_and_strangers_are_driver_errors_in_bounded_time(
     assert all(request.startswith(b"GET ") for request in asked)
 
 
-def recorded(kind: str) -> dict[str, bytes]:
-    """What the machine answers, by the path that is asked."""
-    names = {path.stem: path.read_bytes() for path in (ANSWERS / kind).glob("*.json")}
-    prefix = "/" if kind == EPIC else "/api/system/"
-    return {prefix + name: body for name, body in names.items()}
+class Recorded:
+    """Answers reads as the machine does, and a write with the bytes given. ``asked`` has it all."""
+
+    def __init__(self, kind: str, last: bytes) -> None:
+        prefix = "/" if kind == EPIC else "/api/system/"
+        paths = (ANSWERS / kind).glob("*.json")
+        self.bodies = {prefix + path.stem: path.read_bytes() for path in paths}
+        self.last = last
+        self.asked: list[tuple[str, str, bytes]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                return
+            method, path, _ = head.decode().split(" ", 2)
+            size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            self.asked.append((method, path, await reader.readexactly(int(size or 0))))
+            writer.write(self.last if method != "GET" else answer_of(200, self.bodies[path]))
+            await writer.drain()
+            if method != "GET" and not self.last.startswith(b"HTTP/1.1 200"):
+                return
 
 
 LAST: list[tuple[str, bytes, type[DriverError]]] = [
@@ -118,26 +136,31 @@ LAST: list[tuple[str, bytes, type[DriverError]]] = [
 async def test_a_write_without_a_yes_is_told_apart_and_sent_once(
     listen: Listen, connect: Connect, kind: str, last: bytes, expected: type[DriverError]
 ) -> None:
-    bodies, sent = recorded(kind), []
-
-    async def lossy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers reads as the machine does, and a write with what the row says."""
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            method, path, _ = head.decode().split(" ", 2)
-            size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            body = await reader.readexactly(int(size or 0))
-            if method != "GET":
-                sent.append((path, body))
-                writer.write(last)
-                await writer.drain()
-                return
-            writer.write(answer_of(200, bodies[path]))
-
-    miner = connect(kind, await listen(lossy))
+    machine = Recorded(kind, last)
+    miner = connect(kind, await listen(machine.serve))
     with pytest.raises(expected) as caught:
         await miner.sleep()
     assert PASSWORD not in str(caught.value)
+    sent = [(path, body) for method, path, body in machine.asked if method != "GET"]
     assert [path for path, _ in sent] == ["/miner" if kind == EPIC else "/api/system/pause"]
     if kind == EPIC:
         assert json.loads(sent[0][1]) == {"param": "Stop", "password": PASSWORD}
+
+
+@pytest.mark.parametrize(
+    ("kind", "checked"),
+    [
+        (EPIC, ["/summary", "/network", "/miner"]),
+        (AXE, ["/api/system/info", "/api/system/asic", "/api/system/pause"]),
+    ],
+)
+async def test_nothing_comes_between_the_check_of_a_machine_and_the_write(
+    listen: Listen, connect: Connect, kind: str, checked: list[str]
+) -> None:
+    machine = Recorded(kind, answer_of(200, b'{"result": true}'))
+    miner = connect(kind, await listen(machine.serve))
+    verbs = [miner.read, miner.identify, miner.sleep, miner.read_details, miner.read]
+    await asyncio.gather(*(verb() for verb in verbs))
+    paths = [path for _, path, _ in machine.asked]
+    at = paths.index(checked[-1])
+    assert paths[at - 2 : at + 1] == checked

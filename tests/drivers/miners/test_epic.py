@@ -335,11 +335,3 @@ async def test_a_slow_machine_is_waited_for_up_to_its_limit(
     monkeypatch.setattr(epic, "WRITE_LIMIT_S", 0.3)
     with pytest.raises(UnreachableError, match="was not sent"):
         await miner.sleep()
-
-
-async def test_readings_and_writes_of_one_machine_wait_for_each_other(hall: Open) -> None:
-    site = await hall(answer_delay_s=0.02)
-    miner = site.miner()
-    readings = await asyncio.gather(*(miner.read() for _ in range(3)), miner.sleep(), miner.read())
-    assert len(readings) == 5
-    assert not site.machine.is_awake
