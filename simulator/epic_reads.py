@@ -1,7 +1,7 @@
 """What a machine with ePIC's PowerPlay answers to GET: keys of the vendor's OpenAPI description.
 
-The MAC under ``dhcp`` is where other clients read it; the description leaves it out. A stopped
-machine lists no boards in ``HBs`` and measures no power; that both is so is assumed.
+The MAC under ``dhcp`` is where other clients read it; the description leaves it out. That a stopped
+machine lists no boards in ``HBs`` is assumed, and so is that its input is measured all the same.
 """
 
 from collections.abc import Callable
@@ -207,7 +207,7 @@ def _tuner(at: Moment) -> Json:
 
 
 def _power(at: Moment) -> Json:
-    watts = float(at.machine.reported_w(at.now_s)) if at.machine.is_awake else 0.0
+    watts = float(at.machine.reported_w(at.now_s))
     return {
         "Input Voltage": 231.5,
         "Output Voltage": _BOARD_V if at.machine.is_awake else 0.0,

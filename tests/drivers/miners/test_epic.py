@@ -191,12 +191,16 @@ async def test_it_sleeps_and_wakes_and_the_plant_follows(hall: Open) -> None:
     site = await hall()
     miner = site.miner()
     await miner.sleep()
-    assert (await miner.read()).activity is Activity.STOPPED  # on the way down
+    falling = await miner.read()
+    assert (falling.activity, falling.hashrate_hs) == (Activity.STOPPED, 0.0)
+    assert falling.power_w is not None
+    assert falling.power_w > 100.0  # still on the way down
     await asyncio.sleep(0.3)
     asleep = await miner.read()
     assert (asleep.activity, asleep.hashrate_hs) == (Activity.SLEEPING, 0.0)
     assert [board.is_enabled for board in asleep.boards] == [True] * 3
     assert site.true_w < 60.0
+    assert asleep.power_w == pytest.approx(site.true_w, abs=1.0)
     assert (await miner.read_details()).pools[0].is_active is False
     await miner.wake()
     assert (await miner.read()).activity is Activity.RAMPING
