@@ -89,7 +89,7 @@ async def test_half_answers_and_strangers_are_driver_errors_in_bounded_time(
     assert all(request.startswith(b"GET ") for request in asked)
 
 
-class Recorded:
+class SampleMachine:
     """Answers reads as the machine does, and a write with the bytes given. ``asked`` has it all."""
 
     def __init__(self, kind: str, last: bytes) -> None:
@@ -136,7 +136,7 @@ LAST: list[tuple[str, bytes, type[DriverError]]] = [
 async def test_a_write_without_a_yes_is_told_apart_and_sent_once(
     listen: Listen, connect: Connect, kind: str, last: bytes, expected: type[DriverError]
 ) -> None:
-    machine = Recorded(kind, last)
+    machine = SampleMachine(kind, last)
     miner = connect(kind, await listen(machine.serve))
     with pytest.raises(expected) as caught:
         await miner.sleep()
@@ -157,7 +157,7 @@ async def test_a_write_without_a_yes_is_told_apart_and_sent_once(
 async def test_nothing_comes_between_the_check_of_a_machine_and_the_write(
     listen: Listen, connect: Connect, kind: str, checked: list[str]
 ) -> None:
-    machine = Recorded(kind, answer_of(200, b'{"result": true}'))
+    machine = SampleMachine(kind, answer_of(200, b'{"result": true}'))
     miner = connect(kind, await listen(machine.serve))
     verbs = [miner.read, miner.identify, miner.sleep, miner.read_details, miner.read]
     await asyncio.gather(*(verb() for verb in verbs))

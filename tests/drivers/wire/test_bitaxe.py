@@ -17,13 +17,13 @@ from drivers.wire.web_table import table_of
 ANSWERS = Path(__file__).parents[1] / "answers"
 
 
-def recorded(folder: str, name: str) -> dict[str, Any]:
+def sample(folder: str, name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((ANSWERS / folder / f"{name}.json").read_text("utf-8"))
     return document
 
 
-INFO, ASIC = recorded("bitaxe-gamma", "info"), recorded("bitaxe-gamma", "asic")
-NERD_INFO, NERD_ASIC = recorded("nerdqaxe", "info"), recorded("nerdqaxe", "asic")
+INFO, ASIC = sample("bitaxe-gamma", "info"), sample("bitaxe-gamma", "asic")
+NERD_INFO, NERD_ASIC = sample("nerdqaxe", "info"), sample("nerdqaxe", "asic")
 GONE = object()
 
 
