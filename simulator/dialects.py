@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+from simulator.bitaxe import BitaxeFarm
 from simulator.braiins import BraiinsFarm
 from simulator.braiins_compat import BraiinsCompatFarm
 from simulator.door import Dialect
+from simulator.epic import EpicFarm
 from simulator.farm import Farm
 from simulator.luxos import LuxosFarm
 from simulator.whatsminer_compat import CompatFarm
@@ -12,6 +14,8 @@ from simulator.whatsminer_v3 import WhatsminerFarm
 
 DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
     "braiins": lambda farm: BraiinsCompatFarm(machines=BraiinsFarm(farm=farm)),
+    "bitaxe": lambda farm: BitaxeFarm(farm=farm),
+    "epic": lambda farm: EpicFarm(farm=farm),
     "luxos": lambda farm: LuxosFarm(farm=farm),
     "whatsminer-v3": lambda farm: CompatFarm(whatsminers=WhatsminerFarm(farm=farm)),
 }

@@ -181,7 +181,7 @@ def _group_timings(file: FarmFile, group: GroupTable) -> Timings:
     if group.family == "luxos":
         return _timings(file.timings)
     timings = families()[group.family].timings
-    if file.whatsminer.is_fast_boot:
+    if group.family != "whatsminer-v3" or file.whatsminer.is_fast_boot:
         return timings
     slow = families()["whatsminer-v2-limit"].timings
     return replace(

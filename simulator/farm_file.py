@@ -13,7 +13,9 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.bitaxe_table import BitaxeTable
 from simulator.braiins_table import BraiinsTable
+from simulator.epic_table import EpicTable
 from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
@@ -25,7 +27,7 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["braiins", "luxos", "whatsminer-v3"]
+SpokenFamily = Literal["bitaxe", "braiins", "epic", "luxos", "whatsminer-v3"]
 
 
 class SiteTable(Table):
@@ -179,6 +181,8 @@ class FarmFile(Table):
     site: SiteTable = SiteTable()
     addresses: AddressTable = AddressTable()
     timings: TimingTable = TimingTable()
+    bitaxe: BitaxeTable = BitaxeTable()
+    epic: EpicTable = EpicTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
     braiins: BraiinsTable = BraiinsTable()
     spread: SpreadTable = SpreadTable()

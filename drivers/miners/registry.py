@@ -13,7 +13,7 @@ from drivers.link.frames import FramedLink
 from drivers.link.http import HttpLink
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import braiins, luxos, whatsminer_v3
+from drivers.miners import bitaxe, braiins, epic, luxos, whatsminer_v3
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -86,12 +86,26 @@ def _braiins(at: Opening) -> ReadsMiner:
     return braiins.BraiinsMiner(miner_id=at.miner_id, link=link, mac=at.mac, password=at.password)
 
 
+def _epic(at: Opening) -> ReadsMiner:
+    link = HttpLink(host=at.host, port=at.port)
+    if at.password is None:
+        return epic.EpicReader(miner_id=at.miner_id, link=link, mac=at.mac)
+    return epic.EpicMiner(miner_id=at.miner_id, link=link, mac=at.mac, password=at.password)
+
+
+def _bitaxe(at: Opening) -> ReadsMiner:
+    link = HttpLink(host=at.host, port=at.port)
+    return bitaxe.BitaxeMiner(miner_id=at.miner_id, link=link, mac=at.mac)
+
+
 FAMILIES: Mapping[str, Family] = {
     braiins.FAMILY: Family(default_port=braiins.DEFAULT_PORT, make=_braiins, takes_password=True),
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
     whatsminer_v3.FAMILY: Family(
         default_port=whatsminer_v3.DEFAULT_PORT, make=_whatsminer_v3, takes_password=True
     ),
+    epic.FAMILY: Family(default_port=epic.DEFAULT_PORT, make=_epic, takes_password=True),
+    bitaxe.FAMILY: Family(default_port=bitaxe.DEFAULT_PORT, make=_bitaxe),
 }
 
 

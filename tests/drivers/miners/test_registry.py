@@ -4,6 +4,8 @@ import pytest
 
 from drivers.device import ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
 from drivers.miners import models, registry
+from drivers.miners.bitaxe import BitaxeMiner
+from drivers.miners.epic import EpicMiner, EpicReader
 from drivers.miners.luxos import LuxosMiner
 from drivers.miners.whatsminer_v3 import WhatsminerV3Miner, WhatsminerV3Reader
 
@@ -120,7 +122,7 @@ def test_every_model_is_plausible_and_has_a_source() -> None:
     assert len(models.models()) >= 19
     for model in models.models().values():
         assert model.source
-        assert model.board_count in {3, 4}
+        assert model.board_count in {1, 3, 4}
         joule_per_th = model.nameplate_power_w / (model.nameplate_hashrate_hs / 1e12)
         assert 12 < joule_per_th < 35, model.name
 
@@ -134,3 +136,26 @@ def test_a_model_that_stands_twice_is_refused(
     monkeypatch.setattr(models, "_TABLE", table)
     with pytest.raises(ValueError, match="X stands twice"):
         models.models.__wrapped__()
+
+
+async def test_an_epic_takes_a_password_and_a_bitaxe_none(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2\n")
+    uri = "epic://10.1.1.13"
+    reader = registry.open_miner(uri, miner_id="a", mac=None)
+    miner = registry.open_miner(uri, miner_id="a", mac=None, password_file=secret)
+    axe = registry.open_miner("bitaxe://10.1.1.14", miner_id="a", mac=None)
+    assert isinstance(reader, EpicReader)
+    assert not isinstance(reader, SelectsProfile | Sleeps | SwitchesBoards)
+    assert isinstance(miner, EpicMiner)
+    assert isinstance(miner, SwitchesBoards)
+    assert isinstance(miner, Sleeps)
+    assert not isinstance(miner, SelectsProfile)
+    assert miner._link.address == "10.1.1.13:4028"
+    assert isinstance(axe, BitaxeMiner)
+    assert isinstance(axe, SelectsProfile)
+    assert isinstance(axe, Sleeps)
+    assert not isinstance(axe, SwitchesBoards)
+    assert axe._link.address == "10.1.1.14:80"
+    with pytest.raises(ValueError, match="remove its password_file"):
+        registry.open_miner("bitaxe://10.1.1.14", miner_id="a", mac=None, password_file=secret)
