@@ -14,7 +14,16 @@ from typing import Annotated
 
 import typer
 
-from agent.commands import daemon, devices, evidence, limits, meters, site, transactions
+from agent.commands import (
+    daemon,
+    devices,
+    discover,
+    evidence,
+    limits,
+    meters,
+    site,
+    transactions,
+)
 from agent.commands.console import EXIT_CODES, Code, CommandError, say
 
 app = typer.Typer(
@@ -62,6 +71,7 @@ app.add_typer(meters.app, name="meters")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(limits.app, name="limit")
 app.command()(devices.poll)
+app.command()(discover.discover)
 app.command()(evidence.verify)
 app.command("enroll")(evidence.enroll_key)
 app.add_typer(evidence.journal, name="journal")
