@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core.decisions import Because, Decision, Mode, Setpoint
 from agent.core.fleet import Machine, Memory, matches
@@ -38,7 +38,10 @@ ENDED_SHOWN = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What of a meter point does not change from tick to tick: names, addresses, start."""
+    """What of a meter point does not change from tick to tick: names, addresses, start.
+
+    ``moved`` does: it holds where machines answer that have left the configuration's address.
+    """
 
     farm: str
     agent: str
@@ -50,6 +53,7 @@ class Frame:
     rated_power_w: float
     meter_profiles: Mapping[str, str]
     addresses: Mapping[str, str]
+    moved: Mapping[str, str] = field(default_factory=dict)
     is_shadow: bool = False
 
 
@@ -242,7 +246,7 @@ def _miner_row(
     expected_w = None if desired is None else machine.power_w(desired)
     return MinerRow(
         miner_id=view.miner_id,
-        address=frame.addresses[view.miner_id],
+        address=frame.moved.get(view.miner_id, frame.addresses[view.miner_id]),
         family=view.family,
         model=None if identity is None else identity.model,
         mac=None if identity is None else identity.mac,
@@ -264,6 +268,7 @@ def _miner_row(
         fault=view.fault,
         age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
         meter_point=frame.meter_point,
+        moved_from=frame.addresses[view.miner_id] if view.miner_id in frame.moved else None,
     )
 
 

@@ -175,7 +175,10 @@ class StatusView(_View):
 
 
 class MinerRow(_View):
-    """One machine in ``/api/v1/miners``. ``why`` says why it runs as it does, in one sentence."""
+    """One machine in ``/api/v1/miners``. ``why`` says why it runs as it does, in one sentence.
+
+    ``moved_from`` is the configuration's address while the machine answers at another one.
+    """
 
     miner_id: str
     address: str
@@ -198,6 +201,7 @@ class MinerRow(_View):
     fault: str | None
     age_s: float | None
     meter_point: str | None = None
+    moved_from: str | None = None
 
 
 class MeterRow(_View):
