@@ -71,7 +71,7 @@ async def knock(
         async with asyncio.timeout(patience.answer_s):
             await listener.done.wait()
     except TimeoutError:
-        pass  # what has come so far is the answer
+        listener.done.set()  # what has come so far is the answer
     finally:
         transport.abort()
         async with asyncio.timeout(_HANG_UP_S):
