@@ -86,7 +86,7 @@ def discover(
     ] = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Find and identify the machines of a network without a single write.
+    """Find and identify the machines of a network without a single write to any.
 
     A /22 takes less than 30 s. Prints [[miners]] tables pinned by MAC, and what else answers as
     comments. With --write new machines are added to a site's file and those that have moved get

@@ -119,3 +119,12 @@ async def test_the_socket_is_taken_from_the_configuration(terminal, tmp_path: Pa
     wrong = await asyncio.to_thread(terminal.run, "status", "--config", str(tmp_path))
     assert shown.code == 0
     assert wrong.code == 2
+
+
+async def test_a_machine_that_has_moved_is_listed_with_both_addresses(daemon, terminal) -> None:
+    row = daemon.current.miners[0].model_copy(
+        update={"address": "luxos://10.1.3.7", "moved_from": "luxos://10.1.1.11"}
+    )
+    daemon.current = daemon.current.model_copy(update={"miners": [row]})
+    shown = await terminal.ask("miners")
+    assert "luxos://10.1.3.7 (was luxos://10.1.1.11)" in shown.out
