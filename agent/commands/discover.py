@@ -34,7 +34,7 @@ from drivers.miners.registry import FAMILIES
 
 # A /22 is done in half a minute, whatever answers there; larger networks get as much for each.
 BLOCK_ADDRESSES = 1024
-BLOCK_LIMIT_S = 28.0
+BLOCK_LIMIT_S = 26.0
 METERS_AT_ONCE = 16
 METERS_LIMIT_S = 120.0
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 from drivers.discovery.stranger import Asking, Found, Verdict, ask
 
-CONCURRENT = 256
+# A third of a /22, and less than half of what Linux remembers of neighbours by default.
+CONCURRENT = 352
 # Open files besides the connections: terminal, configuration, name service, library files.
 _SPARE_FILES = 64
 

@@ -226,6 +226,34 @@ async def test_who_is_nowhere_is_looked_for_again_only_after_a_rest(
     await until(lambda: len(said(caplog)) == 2)
 
 
+async def test_where_a_known_machine_answers_nobody_is_asked(rig: Start) -> None:
+    """A machine may serve one caller only: the one that polls it."""
+    calls = {"known": 0, "free": 0}
+
+    def counting(name: str) -> Callable[..., Awaitable[None]]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            calls[name] += 1
+            writer.close()
+
+        return serve
+
+    known, free = f"{HERE}.1.1", f"{HERE}.1.2"
+    servers = [
+        await asyncio.start_server(counting(name), host, 4028)
+        for name, host in (("known", known), ("free", free))
+    ]
+    site = await rig()
+    await site.seen(1, HERE)
+    site.follower.hosts = [known, free]
+    site.loops[1].cancel()  # its poller is not what is counted here
+    site.posts[1].address = f"luxos://{known}"
+    await site.move(0)
+    await until(lambda: calls["free"] > 0)
+    assert calls["known"] == 0
+    for server in servers:
+        server.close()
+
+
 async def test_a_password_file_that_is_gone_stops_nothing(
     rig: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -259,7 +259,7 @@ async def test_what_makes_no_sense_is_refused_in_one_sentence(
 
 
 def test_a_22_ends_within_thirty_seconds_by_itself() -> None:
-    assert discover.BLOCK_LIMIT_S + 2.0 <= 30.0
+    assert discover.BLOCK_LIMIT_S + 4.0 <= 30.0  # and the time that Python takes to start
     assert discover.BLOCK_ADDRESSES >= 1022
 
 

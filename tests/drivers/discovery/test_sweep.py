@@ -65,7 +65,7 @@ async def test_a_whole_network_is_known_in_time_and_nothing_is_written() -> None
     try:
         how = Asking(ports={80: NOWHERE}, patience=Patience(answer_s=1.0))
         started_s = time.monotonic()
-        is_whole = await sweep(HOSTS, how, concurrent=CONCURRENT, limit_s=28.0, tell=tell)
+        is_whole = await sweep(HOSTS, how, concurrent=CONCURRENT, limit_s=26.0, tell=tell)
         took_s = time.monotonic() - started_s
     finally:
         for server in servers:

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +110,17 @@ async def test_the_connection_is_gone_when_the_answer_is_there(listen: Listen) -
         assert (await put(port)).outcome is Outcome.ANSWERED
     await asyncio.sleep(0.05)
     assert served == [1] * 20
+
+
+async def test_not_even_its_socket_is_left_when_the_call_returns() -> None:
+    def sockets() -> int:
+        links = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+        return sum("socket:" in one for one in links)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the system answers for it
+        before = sockets()
+        assert (await put(server.getsockname()[1])).outcome is Outcome.SILENT
+        assert sockets() == before
 
 
 @pytest.mark.parametrize(
