@@ -9,10 +9,14 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
+
+_Answer = TypeVar("_Answer")
 
 _TEXT_SHARE = 0.8
 _LINE_BYTES = 32
@@ -57,7 +61,9 @@ class Tap:
     )
 
     def note(self, connection: int, peer: str, data: bytes, *, is_sent: bool) -> None:
-        """Bytes that passed; pieces of one answer become one passage."""
+        """Bytes that passed; pieces of one answer become one passage, nothing becomes none."""
+        if not data:
+            return
         if self._passages:
             was_sent, _, _, whole, last = self._passages[-1]
             if (was_sent, last) == (is_sent, connection):
@@ -78,6 +84,13 @@ class Tap:
             )
             for is_sent, peer, after_s, data, _ in self._passages
         ]
+
+
+def run_tapped(asking: Coroutine[Any, Any, _Answer], tap: Tap) -> _Answer:
+    """Run something to its end on a loop of its own, with the tap on every connection."""
+    context = copy_context()
+    with asyncio.Runner(loop_factory=partial(TappedLoop, tap)) as runner:
+        return runner.run(asking, context=context)
 
 
 class TappedLoop(asyncio.SelectorEventLoop):

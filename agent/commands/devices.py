@@ -6,7 +6,6 @@ With ``--raw`` the bytes of the whole conversation come first, also where it end
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,7 +21,7 @@ from agent.commands.console import (
     table_of,
 )
 from agent.settings import DEFAULT_PROFILE_DIRS
-from agent.wiretap import Passage, Tap, TappedLoop, shown
+from agent.wiretap import Passage, Tap, run_tapped, shown
 from drivers.device import ReadsMeter, ReadsMiner, ReadsQuantities
 from drivers.errors import DriverError, RefusedError
 from drivers.meters.identification import Proposal, propose
@@ -69,24 +68,28 @@ def poll(
     """
     given = profile_dir if profile_dir is not None else DEFAULT_PROFILE_DIRS
     directories = [path for path in given if path.is_dir()]
-    if is_identifying:
-        asking = _proposed(uri, directories)
-        _show_proposals(_heard(uri, asking, None), uri, is_json=is_json)
-        return
     tap = Tap(secrets=_secrets(password_file)) if is_raw else None
     try:
-        answer = _heard(uri, _polled(_opened(uri, directories, password_file)), tap)
+        if is_identifying:
+            proposals = _heard(uri, _proposed(uri, directories), tap)
+            answer = {"proposals": [asdict(one) for one in proposals]}
+        else:
+            answer = _heard(uri, _polled(_opened(uri, directories, password_file)), tap)
     except CommandError:
         if tap is not None:
             _show_passages(tap.passages(), is_json=is_json)
         raise
-    if is_json:
-        raw = {} if tap is None else {"raw": [_as_json(one) for one in tap.passages()]}
-        print_json(answer | raw)
-        return
-    if tap is not None:
-        _show_passages(tap.passages(), is_json=False)
-    _show_answer(answer)
+    if is_json and tap is not None:
+        print_json(answer | {"raw": [_as_json(one) for one in tap.passages()]})
+    elif is_json:
+        print_json(answer["proposals"] if is_identifying else answer)
+    else:
+        if tap is not None:
+            _show_passages(tap.passages(), is_json=False)
+        if is_identifying:
+            _show_proposals(answer["proposals"], uri)
+        else:
+            _show_answer(answer)
 
 
 def _show_answer(answer: dict[str, Any]) -> None:
@@ -142,10 +145,8 @@ def _as_json(passage: Passage) -> dict[str, object]:
 
 def _heard(uri: str, asking: Coroutine[Any, Any, _Answer], tap: Tap | None) -> _Answer:
     """What a device says, or why it says nothing as an error of the command."""
-    factory = None if tap is None else partial(TappedLoop, tap)
     try:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(asking)
+        return asyncio.run(asking) if tap is None else run_tapped(asking, tap)
     except RefusedError as error:
         raise CommandError(f"{uri}: {error}", Code.REFUSED) from error
     except DriverError as error:
@@ -155,17 +156,14 @@ def _heard(uri: str, asking: Coroutine[Any, Any, _Answer], tap: Tap | None) -> _
         raise CommandError(sentence, Code.UNREACHABLE) from error
 
 
-def _show_proposals(proposals: Sequence[Proposal], uri: str, *, is_json: bool) -> None:
-    if is_json:
-        print_json([asdict(one) for one in proposals])
-        return
+def _show_proposals(proposals: Sequence[dict[str, Any]], uri: str) -> None:
     if not proposals:
         raise CommandError(
             f"{uri}: it answers, and no profile holds; put one of your own into a directory",
             Code.UNREACHABLE,
         )
     rows = [
-        [one.profile, one.title, ", ".join(one.signs), "no" if one.unfit else "yes"]
+        [one["profile"], one["title"], ", ".join(one["signs"]), "no" if one["unfit"] else "yes"]
         for one in proposals
     ]
     show(table_of(["profile", "meters", "signs", "may keep a purchase"], rows))

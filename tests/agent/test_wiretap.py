@@ -9,7 +9,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wiretap import Passage, Tap, TappedLoop, masked, shown
+from agent.wiretap import Passage, Tap, masked, run_tapped, shown
 from drivers.errors import UnreachableError
 from drivers.link.frames import FramedLink
 from drivers.link.http import HttpLink, Login
@@ -18,9 +18,12 @@ from drivers.link.tcp import TcpExchange
 
 def tapped(asking: Coroutine[Any, Any, Any], *secrets: str) -> list[Passage]:
     tap = Tap(secrets=secrets)
-    with asyncio.Runner(loop_factory=lambda: TappedLoop(tap)) as runner:
-        runner.run(asking)
-        runner.run(asyncio.sleep(0.05))  # the servers of the test hear that the caller has left
+
+    async def whole() -> None:
+        await asking
+        await asyncio.sleep(0.05)  # the servers of the test hear that the caller has left
+
+    run_tapped(whole(), tap)
     return tap.passages()
 
 

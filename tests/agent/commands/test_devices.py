@@ -131,6 +131,18 @@ async def test_raw_shows_the_bytes_of_the_whole_conversation_before_what_they_me
     assert raw[0]["text"].replace(" ", "") == raw[0]["hex"]
 
 
+async def test_a_proposal_shows_its_bytes_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    async with meter() as port:
+        arguments = (f"modbus://127.0.0.1:{port}/1", "--identify", "--raw")
+        code, out, _ = await polled(capsys, *arguments)
+        _, as_json, _ = await polled(capsys, *arguments, "--json")
+    assert code == 0
+    assert out.index("bytes sent to") < out.index("may keep a purchase")
+    answer = json.loads(as_json)
+    assert answer["proposals"][0]["profile"] == "sdm630"
+    assert answer["raw"][0]["way"] == "sent"
+
+
 @asynccontextmanager
 async def hall() -> AsyncIterator[Network]:
     document = {
