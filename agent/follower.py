@@ -123,7 +123,7 @@ class Follower:
         try:
             for way in dict.fromkeys(search.ways[p.miner_id] for p in search.wanted.values()):
                 found = await asked(host, way.asking())
-                if found.identity is not None:
+                if found.identity is not None and found.identity.mac:
                     post = search.wanted.pop(found.identity.mac, None)
                     if post is not None:
                         await self._follow(post, uri_of(post.family, host, dict(way.ports)))

@@ -21,6 +21,7 @@ from agent.settings_devices import MINER_PORTS
 from agent.settings_fields import mac as normal_mac
 from agent.settings_fields import split_uri
 from drivers.discovery.stranger import Found
+from drivers.miners.registry import FAMILIES
 
 _HEADER = re.compile(r"""\s*\[\[\s*(["']?)miners\1\s*\]\]""")
 _URI = re.compile(r"""(\s*(["']?)uri\2\s*=\s*)("[^"\\]*"|'[^']*')""")
@@ -61,6 +62,15 @@ def miner_id(found: Found) -> str:
     return f"{found.family}-{pinned_mac(found).replace(':', '')}"
 
 
+def without_mac(found: Found, extras: Extras) -> str:
+    """Why an identified machine cannot be pinned, and what may help."""
+    words = f"{found.address}: {found.family}, but it tells no MAC and cannot be pinned"
+    family = FAMILIES.get(found.family)
+    if family is None or not family.takes_password or found.family in extras.passwords:
+        return f"{words}."
+    return f"{words} without its password: add --password-file {found.family}=FILE."
+
+
 def row_text(found: Found, extras: Extras) -> str:
     """One machine as a ``[[miners]]`` table, with what it is as a comment."""
     identity = found.identity
@@ -79,9 +89,7 @@ def merged(text: str, found: Sequence[Found], extras: Extras) -> Merged:
     """
     data = tomllib.loads(text)
     book = _Book(data)
-    refused = [
-        f"{one.address} tells no MAC: it cannot be pinned." for one in found if not pinned_mac(one)
-    ]
+    refused = [without_mac(one, extras) for one in found if not pinned_mac(one)]
     unique = _without_twins([one for one in found if pinned_mac(one)], refused)
     moves = book.moves(unique, refused)
     fresh = book.fresh(unique, moves, refused)

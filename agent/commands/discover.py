@@ -22,7 +22,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agent.atomicfile import ChangedError, replace_bytes
 from agent.commands.console import Code, CommandError, JsonOption, print_json, print_text, say
-from agent.minersfile import Extras, Merged, MinersFileError, merged, pinned_mac, row_text
+from agent.minersfile import (
+    Extras,
+    Merged,
+    MinersFileError,
+    merged,
+    pinned_mac,
+    row_text,
+    without_mac,
+)
 from agent.settings import DEFAULT_PROFILE_DIRS, parse_settings
 from agent.settings_discovery import ADDRESSES_MAX, hosts_of, network
 from agent.settings_faults import SettingsError, read_toml
@@ -99,16 +107,14 @@ def discover(
     survey = _Survey(hosts=_hosts(networks), found=[], meters=[])
     asyncio.run(_look(survey, how, has_meters=has_meters))
     survey.sort()
-    change = None
-    if file is not None:
-        change = _write(file, survey, Extras(meter_point=meter_point, passwords=how.passwords))
+    extras = Extras(meter_point=meter_point, passwords=how.passwords)
+    change = None if file is None else _write(file, survey, extras)
     if is_json:
         print_json(_document(survey, change))
     elif change is None:
-        extras = Extras(meter_point=meter_point, passwords=how.passwords)
         print_text(_tables(survey, extras))
     else:
-        say("\n".join([*change.added, *change.moved, *change.refused, *_remarks(survey)]))
+        say("\n".join([*change.added, *change.moved, *change.refused, *_others(survey)]))
     say(_summary(survey))
     if not survey.is_whole or (change is not None and change.refused):
         raise typer.Exit(Code.NEGATIVE)
@@ -235,17 +241,20 @@ def _tables(survey: _Survey, extras: Extras) -> str:
     """Machines as tables, one after the other, and everything else as comments below."""
     machines = survey.of(Verdict.IDENTIFIED)
     tables = [row_text(one, extras) for one in machines if pinned_mac(one)]
-    return "\n".join([*tables, "".join(f"# {line}\n" for line in _remarks(survey))])
+    return "\n".join([*tables, "".join(f"# {line}\n" for line in _remarks(survey, extras))])
 
 
-def _remarks(survey: _Survey) -> list[str]:
+def _remarks(survey: _Survey, extras: Extras) -> list[str]:
     """What a person should know of what is no machine of this file."""
     lines = [
-        f"{one.address}: {one.family}, but it tells no MAC and cannot be pinned."
-        for one in survey.of(Verdict.IDENTIFIED)
-        if not pinned_mac(one)
+        without_mac(one, extras) for one in survey.of(Verdict.IDENTIFIED) if not pinned_mac(one)
     ]
-    lines += [
+    return [*lines, *_others(survey)]
+
+
+def _others(survey: _Survey) -> list[str]:
+    """Who answers and is no machine that could stand in a file."""
+    lines = [
         f"{one.address}: {one.family or one.verdict.value}. {one.words}"
         for one in survey.of(Verdict.INCOMPLETE, Verdict.UNKNOWN, Verdict.UNASKED)
     ]

@@ -132,13 +132,22 @@ def test_a_mac_that_answers_twice_is_refused_and_so_is_none() -> None:
     change = merged(FILE, twins, Extras())
     assert change.text == FILE
     assert change.refused == (
-        "10.1.1.22 tells no MAC: it cannot be pinned.",
-        "10.1.1.23 tells no MAC: it cannot be pinned.",
+        "10.1.1.22: luxos, but it tells no MAC and cannot be pinned.",
+        "10.1.1.23: luxos, but it tells no MAC and cannot be pinned.",
         (
             "The MAC 02:6b:77:00:00:05 answers at 10.1.1.20 and 10.1.1.21: "
             "find out which of them is right."
         ),
     )
+
+
+def test_a_machine_that_tells_its_mac_to_whoever_has_its_password_says_how() -> None:
+    shy = found(22, 6, family="whatsminer-v3", mac="")
+    (words,) = merged(FILE, [shy], Extras()).refused
+    assert words.startswith("10.1.1.22: whatsminer-v3, but it tells no MAC and cannot be pinned")
+    assert words.endswith(" without its password: add --password-file whatsminer-v3=FILE.")
+    asked = Extras(passwords={"whatsminer-v3": Path("secret")})
+    assert "--password-file" not in merged(FILE, [shy], asked).refused[0]
 
 
 def test_a_name_that_another_device_has_is_refused() -> None:
