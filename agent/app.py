@@ -18,6 +18,7 @@ from agent.assembly import (
     first_record,
     meter_posts,
     miner_posts,
+    open_follower,
     open_keeper,
     open_publisher,
     purchase_reader,
@@ -25,6 +26,7 @@ from agent.assembly import (
 from agent.broker import MqttFileError
 from agent.control import Control, ControlError, open_control
 from agent.control_limits import add_limit_routes
+from agent.follower import Follower
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
@@ -73,6 +75,7 @@ class _Parts:
 
     base: Base
     poller: Poller
+    follower: Follower | None
     actuator: Actuator | None
     publisher: Publisher | None
     keeper: Keeper
@@ -136,6 +139,8 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
     if parts.publisher is not None:
         group.create_task(parts.publisher.run(group), name="publisher")
         group.create_task(_show_live(parts), name="live")
+    if parts.follower is not None:
+        group.create_task(parts.follower.run(), name="follower")
     group.create_task(parts.keeper.run(), name="tick")
     group.create_task(_feed_watchdog(parts), name="watchdog")
 
@@ -161,6 +166,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     return _Parts(
         base=base,
         poller=poller,
+        follower=open_follower(base, miners),
         actuator=actuator,
         publisher=publisher,
         keeper=keeper,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,7 @@ from agent.core.ledger import QUARTER_MS, Ledger
 from agent.core.note import VerifierKey
 from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
+from agent.follower import Follower
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.keys import LogKey
@@ -35,6 +36,7 @@ from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded, statement_of, statements_since
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
+from agent.settings_discovery import hosts_of
 from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
@@ -54,7 +56,8 @@ COMMAND_LATENCY_S = 1.5
 class Base:
     """What everything else is built on. ``version`` is the program's.
 
-    ``is_shadow``: whatever is decided, nothing is sent to a machine.
+    ``is_shadow``: whatever is decided, nothing is sent to a machine. ``moved`` is filled by the
+    follower: where machines answer that have left the configuration's address.
     """
 
     settings: Settings
@@ -66,6 +69,7 @@ class Base:
     journal: Journal
     recorder: Recorder
     is_shadow: bool = False
+    moved: dict[str, str] = field(default_factory=dict)
 
 
 def meter_posts(settings: Settings) -> list[MeterPost]:
@@ -121,6 +125,20 @@ def miner_posts(settings: Settings) -> list[MinerPost]:
         )
         for miner in settings.miners
     ]
+
+
+def open_follower(base: Base, posts: Sequence[MinerPost]) -> Follower | None:
+    """Who looks for machines that have moved; None where no network is named for that."""
+    networks = base.settings.discovery.networks
+    if not networks:
+        return None
+    return Follower(
+        clock=base.clock,
+        posts=posts,
+        miners={miner.id: miner for miner in base.settings.miners},
+        hosts=hosts_of(networks),
+        moved=base.moved,
+    )
 
 
 def open_publisher(base: Base) -> Publisher | None:
@@ -321,6 +339,7 @@ def _frame(base: Base, point: MeterPointSettings) -> Frame:
         rated_power_w=point.rated_power_w,
         meter_profiles={meter.id: meter.profile for meter in settings.meters},
         addresses=addresses | {miner.id: miner.uri for miner in settings.miners},
+        moved=base.moved,
     )
 
 

@@ -14,7 +14,17 @@ from typing import Annotated
 
 import typer
 
-from agent.commands import daemon, devices, doctor, evidence, limits, meters, site, transactions
+from agent.commands import (
+    daemon,
+    devices,
+    discover,
+    doctor,
+    evidence,
+    limits,
+    meters,
+    site,
+    transactions,
+)
 from agent.commands.console import EXIT_CODES, Code, CommandError, say
 
 app = typer.Typer(
@@ -64,6 +74,7 @@ app.add_typer(limits.app, name="limit")
 app.command()(devices.poll)
 app.command()(doctor.doctor)
 app.command()(daemon.logs)
+app.command()(discover.discover)
 app.command()(evidence.verify)
 app.command("enroll")(evidence.enroll_key)
 app.add_typer(evidence.journal, name="journal")

@@ -20,6 +20,7 @@ from agent.settings_devices import (
     check_passwords,
     note_twice,
 )
+from agent.settings_discovery import DiscoverySettings
 from agent.settings_faults import Fault, FaultList, Place, SettingsError, joined, read_toml, shown
 from agent.settings_fields import (
     BrokerText,
@@ -146,6 +147,7 @@ class Settings:
     governor: GovernorSettings
     purchases: PurchasesSettings | None
     drivers: DriverSettings
+    discovery: DiscoverySettings
     meter_points: tuple[MeterPointSettings, ...]
     meters: tuple[MeterSettings, ...]
     miners: tuple[MinerSettings, ...]
@@ -169,6 +171,7 @@ _TABLES: Mapping[str, type] = {
     "governor": GovernorSettings,
     "purchases": PurchasesSettings,
     "drivers": DriverSettings,
+    "discovery": DiscoverySettings,
 }
 _ROWS: Mapping[str, type] = {
     "meter_points": MeterPointSettings,
@@ -197,6 +200,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     status = _table(found, data, StatusSettings, "status", default={})
     governor = _table(found, data, GovernorSettings, "governor")
     drivers = _table(found, data, DriverSettings, "drivers", default={})
+    discovery = _table(found, data, DiscoverySettings, "discovery", default={})
     mqtt = _optional(found, data, MqttSettings, "mqtt")
     purchases = _optional(found, data, PurchasesSettings, "purchases")
     points = _rows(found, data, MeterPointSettings, "meter_points", POINT_COUNT_MAX)
@@ -207,7 +211,9 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)
-    if found.faults or not (site and policy and journal and status and governor and drivers):
+    if found.faults or not (
+        site and policy and journal and status and governor and drivers and discovery
+    ):
         raise SettingsError(found.faults)
     whole = joined_points(tuple(points.values()), tuple(meters.values()), tuple(miners.values()))
     return Settings(
@@ -220,6 +226,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         governor=governor,
         purchases=purchases,
         drivers=drivers,
+        discovery=discovery,
         meter_points=whole[0],
         meters=tuple(meters.values()),
         miners=whole[1],

@@ -86,6 +86,11 @@ def print_json(data: object) -> None:
     sys.stdout.write(orjson.dumps(data).decode() + "\n")
 
 
+def print_text(text: str) -> None:
+    """Text on stdout exactly as it is, for a file or another program."""
+    sys.stdout.write(text)
+
+
 def print_raw(document: bytes) -> None:
     """Data that is JSON already, exactly as it came."""
     sys.stdout.write(document.decode().rstrip("\n") + "\n")

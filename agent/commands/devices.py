@@ -1,4 +1,7 @@
-"""The verb that talks to one device without a daemon: poll. It reads and never writes."""
+"""The verb that talks to one device without a daemon: poll. It reads and never writes.
+
+With ``--raw`` the bytes of the whole conversation come first, also where it ended badly.
+"""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -13,10 +16,12 @@ from agent.commands.console import (
     CommandError,
     JsonOption,
     print_json,
+    print_text,
     show,
     table_of,
 )
 from agent.settings import DEFAULT_PROFILE_DIRS
+from agent.wiretap import Passage, Tap, run_tapped, shown
 from drivers.device import ReadsMeter, ReadsMiner, ReadsQuantities
 from drivers.errors import DriverError, RefusedError
 from drivers.meters.identification import Proposal, propose
@@ -46,37 +51,102 @@ def poll(
         bool,
         typer.Option("--identify", help="Propose profiles for a meter; leave ?profile= away."),
     ] = False,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For machines that want a password to be read."),
+    ] = None,
+    is_raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Show the bytes sent and received; secrets are masked."),
+    ] = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Ask one device who it is and read it once; of a meter, everything that its profile names.
+    """Ask one device who it is and read it once, with pools, profiles, fans and faults of a machine
+    and everything that its profile names of a meter.
 
     Exit 0: read; 2: not a device's URI; 3: no answer, or none that makes sense; 4: it refused.
     """
     given = profile_dir if profile_dir is not None else DEFAULT_PROFILE_DIRS
     directories = [path for path in given if path.is_dir()]
-    if is_identifying:
-        _show_proposals(_heard(uri, _proposed(uri, directories)), uri, is_json=is_json)
-        return
-    answer = _heard(uri, _polled(_opened(uri, directories)))
-    if is_json:
-        print_json(answer)
-        return
+    tap = Tap(secrets=_secrets(password_file)) if is_raw else None
+    try:
+        if is_identifying:
+            proposals = _heard(uri, _proposed(uri, directories), tap)
+            answer = {"proposals": [asdict(one) for one in proposals]}
+        else:
+            answer = _heard(uri, _polled(_opened(uri, directories, password_file)), tap)
+    except CommandError:
+        if tap is not None:
+            _show_passages(tap.passages(), is_json=is_json)
+        raise
+    if is_json and tap is not None:
+        print_json(answer | {"raw": [_as_json(one) for one in tap.passages()]})
+    elif is_json:
+        print_json(answer["proposals"] if is_identifying else answer)
+    else:
+        if tap is not None:
+            _show_passages(tap.passages(), is_json=False)
+        if is_identifying:
+            _show_proposals(answer["proposals"], uri)
+        else:
+            _show_answer(answer)
+
+
+def _show_answer(answer: dict[str, Any]) -> None:
+    """One table for every part, and one for every list of rows in it."""
     quantities = answer.pop("quantities", [])
     for part, fields in answer.items():
-        rows = [[name, value] for name, value in fields.items() if name != "boards"]
+        lists = {name: value for name, value in fields.items() if _is_table(value)}
+        rows = [[name, _plainly(value)] for name, value in fields.items() if name not in lists]
         show(table_of([part, ""], rows))
-        boards = fields.get("boards", ())
-        if boards:
-            show(table_of(list(boards[0]), [list(board.values()) for board in boards]))
+        for name, table in lists.items():
+            headings = [name.removesuffix("s"), *list(table[0])[1:]]
+            show(table_of(headings, [list(row.values()) for row in table]))
     if quantities:
         rows = [[one["name"], one["value"], one["unit"], one["fault"]] for one in quantities]
         show(table_of(["quantity", "value", "unit", "why not"], rows))
 
 
-def _heard(uri: str, asking: Coroutine[Any, Any, _Answer]) -> _Answer:
+def _is_table(value: object) -> bool:
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], dict)
+
+
+def _plainly(value: object) -> object:
+    """Lists of plain values in one cell."""
+    return ", ".join(map(str, value)) or None if isinstance(value, tuple) else value
+
+
+def _secrets(password_file: Path | None) -> tuple[str, ...]:
+    """What must not be shown. A file that cannot be read is refused with the machine's opening."""
+    if password_file is None or not password_file.is_file():
+        return ()
+    return (password_file.read_text("utf-8", errors="replace").partition("\n")[0].rstrip("\r"),)
+
+
+def _show_passages(passages: Sequence[Passage], *, is_json: bool) -> None:
+    if is_json:
+        print_json({"raw": [_as_json(one) for one in passages]})
+        return
+    for one in passages:
+        way = "sent to" if one.is_sent else "received from"
+        print_text(f"{one.after_s:.3f} s, {one.size} bytes {way} {one.peer}\n")
+        print_text(f"{shown(one.data)}\n\n")
+
+
+def _as_json(passage: Passage) -> dict[str, object]:
+    return {
+        "way": "sent" if passage.is_sent else "received",
+        "peer": passage.peer,
+        "after_s": round(passage.after_s, 6),
+        "text": shown(passage.data),
+        "hex": passage.data.hex(),
+    }
+
+
+def _heard(uri: str, asking: Coroutine[Any, Any, _Answer], tap: Tap | None) -> _Answer:
     """What a device says, or why it says nothing as an error of the command."""
     try:
-        return asyncio.run(asking)
+        return asyncio.run(asking) if tap is None else run_tapped(asking, tap)
     except RefusedError as error:
         raise CommandError(f"{uri}: {error}", Code.REFUSED) from error
     except DriverError as error:
@@ -86,17 +156,14 @@ def _heard(uri: str, asking: Coroutine[Any, Any, _Answer]) -> _Answer:
         raise CommandError(sentence, Code.UNREACHABLE) from error
 
 
-def _show_proposals(proposals: Sequence[Proposal], uri: str, *, is_json: bool) -> None:
-    if is_json:
-        print_json([asdict(one) for one in proposals])
-        return
+def _show_proposals(proposals: Sequence[dict[str, Any]], uri: str) -> None:
     if not proposals:
         raise CommandError(
             f"{uri}: it answers, and no profile holds; put one of your own into a directory",
             Code.UNREACHABLE,
         )
     rows = [
-        [one.profile, one.title, ", ".join(one.signs), "no" if one.unfit else "yes"]
+        [one["profile"], one["title"], ", ".join(one["signs"]), "no" if one["unfit"] else "yes"]
         for one in proposals
     ]
     show(table_of(["profile", "meters", "signs", "may keep a purchase"], rows))
@@ -110,7 +177,9 @@ async def _proposed(uri: str, profile_dirs: Sequence[Path]) -> tuple[Proposal, .
         raise CommandError(str(error), Code.WRONG_INPUT) from error
 
 
-def _opened(uri: str, profile_dirs: Sequence[Path]) -> ReadsMiner | ReadsMeter:
+def _opened(
+    uri: str, profile_dirs: Sequence[Path], password_file: Path | None
+) -> ReadsMiner | ReadsMeter:
     scheme = uri.partition("://")[0]
     try:
         if scheme in SCHEMES:
@@ -118,11 +187,20 @@ def _opened(uri: str, profile_dirs: Sequence[Path]) -> ReadsMiner | ReadsMeter:
                 uri, meter_id="poll", serial=None, rated_power_w=None, profile_dirs=profile_dirs
             )
         if scheme in FAMILIES:
-            return open_miner(uri, miner_id="poll", mac=None)
+            return open_miner(uri, miner_id="poll", mac=None, password_file=password_file)
     except ValueError as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     known = ", ".join(f"{name}://" for name in (*FAMILIES, *SCHEMES))
     raise CommandError(f"{uri} is not a device's URI; start it with {known}", Code.WRONG_INPUT)
+
+
+async def _details(device: ReadsMiner) -> dict[str, Any]:
+    """The slow read, or why there is none: what the fast one said is still worth showing."""
+    try:
+        details = asdict(await device.read_details())
+    except DriverError as error:
+        return {"fault": str(error)}
+    return {name: value for name, value in details.items() if name != "identity"}
 
 
 async def _polled(device: ReadsMiner | ReadsMeter) -> dict[str, Any]:
@@ -131,6 +209,8 @@ async def _polled(device: ReadsMiner | ReadsMeter) -> dict[str, Any]:
         async with asyncio.timeout(POLL_S):
             answer["identity"] = asdict(await device.identify())
             answer["reading"] = asdict(await device.read())
+            if isinstance(device, ReadsMiner):
+                answer["details"] = await _details(device)
             if isinstance(device, ReadsQuantities):
                 answer["quantities"] = [asdict(one) for one in await device.read_quantities()]
     finally:

@@ -140,7 +140,7 @@ def miners(
     cells = [
         [
             row.miner_id,
-            row.address,
+            row.address if row.moved_from is None else f"{row.address} (was {row.moved_from})",
             row.model,
             row.activity,
             whole(row.power_w),

@@ -25,6 +25,7 @@ def miner_row(
     details: MinerDetails | None,
     *,
     address: str,
+    moved_to: str | None,
     meter_point: str,
     advised: Setpoint | None,
     accreditation: Accreditation,
@@ -37,7 +38,7 @@ def miner_row(
     expected_w = None if desired is None else machine.power_w(desired)
     return MinerRow(
         miner_id=view.miner_id,
-        address=address,
+        address=moved_to or address,
         family=view.family,
         model=None if identity is None else identity.model,
         mac=None if identity is None else identity.mac,
@@ -64,6 +65,7 @@ def miner_row(
         board_serials=[] if details is None else list(details.board_serials),
         age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
         meter_point=meter_point,
+        moved_from=None if moved_to is None else address,
     )
 
 

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.accreditation import Accreditation
 from agent.core.decisions import Because, Decision, Mode
@@ -37,7 +37,10 @@ ENDED_SHOWN = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What of a meter point does not change from tick to tick: names, addresses, start."""
+    """What of a meter point does not change from tick to tick: names, addresses, start.
+
+    ``moved`` does: it holds where machines answer that have left the configuration's address.
+    """
 
     farm: str
     agent: str
@@ -49,6 +52,7 @@ class Frame:
     rated_power_w: float
     meter_profiles: Mapping[str, str]
     addresses: Mapping[str, str]
+    moved: Mapping[str, str] = field(default_factory=dict)
     is_shadow: bool = False
 
 
@@ -116,6 +120,7 @@ def portray(
                 view,
                 facts.details[view.miner_id],
                 address=frame.addresses[view.miner_id],
+                moved_to=frame.moved.get(view.miner_id),
                 meter_point=frame.meter_point,
                 advised=advice.get(view.miner_id),
                 accreditation=facts.accreditation,

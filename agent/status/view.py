@@ -195,6 +195,7 @@ class MinerRow(_View):
 
     ``complaints`` are the vendor's codes with our words. They and what follows are from its newest
     full read, minutes old.
+    ``moved_from`` is the configuration's address while the machine answers at another one.
     """
 
     miner_id: str
@@ -223,6 +224,7 @@ class MinerRow(_View):
     board_serials: list[str]
     age_s: float | None
     meter_point: str | None = None
+    moved_from: str | None = None
 
 
 class MeterRow(_View):

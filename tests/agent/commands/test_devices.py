@@ -4,12 +4,20 @@ SDM630's protocol paper and sharing no code with the drivers."""
 import asyncio
 import contextlib
 import json
+import os
 import struct
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from agent.cli import main
+from simulator.clock import started_now
+from simulator.farm import build_farm
+from simulator.farm_file import FarmFile
+from simulator.faults import FaultKind
+from simulator.network import Network
 
 INPUT, HOLDING = 4, 3
 FLOATS = {
@@ -105,6 +113,101 @@ async def test_a_meter_is_proposed_a_profile_with_the_signs_of_it(
     assert {"register order is as it should be", "serial 12345678"} <= set(best["signs"])
     assert refused == 2
     assert "take the profile away" in words
+
+
+async def test_raw_shows_the_bytes_of_the_whole_conversation_before_what_they_mean(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with meter() as port:
+        uri = f"modbus://127.0.0.1:{port}/1?profile=sdm630"
+        code, out, err = await polled(capsys, uri, "--raw")
+        _, as_json, _ = await polled(capsys, uri, "--raw", "--json")
+    assert (code, err) == (0, "")
+    assert f"12 bytes sent to 127.0.0.1:{port}\n00 01 00 00 00 06 01 03 " in out
+    assert out.index("bytes received from") < out.index("12345678")
+    raw = json.loads(as_json)["raw"]
+    assert [one["way"] for one in raw] == ["sent", "received"] * (len(raw) // 2)
+    assert bytes.fromhex(raw[0]["hex"])[:2] == b"\0\1"
+    assert raw[0]["text"].replace(" ", "") == raw[0]["hex"]
+
+
+async def test_a_proposal_shows_its_bytes_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    async with meter() as port:
+        arguments = (f"modbus://127.0.0.1:{port}/1", "--identify", "--raw")
+        code, out, _ = await polled(capsys, *arguments)
+        _, as_json, _ = await polled(capsys, *arguments, "--json")
+    assert code == 0
+    assert out.index("bytes sent to") < out.index("may keep a purchase")
+    answer = json.loads(as_json)
+    assert answer["proposals"][0]["profile"] == "sdm630"
+    assert answer["raw"][0]["way"] == "sent"
+
+
+@asynccontextmanager
+async def hall() -> AsyncIterator[Network]:
+    document = {
+        "addresses": {"base": f"127.{64 + os.getpid() % 64}.0.0", "has_web": False},
+        "machines": [
+            {"model": "s21", "count": 1},
+            {"family": "whatsminer-v3", "model": "m60s", "count": 1},
+        ],
+        "meters": [{"id": "site", "port": 0, "serial": 12345678}],
+    }
+    network = Network(farm=build_farm(FarmFile.model_validate(document), started_now()))
+    await network.open()
+    try:
+        yield network
+    finally:
+        await network.close()
+
+
+async def test_a_machine_is_shown_with_pools_profiles_fans_and_faults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with hall() as network:
+        for label in network.farm.labels:
+            uri = f"{label.family}://{label.address}"
+            code, out, err = await polled(capsys, uri)
+            _, as_json, _ = await polled(capsys, uri, "--json")
+            assert (code, err) == (0, "")
+            details = json.loads(as_json)["details"]
+            assert "identity" not in details
+            assert {"pools", "profiles", "fan_speeds_rpm", "faults", "uptime_s"} <= details.keys()
+            assert details["pools"][0]["url"] in out
+            assert details["profiles"][0]["name"] in out
+            assert ", ".join(map(str, details["fan_speeds_rpm"])) in out
+        assert network.farm.plant.totals().commands == 0
+
+
+async def test_the_bytes_are_shown_of_a_machine_that_answers_nonsense(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with hall() as network:
+        network.farm.switch_fault(FaultKind.MINER_GARBAGE, [0], is_active=True, value=None)
+        uri = f"luxos://{network.farm.labels[0].address}"
+        code, out, err = await polled(capsys, uri, "--raw")
+        assert code == 3
+        assert '{"command":"version"}\\n\n' in out
+        assert "bytes received from" in out
+        assert err.count("\n") == 1
+        _, as_json, _ = await polled(capsys, uri, "--raw", "--json")
+        assert json.loads(as_json)["raw"][0]["text"] == '{"command":"version"}\\n'
+
+
+async def test_a_password_is_read_from_its_file_and_not_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    async with hall() as network:
+        uri = f"whatsminer-v3://{network.farm.labels[1].address}"
+        secret = tmp_path / "secret"
+        # A word of every answer: only what is masked is missing.
+        secret.write_text("miner\n")
+        code, out, _ = await polled(capsys, uri, "--raw", "--password-file", str(secret))
+        assert code == 0
+        assert '"***":{' in out
+        code, _, err = await polled(capsys, uri, "--raw", "--password-file", f"{secret}.not")
+        assert code == 2
+        assert "cannot be read" in err
 
 
 def test_a_device_that_is_not_there_is_unreachable_and_a_bad_uri_is_wrong_input(

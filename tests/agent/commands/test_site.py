@@ -147,3 +147,12 @@ async def test_alarms_are_listed_and_a_critical_one_is_an_answer_of_no(terminal,
     assert json.loads(shown.out)[0]["code"] == "meter_slow"
     daemon.forget()
     assert "no alarm stands" in (await terminal.ask("alarms")).out
+
+
+async def test_a_machine_that_has_moved_is_listed_with_both_addresses(daemon, terminal) -> None:
+    row = daemon.current.miners[0].model_copy(
+        update={"address": "luxos://10.1.3.7", "moved_from": "luxos://10.1.1.11"}
+    )
+    daemon.current = daemon.current.model_copy(update={"miners": [row]})
+    shown = await terminal.ask("miners")
+    assert "luxos://10.1.3.7 (was luxos://10.1.1.11)" in shown.out

@@ -125,6 +125,24 @@ async def test_a_point_that_cannot_be_shown_is_governed_all_the_same(
         assert point._transcript._tick == 11
 
 
+async def test_a_machine_that_has_moved_is_shown_where_it_answers_and_where_it_was(
+    recorded, monkeypatch
+) -> None:
+    rig = recorded(2)
+    async with rig.boot() as life:
+        moved: dict[str, str] = {}
+        monkeypatch.setattr(life.point, "_frame", replace(life.point._frame, moved=moved))
+        await life.go(3)
+        first, *others = life.keeper.view().miners
+        assert (first.address, first.moved_from) == ("virtual", None)
+        moved[first.miner_id] = "luxos://10.1.3.7"
+        await life.go(1)
+        row, *rest = life.keeper.view().miners
+        assert (row.address, row.moved_from) == ("luxos://10.1.3.7", "virtual")
+        assert all(one.moved_from is None for one in rest)
+        assert len(rest) == len(others)
+
+
 async def test_where_there_is_one_point_a_failing_tick_ends_the_agent(recorded) -> None:
     rig = recorded(2)
     async with rig.boot() as life:
