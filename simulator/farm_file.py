@@ -17,6 +17,7 @@ from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
 from simulator.whatsminer_table import WhatsminerTable
+from simulator.whatsminer_v2_table import WhatsminerV2Table
 
 
 class FarmFileError(Exception):
@@ -24,7 +25,7 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["luxos", "whatsminer-v3"]
+SpokenFamily = Literal["luxos", "whatsminer-v2", "whatsminer-v3"]
 
 
 class SiteTable(Table):
@@ -179,6 +180,7 @@ class FarmFile(Table):
     addresses: AddressTable = AddressTable()
     timings: TimingTable = TimingTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
+    whatsminer_v2: WhatsminerV2Table = WhatsminerV2Table()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]

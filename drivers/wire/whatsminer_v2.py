@@ -58,7 +58,7 @@ class Status:
 def decode_read(reply: bytes) -> Answer:
     """The answer in these bytes. Line feeds inside of texts and a list of faults written like a
     table (API 2.0.4) are mended on top of what cgminer's kin break."""
-    body = reply.replace(b"\n", b" ").replace(b"\r", b" ")
+    body = reply.replace(b"\n", b"").replace(b"\r", b"")
     place = body.find(b'"error_code"')
     odd = None if place < 0 else _ODD_FAULTS.match(body, place)
     if odd is not None:
