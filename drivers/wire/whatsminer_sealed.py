@@ -30,7 +30,7 @@ _SALT = re.compile(r"[./0-9A-Za-z]{1,8}\Z")
 _SECONDS = re.compile(r"[0-9]{1,7}\Z")
 _TIME_MAX = 64
 
-_OK = 131
+_OK_CODES = frozenset({131, 133})
 _INVALID_COMMAND = 14
 _INVALID_JSON = 23
 _NO_PERMISSION = 45
@@ -118,7 +118,7 @@ def require_accepted(answer: Answer, command: str) -> None:
     status = answer.status
     if status is None:
         raise BadReplyError(f"The answer to {command} does not say yes or no.", reply=answer.reply)
-    if status.letter == "S" and status.code == _OK:
+    if status.letter == "S" and status.code in _OK_CODES:
         return
     words = status.message[:_WORDS_MAX] or "no reason given"
     told = f"{words} (code {status.code})"
