@@ -326,7 +326,7 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
         await self._write("power_on", {})
 
     async def _write(
-        self, command: str, parameters: Mapping[str, str], *, profile: str = ""
+        self, command: str, parameters: Mapping[str, str], *, profile: str | None = None
     ) -> None:
         """One write to the machine that was recognised a moment before."""
         async with self._turn:
@@ -334,7 +334,7 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
                 known = await self._recognised(is_fresh=True)
                 self._require_writable(known)
                 await self._require_no_v3(known)
-                if profile:
+                if profile is not None:
                     parameters = {"percent": str(await self._percent(profile))}
             await self._sealed.order(command, parameters)
 
