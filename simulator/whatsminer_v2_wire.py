@@ -59,12 +59,12 @@ def parse_json(data: bytes) -> Json:
 
 
 def is_complete(received: bytes) -> bool:
-    """Whether the bytes are one object; too many of them are none."""
+    """Whether the bytes are whole JSON; too many of them are none."""
     if len(received) > MAX_REQUEST_BYTES:
         return True
     try:
-        parse_json(received.strip(b"\0 \r\n"))
-    except AnswerError:
+        json.loads(received.strip(b"\0 \r\n"))
+    except (ValueError, RecursionError):
         return False
     return True
 
