@@ -1,6 +1,6 @@
 """Whatsminers with API v2 on TCP 4028: one question per connection, answered and closed.
 
-Quirks: at most two of the mining program's reads in one question, an answer that may end with NUL,
+Quirks: only so many of the mining program's reads in one question, an answer that may end with NUL,
 JSON broken in the ways in which firmwares break it, no word to some writes, ten seconds for a
 caller who says nothing. Opening the write API from outside is not served: attempts are counted.
 """
@@ -36,7 +36,6 @@ from simulator.whatsminer_v2_writes import (
     write,
 )
 
-_MAX_JOINED = 2
 _NO_MINER = b"Socket connect failed: Connection refused\n"
 _GARBAGE = (
     b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
@@ -152,7 +151,9 @@ def _read(at: Moment, document: Json) -> bytes:
     if len(names) == 1 and names[0] in WRITES:
         require_permission(at)
         raise AnswerError(INVALID_COMMAND, "invalid cmd")
-    if len(names) > _MAX_JOINED or (len(names) > 1 and not MINER_READS.keys() >= set(names)):
+    if len(names) > at.table.joined_max or (
+        len(names) > 1 and not MINER_READS.keys() >= set(names)
+    ):
         raise AnswerError(INVALID_COMMAND, "invalid cmd")
     reads = {name: read_named(at, name) for name in names}
     if any(name in MINER_READS for name in names) and at.is_off and not at.table.answers_asleep:

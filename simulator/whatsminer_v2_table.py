@@ -17,7 +17,8 @@ class WhatsminerV2Table(Table):
     like a table; 2.2.0 tells how long a token lives without use. ``flaw`` is how JSON is broken.
     Without ``tells_percent`` the percent in force is in no answer, without ``has_meter`` the power
     supply measures nothing, without ``answers_asleep`` the mining program's reads fail in sleep.
-    With ``is_lying`` a write shows in ``status`` and changes nothing.
+    The manual lets two commands be joined (``joined_max``); other clients join three at machines
+    that they read. With ``is_lying`` a write shows in ``status`` and changes nothing.
     """
 
     password: Annotated[str, Field(min_length=1, max_length=8)] = "farmpass"  # noqa: S105 - of no real machine
@@ -33,5 +34,6 @@ class WhatsminerV2Table(Table):
     padding: Literal["nul", "pkcs7"] = "nul"
     has_sealed_refusals: bool = False
     token_life_s: Seconds = 1800.0
+    joined_max: Annotated[int, Field(ge=1, le=8)] = 3
     tokens_max: Annotated[int, Field(ge=1, le=100)] = 32
     answer_delay_s: Annotated[float, Field(ge=0.0, le=60.0)] = 0.0

@@ -36,9 +36,8 @@ GH = 1e9
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?\Z")
 _WORDS = {"true": True, "false": False, "enable": True, "disable": False, "1": True, "0": False}
-# Live figures first. The oldest firmware has no "HS RT" for a board.
-_BOARD_RATES = ("HS RT", "MHS 5s", "MHS 1m", "MHS av")
-_SUMMARY_RATES = ("HS RT", "MHS 1m", "MHS av")
+# Five seconds are too few shares to believe, and "HS RT" is the mean of five minutes (recorded).
+_RATES = ("MHS 1m", "MHS 5s", "HS RT", "MHS av")
 _ODD_FAULTS = re.compile(rb'"error_code"\s*+:\s*+\[\s*+("[^"\[\]]{1,80}+"\s*+:[^\[\]{}]*+)\]')
 _FAULTS_MAX = 256
 _PERCENT_MAX = 200
@@ -101,7 +100,7 @@ def boards_of(devs: Answer | None, *, is_off: bool, count: int = 0) -> tuple[Boa
             board=slot,
             is_enabled=True,
             is_ramping=not is_off and not is_tuned,
-            hashrate_hs=0.0 if is_off else _rate(row, _BOARD_RATES),
+            hashrate_hs=0.0 if is_off else _rate(row),
             temperature_c=_maybe(row, "Temperature"),
             serial=text_of(row, "PCB SN") or None,
         )
@@ -135,7 +134,7 @@ def require_believable(
             f"The machine says {hashrate_hs / TH:.0f} TH/s, more than 1.5 times its nameplate of "
             f"{nameplate_hashrate_hs / TH:.0f} TH/s: its firmware may use another unit."
         )
-    told_hs = _rate(summary, _SUMMARY_RATES)
+    told_hs = _rate(summary)
     if 0 < hashrate_hs < told_hs / 1e4:
         raise BadReplyError(
             f"The machine says {told_hs / TH:.0f} TH/s and its boards next to nothing: "
@@ -276,8 +275,8 @@ def _is_stable(summary: Row) -> bool:
     return not _has(summary, "Hash Stable") or _is_on(summary, "Hash Stable")
 
 
-def _rate(row: Row, keys: Sequence[str]) -> float:
-    key = next((key for key in keys if _has(row, key)), keys[-1])
+def _rate(row: Row) -> float:
+    key = next((key for key in _RATES if _has(row, key)), _RATES[-1])
     rate = _number(row, key)
     if rate < 0:
         raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")

@@ -118,8 +118,8 @@ async def test_reads_have_the_two_shapes(open_hall) -> None:
     assert (await ask(site, {"cmd": "devdetails"}, 1))["DEVDETAILS"][0]["Model"] == "M30S++_VH41"
 
 
-async def test_two_commands_can_be_joined_and_no_more(open_hall) -> None:
-    site = await open_hall()
+async def test_the_manual_lets_two_commands_be_joined_and_no_more(open_hall) -> None:
+    site = await open_hall(joined_max=2)
     both = await ask(site, {"cmd": "summary+edevs"})
     assert set(both) == {"summary", "edevs", "id"}
     assert both["edevs"][0]["DEVS"][0]["Slot"] == 0
