@@ -3,14 +3,11 @@
 import asyncio
 import json
 import logging
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from drivers.errors import (
     BusyError,
@@ -22,85 +19,13 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link import sealed
-from drivers.link.frames import FramedLink
-from drivers.link.sealed import SealedLink
-from drivers.link.tcp import TcpExchange
-from drivers.miners.whatsminer_v2 import Links, WhatsminerV2Miner
 from drivers.readings import Activity
-from simulator.clock import started_now
-from simulator.farm import build_farm
-from simulator.farm_file import FarmFile
 from simulator.faults import FaultKind
-from simulator.network import Network
-from simulator.whatsminer_v2 import WhatsminerV2Farm
-from simulator.whatsminer_v2_reads import Traits
 
-NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
-FAMILY = "whatsminer-v2"
 PASSWORD = "farmpass"  # the simulator's own
 
-Open = Callable[..., Awaitable[Network]]
+Open = Callable[..., Awaitable[Any]]
 Listen = Callable[[Any], Awaitable[int]]
-
-
-@pytest_asyncio.fixture
-async def hall() -> AsyncIterator[Open]:
-    """Opens a hall of one quick M50; the arguments are the [whatsminer_v2] table."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**table: Any) -> Network:
-            document = {
-                "addresses": {"base": NET, "has_web": False},
-                "whatsminer_v2": table,
-                "spread": {"reporting": 0.0, "tolerance": 0.0},
-                "machines": [
-                    {"family": FAMILY, "model": "m50", "count": 1},
-                    {"family": "whatsminer-v3", "model": "m60s", "count": 1},
-                ],
-                "meters": [{"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1}],
-            }
-            network = Network(farm=build_farm(FarmFile.model_validate(document), started_now()))
-            machine = network.farm.plant.machines[0]
-            quick = {"profile_up_s": 0.2, "profile_down_s": 0.2, "sleep_s": 0.2, "wake_s": 0.4}
-            machine.timings = replace(machine.timings, **quick)
-            await network.open()
-            stack.push_async_callback(network.close)
-            return network
-
-        yield start
-
-
-def whatsminers(network: Network) -> WhatsminerV2Farm:
-    dialect = network.dialects[FAMILY]
-    assert isinstance(dialect, WhatsminerV2Farm)
-    return dialect
-
-
-def traits(network: Network) -> Traits:
-    return whatsminers(network).traits(0)
-
-
-def miner_in(
-    network: Network,
-    *,
-    index: int = 0,
-    password: str = PASSWORD,
-    mac: str = "",
-    port: int = 0,
-    answer_s: float = 2.0,
-) -> WhatsminerV2Miner:
-    """The miner, or one behind a port of 127.0.0.1 that stands between."""
-    label = network.farm.labels[index]
-    host = "127.0.0.1" if port else label.address
-    reads = TcpExchange(host=host, port=port or 4028, answer_s=answer_s)
-    writes = TcpExchange(host=host, port=port or 4028, answer_s=answer_s)
-    links = Links(reads=reads, newer=FramedLink(host=label.address, port=4433, connect_s=0.5))
-    link = SealedLink(exchange=writes, password=password)
-    return WhatsminerV2Miner(miner_id="w", links=links, sealed=link, mac=mac or label.mac)
-
-
-def true_w(network: Network) -> float:
-    return network.farm.plant.machines[0].watts.value(network.farm.clock.now_s())
 
 
 FIRMWARES: list[dict[str, Any]] = [
@@ -116,78 +41,78 @@ FIRMWARES: list[dict[str, Any]] = [
 async def test_a_percent_sleep_and_wake_move_the_watts_and_are_read_back(
     hall: Open, table: dict[str, Any]
 ) -> None:
-    network = await hall(**table)
-    miner = miner_in(network)
+    site = await hall(**table)
+    miner = site.miner()
     await miner.select_profile("70%")
     await asyncio.sleep(0.3)
     throttled = await miner.read()
     assert (throttled.profile, throttled.activity) == ("70%", Activity.HASHING)
-    assert true_w(network) == pytest.approx(0.7 * 3350.0, rel=0.01)
-    assert throttled.power_w == pytest.approx(true_w(network), abs=1.0)
+    assert site.true_w == pytest.approx(0.7 * 3350.0, rel=0.01)
+    assert throttled.power_w == pytest.approx(site.true_w, abs=1.0)
     await miner.sleep()
     await asyncio.sleep(0.3)
     asleep = await miner.read()
     assert (asleep.activity, asleep.profile, len(asleep.boards)) == (Activity.SLEEPING, "100%", 3)
-    assert true_w(network) < 60.0
+    assert site.true_w < 60.0
     await miner.wake()
     assert (await miner.read()).activity is Activity.RAMPING
     await asyncio.sleep(0.6)
     awake = await miner.read()
     assert (awake.activity, awake.profile) == (Activity.HASHING, "100%")
-    assert true_w(network) == pytest.approx(3350.0, rel=0.01)
-    assert traits(network).tokens_given == 1  # one token for all three
+    assert site.true_w == pytest.approx(3350.0, rel=0.01)
+    assert site.traits.tokens_given == 1  # one token for all three
 
 
 async def test_a_token_that_the_machine_has_forgotten_is_renewed_once(hall: Open) -> None:
-    network = await hall()
-    miner = miner_in(network)
+    site = await hall()
+    miner = site.miner()
     await miner.sleep()
-    traits(network).tokens.clear()
+    site.traits.tokens.clear()
     await miner.wake()
-    assert network.farm.plant.machines[0].is_awake
-    assert traits(network).tokens_given == 2
+    assert site.farm.plant.machines[0].is_awake
+    assert site.traits.tokens_given == 2
 
 
 async def test_a_token_is_laid_down_before_it_lapses(hall: Open) -> None:
-    network = await hall(api="2.2.0", token_life_s=1.0)
-    miner = miner_in(network)
+    site = await hall(api="2.2.0", token_life_s=1.0)
+    miner = site.miner()
     await miner.sleep()
     await asyncio.sleep(0.95)
     await miner.wake()
-    assert traits(network).tokens_given == 2
-    assert network.farm.plant.machines[0].counters.commands == 2
+    assert site.traits.tokens_given == 2
+    assert site.farm.plant.machines[0].counters.commands == 2
 
 
 async def test_a_machine_that_knows_no_token_at_all_is_asked_for_two_and_no_more(
     hall: Open, listen: Listen
 ) -> None:
-    network = await hall()
+    site = await hall()
     sent: list[bytes] = []
 
     async def forgetful(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         question = await reader.read(4096)
         sent.append(question)
         if b'"enc"' in question:
-            traits(network).tokens.clear()
-        writer.write(whatsminers(network).reply(0, question) or b"")
+            site.traits.tokens.clear()
+        writer.write(site.whatsminers.reply(0, question) or b"")
         await writer.drain()
 
-    miner = miner_in(network, port=await listen(forgetful))
+    miner = site.miner(port=await listen(forgetful))
     for tokens in (1, 2):  # the one refused is not kept, so each write asks for one
         with pytest.raises(RefusedError, match="password file"):
             await miner.sleep()
         assert sum(b"get_token" in question for question in sent) == tokens
         assert sum(b'"enc"' in question for question in sent) == tokens
-    assert network.farm.plant.machines[0].is_awake
+    assert site.farm.plant.machines[0].is_awake
 
 
 async def test_exhausted_tokens_are_said_and_cost_nothing(hall: Open) -> None:
-    network = await hall(tokens_max=2)
+    site = await hall(tokens_max=2)
     for _ in range(2):
-        await miner_in(network).select_profile("80%")
+        await site.miner().select_profile("80%")
     with pytest.raises(BusyError, match="given out all its tokens"):
-        await miner_in(network).sleep()
-    assert network.farm.plant.machines[0].is_awake
+        await site.miner().sleep()
+    assert site.farm.plant.machines[0].is_awake
 
 
 REFUSALS: list[tuple[dict[str, Any], str, type[DriverError]]] = [
@@ -208,106 +133,99 @@ async def test_a_refusal_says_what_to_do_and_keeps_the_secret(
     kind: type[DriverError],
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    network = await hall(**table)
-    miner = miner_in(network, password="hunter2")
+    site = await hall(**table)
+    miner = site.miner(password="hunter2")
     for verb in (miner.sleep, miner.wake):
         with pytest.raises(kind, match=words) as caught:
             await verb()
         assert "hunter2" not in f"{caught.value} {caught.value.reply!r} {caplog.text} {miner!r}"
-    assert network.farm.plant.machines[0].is_awake
-    assert traits(network).unlock_tries == 0  # nobody tries to open the machine
+    assert site.farm.plant.machines[0].is_awake
+    assert site.traits.unlock_tries == 0  # nobody tries to open the machine
 
 
 async def test_another_mac_is_not_written_to(hall: Open) -> None:
-    network = await hall()
-    miner = miner_in(network, mac="02:00:00:00:00:99")
+    site = await hall()
+    miner = site.miner(mac="02:00:00:00:00:99")
     for verb in (miner.sleep, miner.wake, lambda: miner.select_profile("60%")):
         with pytest.raises(WrongDeviceError, match="02:00:00:00:00:99"):
             await verb()
-    assert traits(network).tokens_given == 0
-    assert network.farm.plant.machines[0].counters.commands == 0
+    assert site.traits.tokens_given == 0
+    assert site.farm.plant.machines[0].counters.commands == 0
 
 
 async def test_a_machine_without_a_serial_is_not_written_to(hall: Open) -> None:
-    network = await hall()
-    network.farm.labels[0] = replace(network.farm.labels[0], serial="")  # type: ignore[index] # a list
-    miner = miner_in(network)
+    site = await hall()
+    site.farm.labels[0] = replace(site.farm.labels[0], serial="")
+    miner = site.miner()
     assert not (await miner.identify()).is_writable
     with pytest.raises(WrongDeviceError, match="not certain"):
         await miner.sleep()
-    assert traits(network).tokens_given == 0
+    assert site.traits.tokens_given == 0
 
 
 async def test_firmware_with_api_v3_is_never_written_to(hall: Open) -> None:
-    network = await hall()
-    miner = miner_in(network, index=1)
+    site = await hall()
+    miner = site.miner(index=1)
     for verb in (miner.sleep, miner.wake, lambda: miner.select_profile("60%")):
         with pytest.raises(WrongDeviceError, match="configure it as whatsminer-v3"):
             await verb()
-    assert network.farm.plant.machines[1].counters.commands == 0
+    assert site.farm.plant.machines[1].counters.commands == 0
 
 
 async def test_an_old_answer_beside_the_newer_port_is_not_written_to(hall: Open) -> None:
-    network = await hall()
-    old, new = network.farm.labels
-    links = Links(
-        reads=TcpExchange(host=old.address, port=4028),
-        newer=FramedLink(host=new.address, port=4433),
-    )
-    link = SealedLink(exchange=TcpExchange(host=old.address, port=4028), password=PASSWORD)
-    miner = WhatsminerV2Miner(miner_id="w", links=links, sealed=link, mac=old.mac)
+    site = await hall()
     with pytest.raises(WrongDeviceError, match="4433"):
-        await miner.sleep()
-    assert traits(network).tokens_given == 0
+        await site.miner(newer_index=1).sleep()
+    assert site.traits.tokens_given == 0
 
 
 async def test_without_fast_boot_no_percent_is_chosen(hall: Open) -> None:
-    network = await hall(is_fast_boot=False)
-    miner = miner_in(network)
+    site = await hall(is_fast_boot=False)
+    miner = site.miner()
     assert [profile.name for profile in (await miner.read_details()).profiles] == ["100%"]
     with pytest.raises(RefusedError, match="Fast Boot is off"):
         await miner.select_profile("80%")
-    assert network.farm.plant.machines[0].counters.commands == 0
+    assert site.farm.plant.machines[0].counters.commands == 0
 
 
 async def test_firmware_that_does_not_tell_its_percent_is_given_none(hall: Open) -> None:
-    network = await hall(tells_percent=False)
-    miner = miner_in(network)
+    site = await hall(tells_percent=False)
+    miner = site.miner()
     assert (await miner.read()).profile == "100%"
     assert [profile.name for profile in (await miner.read_details()).profiles] == ["100%"]
     with pytest.raises(RefusedError, match="does not tell which percent"):
         await miner.select_profile("80%")
-    assert network.farm.plant.machines[0].counters.commands == 0
+    assert site.farm.plant.machines[0].counters.commands == 0
 
 
 @pytest.mark.parametrize("name", ["+5", "55%", "80", "", "105%"])
 async def test_what_is_no_profile_is_not_sent(hall: Open, name: str) -> None:
-    network = await hall()
+    site = await hall()
     with pytest.raises(UnsupportedError, match="not the name"):
-        await miner_in(network).select_profile(name)
-    assert traits(network).tokens_given == 0
+        await site.miner().select_profile(name)
+    assert site.traits.tokens_given == 0
 
 
 @pytest.mark.parametrize("answers_asleep", [True, False])
 async def test_a_sleeper_takes_no_percent_and_says_so(hall: Open, answers_asleep: bool) -> None:
-    network = await hall(answers_asleep=answers_asleep)
-    miner = miner_in(network)
+    site = await hall(answers_asleep=answers_asleep)
+    miner = site.miner()
     await miner.sleep()
     with pytest.raises(BusyError, match="once it mines"):
         await miner.select_profile("80%")
 
 
 async def test_a_busy_machine_is_tried_again_later(hall: Open) -> None:
-    network = await hall(has_sealed_refusals=True)
-    traits(network).is_busy = True
+    site = await hall(has_sealed_refusals=True)
+    site.traits.is_busy = True
     with pytest.raises(BusyError, match="busy"):
-        await miner_in(network).select_profile("80%")
+        await site.miner().select_profile("80%")
 
 
 async def test_a_machine_that_ignores_a_write_shows_it_when_read_back(hall: Open) -> None:
-    network = await hall()
-    network.farm.switch_fault(FaultKind.MINER_IGNORES, [0], is_active=True, value=None)
-    miner = miner_in(network)
+    site = await hall()
+    site.farm.switch_fault(FaultKind.MINER_IGNORES, [0], is_active=True, value=None)
+    miner = site.miner()
     await miner.select_profile("60%")  # accepted, and nothing else
     assert (await miner.read()).profile == "100%"
     await miner.sleep()
@@ -315,8 +233,8 @@ async def test_a_machine_that_ignores_a_write_shows_it_when_read_back(hall: Open
 
 
 async def test_a_machine_that_lies_about_itself_is_caught_by_its_watts(hall: Open) -> None:
-    network = await hall(is_lying=True)
-    miner = miner_in(network)
+    site = await hall(is_lying=True)
+    miner = site.miner()
     await miner.select_profile("60%")
     await asyncio.sleep(0.3)
     throttled = await miner.read()
@@ -328,11 +246,11 @@ async def test_a_machine_that_lies_about_itself_is_caught_by_its_watts(hall: Ope
 
 
 async def test_a_machine_that_resumes_by_itself_is_seen_hashing_again(hall: Open) -> None:
-    network = await hall()
-    miner = miner_in(network)
+    site = await hall()
+    miner = site.miner()
     await miner.sleep()
     assert (await miner.read()).activity is Activity.SLEEPING
-    network.farm.act(0, lambda machine, now_s: machine.resume(now_s=now_s))
+    site.farm.act(0, lambda machine, now_s: machine.resume(now_s=now_s))
     await asyncio.sleep(0.6)
     assert (await miner.read()).activity is Activity.HASHING
 
@@ -344,84 +262,84 @@ LOST = [b"", b"[]", b'{"enc":"AAAA"}', b'{"STATUS":"S","Wh', b"<html></html>"]
 async def test_a_write_without_a_usable_answer_is_unknown_and_sent_once(
     hall: Open, listen: Listen, last: bytes
 ) -> None:
-    network = await hall()
+    site = await hall()
     sent: list[bytes] = []
 
     async def lossy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Passes everything on and loses the answer to the write."""
         question = await reader.read(4096)
         sent.append(question)
-        reply = whatsminers(network).reply(0, question) or b""
+        reply = site.whatsminers.reply(0, question) or b""
         writer.write(last if b'"enc"' in question else reply)
         await writer.drain()
 
-    miner = miner_in(network, port=await listen(lossy))
+    miner = site.miner(port=await listen(lossy))
     with pytest.raises(UnknownOutcomeError, match="read back what it did"):
         await miner.sleep()
     assert sum(b'"enc"' in question for question in sent) == 1
-    assert not network.farm.plant.machines[0].is_awake  # it came through all the same
+    assert not site.farm.plant.machines[0].is_awake  # it came through all the same
     assert PASSWORD.encode() not in b"".join(sent)
     assert b"power_off" not in b"".join(sent)
     await miner.read()
     with pytest.raises(UnknownOutcomeError):
         await miner.wake()
-    assert traits(network).tokens_given == 2  # the token is under suspicion as well
+    assert site.traits.tokens_given == 2  # the token is under suspicion as well
 
 
 async def test_a_write_that_takes_too_long_is_unknown_and_a_token_that_does_is_not(
     hall: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = await hall(answer_delay_s=0.2)
+    site = await hall(answer_delay_s=0.2)
     monkeypatch.setattr(sealed, "WRITE_LIMIT_S", 0.3)
     with pytest.raises(UnknownOutcomeError, match="no usable answer came"):
-        await miner_in(network).sleep()
-    assert not network.farm.plant.machines[0].is_awake
+        await site.miner().sleep()
+    assert not site.farm.plant.machines[0].is_awake
     monkeypatch.setattr(sealed, "WRITE_LIMIT_S", 0.1)
     with pytest.raises(UnreachableError, match="power_on was not sent"):
-        await miner_in(network).wake()
-    assert not network.farm.plant.machines[0].is_awake
+        await site.miner().wake()
+    assert not site.farm.plant.machines[0].is_awake
 
 
 async def test_a_machine_that_goes_away_before_the_write_is_unreachable_not_unknown(
     hall: Open, listen: Listen
 ) -> None:
-    network = await hall()
+    site = await hall()
 
     async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         question = await reader.read(4096)
         if b"get_token" not in question:
-            writer.write(whatsminers(network).reply(0, question) or b"")
+            writer.write(site.whatsminers.reply(0, question) or b"")
             await writer.drain()
 
-    miner = miner_in(network, port=await listen(half))
+    miner = site.miner(port=await listen(half))
     with pytest.raises(UnreachableError):
         await miner.sleep()
-    assert network.farm.plant.machines[0].is_awake
+    assert site.farm.plant.machines[0].is_awake
 
 
 async def test_a_cancelled_write_leaves_the_machine_usable(hall: Open) -> None:
-    network = await hall(answer_delay_s=0.05)
-    miner = miner_in(network)
+    site = await hall(answer_delay_s=0.05)
+    miner = site.miner()
     write = asyncio.ensure_future(miner.sleep())
     await asyncio.sleep(0.12)
     write.cancel()
     with pytest.raises(asyncio.CancelledError):
         await write
     await miner.sleep()
-    assert not network.farm.plant.machines[0].is_awake
+    assert not site.farm.plant.machines[0].is_awake
 
 
 async def test_only_what_the_driver_needs_is_ever_sent(hall: Open, listen: Listen) -> None:
-    network = await hall()
+    site = await hall()
     asked: set[str] = set()
 
     async def watching(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         question = await reader.read(4096)
         asked.add(json.loads(question).get("command", "sealed"))
-        writer.write(whatsminers(network).reply(0, question) or b"")
+        writer.write(site.whatsminers.reply(0, question) or b"")
         await writer.drain()
 
-    miner = miner_in(network, port=await listen(watching))
+    miner = site.miner(port=await listen(watching))
     await miner.identify()
     await miner.read_details()
     await miner.select_profile("90%")
