@@ -20,6 +20,7 @@ from drivers.wire.whatsminer_sealed import (
     require_accepted,
     token_of,
 )
+from simulator.whatsminer_v2_wire import seal
 
 GIVEN = {"time": "5626", "salt": "BQ5hoXV9", "newsalt": "jbzkfQls"}
 KEY = "199e0a202039bb7b558db7a54697dca29cb278055b7e659a127fb844d5a2fbf6"
@@ -38,6 +39,9 @@ def answer(message: Any, *, letter: str = "S", code: int = 134) -> Answer:
 
 def token(**changes: Any) -> Token:
     return token_of(answer(GIVEN | changes), "admin")
+
+
+TOKEN = token()
 
 
 def test_a_token_is_made_of_the_password_as_the_manual_says() -> None:
@@ -94,6 +98,14 @@ def test_a_sealed_answer_is_opened_with_either_padding(sealed: str) -> None:
     assert opened.fields.text("cmd") == "power_on"
 
 
+@pytest.mark.parametrize("length", range(16))
+@pytest.mark.parametrize("is_pkcs7", [True, False])
+def test_a_padding_of_any_length_is_taken_off(length: int, is_pkcs7: bool) -> None:
+    told = {"STATUS": "S", "Code": 131, "Msg": "x" * length}
+    reply = json.dumps(seal(told, "RxmaDUO33TS7O26yeMHZ81", is_pkcs7=is_pkcs7)).encode()
+    assert decode_written(reply, TOKEN).fields.text("Msg") == "x" * length
+
+
 def test_an_answer_in_clear_is_taken_as_it_is() -> None:
     document = {"STATUS": "E", "When": 1, "Code": 45, "Msg": "no", "Description": ""}
     opened = decode_written(json.dumps(document).encode(), token())
@@ -101,7 +113,6 @@ def test_an_answer_in_clear_is_taken_as_it_is() -> None:
     assert opened.status.code == 45
 
 
-TOKEN = token()
 OTHER = token(salt="AAAAAAAA")
 
 

@@ -107,60 +107,6 @@ def test_the_recorded_pools_are_all_there(captures: Path) -> None:
     assert (pools[0].accepted, pools[0].rejected) == (2338, 0)
 
 
-# Who it is.
-
-
-@pytest.mark.parametrize(
-    ("message", "verdict"),
-    [
-        ({"api_ver": "2.0.5", "fw_ver": "20230714.15.Rel"}, (False, True, False)),
-        ({"api_ver": "whatsminer v2.0.3", "fw_ver": "'20220919.15.REL'"}, (False, True, False)),
-        ({"api_ver": "2.0.5", "fw_ver": "1.0"}, (False, False, False)),
-        ({"api_ver": "2.0.5"}, (False, False, False)),
-        ({"api_ver": "BOSminer", "fw_ver": "20230714.15.Rel"}, (False, False, False)),
-        ({"api_ver": "2.2.2", "fw_ver": "20260312.16.REL3", "miner_type": "M60_VK30"}, None),
-        ({"api_ver": "3.0.1", "fw_ver": "20260312.16.REL3"}, None),
-    ],
-)
-def test_which_api_a_firmware_speaks(
-    message: dict[str, str], verdict: tuple[bool, bool, bool] | None
-) -> None:
-    version = who.version_of(flat(message))
-    if verdict is None:
-        assert version.is_api_v3
-    else:
-        assert (version.is_api_v1, version.is_api_v2, version.is_api_v3) == verdict
-
-
-def test_two_signs_need_a_whole_mac_and_a_serial() -> None:
-    version = who.Version(api="2.0.5", firmware="20230714.15.Rel", type_name="")
-    told = {"mac": "C4:08:28:00:A4:19", "minersn": "HH1", "powersn": ""}
-    owner = who.owner_of(flat(told))
-    assert owner.power_supply_serial is None
-    assert len(who.signs_of(version, owner, "M50_VH30")) == 2
-    for change in ({"minersn": ""}, {"mac": "C4:08"}):
-        assert len(who.signs_of(version, who.owner_of(flat(told | change)), "")) == 1
-    with pytest.raises(BadReplyError, match="mac"):
-        who.owner_of(flat({}))
-    with pytest.raises(BadReplyError, match="no table 'Msg'"):
-        who.owner_of(flat("API command OK"))
-
-
-@pytest.mark.parametrize(
-    ("rows", "type_name", "model"),
-    [
-        ([{"Model": "M50_VH31"}], "M50_VH31", "WhatsMiner M50"),
-        ([{"Model": "M30S++_VE41"}], "M30S++_VE41", "WhatsMiner M30S++"),
-        ([{"Model": "AvalonMiner 1246"}], "", "WhatsMiner"),
-        ([{}], "", "WhatsMiner"),
-        ([], "", "WhatsMiner"),
-    ],
-)
-def test_the_type_names_the_model(rows: list[Any], type_name: str, model: str) -> None:
-    assert who.type_of(listed("DEVDETAILS", *rows)) == type_name
-    assert who.model_of(type_name) == model
-
-
 # What it does.
 
 
@@ -207,6 +153,11 @@ def test_a_running_machine_has_the_boards_that_it_lists() -> None:
     ]
     assert boards[0].temperature_c is None
     assert boards[0].serial is None
+
+
+def test_the_mean_of_one_minute_goes_before_that_of_five() -> None:
+    devs = listed("DEVS", board(0) | RATE)
+    assert wire.boards_of(devs, is_off=False)[0].hashrate_hs == 7e12
 
 
 RATE = {"MHS 1m": "7000000.0", "MHS av": 1}
@@ -311,12 +262,6 @@ def test_percents_need_fast_boot_and_an_answer_that_tells_them() -> None:
         assert names == ["100%"]
     assert wire.profiles_at(None, OFF, None, 118e12) == ()
     assert wire.profiles_at(fast, STATUS, 3276.0, None) == ()
-
-
-def test_the_oldest_firmware_names_its_mac_in_summary() -> None:
-    owner = who.owner_in(row(MAC="C4:08:28:00:A4:19"))
-    assert (owner.mac, owner.serial, owner.power_supply_serial) == ("c4:08:28:00:a4:19", "", None)
-    assert not who.owner_in(row()).has_mac
 
 
 def test_pools_have_their_shares() -> None:

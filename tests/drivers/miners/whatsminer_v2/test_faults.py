@@ -1,6 +1,7 @@
 """What the driver of Whatsminer API v2 says of broken machines and of strangers."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -100,23 +101,26 @@ async def test_a_slow_machine_is_waited_for_up_to_a_limit(
     assert time.monotonic() - started_s < 1.0
 
 
-async def test_questions_come_one_at_a_time(hall: Open, listen: Listen) -> None:
+async def test_one_verb_at_a_time_asks_one_question_at_a_time(hall: Open, listen: Listen) -> None:
     site = await hall()
     at_once: list[int] = [0, 0]
+    asked: list[str] = []
 
     async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         at_once[0] += 1
         at_once[1] = max(at_once)
         question = await reader.readline()
+        asked.append(json.loads(question)["command"])
         await asyncio.sleep(0.01)
         writer.write(site.whatsminers.reply(0, question) or b"")
         await writer.drain()
         at_once[0] -= 1
 
     reader = site.reader(port=await listen(counting))
-    readings = await asyncio.gather(reader.read(), reader.read(), reader.read_details())
-    assert len(readings) == 3
+    await asyncio.gather(reader.read(), reader.read(), reader.read())
     assert at_once[1] == 1
+    once = ["get_miner_info", "status", "summary", "edevs", "get_psu"]
+    assert asked == ["get_version", *once * 3]
 
 
 STRANGERS: list[tuple[bytes, type[DriverError]]] = [

@@ -160,6 +160,31 @@ async def test_firmware_with_api_v3_is_told_to_be_configured_as_such(hall: Open)
             await verb()
 
 
+async def test_firmware_with_api_v3_is_known_where_its_own_port_is_closed(hall: Open) -> None:
+    site = await hall()
+    for verb in ("identify", "read", "read_details"):
+        with pytest.raises(WrongDeviceError, match="by get_version"):
+            await getattr(site.reader(index=1, newer_index=0), verb)()
+
+
+async def test_an_update_to_api_v3_between_two_reads_is_noticed(hall: Open, listen: Listen) -> None:
+    site = await hall()
+    is_updated = False
+
+    async def updated(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await reader.readline()
+        is_flat = is_updated and b"summary" in question
+        dialect = site.network.dialects["whatsminer-v3"] if is_flat else site.whatsminers
+        writer.write(dialect.reply(1 if is_flat else 0, question) or b"")
+        await writer.drain()
+
+    reader = site.reader(port=await listen(updated))
+    assert (await reader.read()).activity is Activity.HASHING
+    is_updated = True
+    with pytest.raises(WrongDeviceError, match="by summary"):
+        await reader.read()
+
+
 async def test_a_machine_that_listens_on_the_newer_port_as_well_is_of_api_v3(hall: Open) -> None:
     site = await hall()
     newer = site.farm.labels[1].address

@@ -183,8 +183,9 @@ async def test_without_fast_boot_no_percent_is_chosen(hall: Open) -> None:
     site = await hall(is_fast_boot=False)
     miner = site.miner()
     assert [profile.name for profile in (await miner.read_details()).profiles] == ["100%"]
-    with pytest.raises(RefusedError, match="Fast Boot is off"):
+    with pytest.raises(RefusedError, match="Fast Boot is off") as caught:
         await miner.select_profile("80%")
+    assert type(caught.value) is RefusedError  # trying again will not help
     assert site.farm.plant.machines[0].counters.commands == 0
 
 
