@@ -10,6 +10,7 @@ from simulator.epic import EpicFarm
 from simulator.farm import Farm
 from simulator.luxos import LuxosFarm
 from simulator.whatsminer_compat import CompatFarm
+from simulator.whatsminer_v2 import WhatsminerV2Farm
 from simulator.whatsminer_v3 import WhatsminerFarm
 
 DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
@@ -17,5 +18,6 @@ DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
     "bitaxe": lambda farm: BitaxeFarm(farm=farm),
     "epic": lambda farm: EpicFarm(farm=farm),
     "luxos": lambda farm: LuxosFarm(farm=farm),
+    "whatsminer-v2": lambda farm: WhatsminerV2Farm(farm=farm),
     "whatsminer-v3": lambda farm: CompatFarm(whatsminers=WhatsminerFarm(farm=farm)),
 }

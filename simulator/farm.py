@@ -181,7 +181,11 @@ def _group_timings(file: FarmFile, group: GroupTable) -> Timings:
     if group.family == "luxos":
         return _timings(file.timings)
     timings = families()[group.family].timings
-    if group.family != "whatsminer-v3" or file.whatsminer.is_fast_boot:
+    starts_fast = {
+        "whatsminer-v2": file.whatsminer_v2.is_fast_boot,
+        "whatsminer-v3": file.whatsminer.is_fast_boot,
+    }
+    if starts_fast.get(group.family, True):
         return timings
     slow = families()["whatsminer-v2-limit"].timings
     return replace(

@@ -20,6 +20,7 @@ from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
 from simulator.whatsminer_table import WhatsminerTable
+from simulator.whatsminer_v2_table import WhatsminerV2Table
 
 
 class FarmFileError(Exception):
@@ -27,7 +28,7 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["bitaxe", "braiins", "epic", "luxos", "whatsminer-v3"]
+SpokenFamily = Literal["bitaxe", "braiins", "epic", "luxos", "whatsminer-v2", "whatsminer-v3"]
 
 
 class SiteTable(Table):
@@ -185,6 +186,7 @@ class FarmFile(Table):
     epic: EpicTable = EpicTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
     braiins: BraiinsTable = BraiinsTable()
+    whatsminer_v2: WhatsminerV2Table = WhatsminerV2Table()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]

@@ -1,7 +1,8 @@
 """What a Whatsminer with API v3 still answers on TCP 4028: a few reads in the older shapes.
 
-One object per connection, no length, closed after the answer. Real firmware differs here by
-version; these are the reads by which other projects find the machine, and the pools' counters.
+One object per connection, no length, closed after the answer. Keys and units are those of a
+machine with API 2.2.2: ``summary`` lies flat in ``Msg`` and is MH/s, a board of ``edevs`` is TH/s.
+No write comes through: the machine gives no token and refuses what is sealed.
 """
 
 import json
@@ -19,6 +20,7 @@ _DESCRIPTION = "BTMINER V1.0"
 _INVALID_COMMAND = 14
 _INVALID_JSON = 23
 _OK = 131
+_COMMAND_ERROR = 132
 _SHARE_HASHES = 2.0**50
 
 
@@ -67,7 +69,88 @@ def _pools(at: Moment) -> Json:
     return _listed(at, "POOLS", rows)
 
 
-READS = {"get_version": _version, "devdetails": _devdetails, "pools": _pools}
+def _summary(at: Moment) -> Json:
+    mhs = at.machine.hashrate_hs.value(at.now_s) / 1e6
+    watts = at.machine.reported_w(at.now_s)
+    warmth = [at.temperature_c(board) for board in range(at.machine.model.boards)]
+    message: Json = {
+        "Elapsed": float(at.elapsed_s),
+        "MHS av": mhs,
+        "MHS 1m": mhs,
+        "MHS 15m": mhs,
+        "HS RT": mhs,
+        "freq_avg": 419.2,
+        "Fan Speed In": 0,
+        "Fan Speed Out": 0,
+        "Power": float(watts),
+        "Uptime": at.elapsed_s,
+        "Hash Stable": str(at.machine.is_awake).lower(),
+        "Target Freq": 0,
+        "Env Temp": 22.0,
+        "Power Mode": "Normal",
+        "Factory GHS": round(at.machine.model.nameplate_ths * 1000),
+        "Power Limit": at.traits.limit_w,
+        "Chip Temp Min": min(warmth) + 5.0,
+        "Chip Temp Max": max(warmth) + 12.0,
+        "Chip Temp Avg": max(warmth) + 8.0,
+        "Btminer Fast Boot": "enable" if at.table.is_fast_boot else "disable",
+    }
+    return _flat(at, message)
+
+
+def _edevs(at: Moment) -> Json:
+    boards = at.machine.model.boards
+    rows: list[Json] = [
+        {
+            "Slot": board,
+            "Temperature": at.temperature_c(board),
+            "Chip Frequency": 413,
+            **dict.fromkeys(("MHS av", "MHS 1m", "MHS 15m", "HS RT"), at.board_ths(board)),
+            "Factory GHS": round(at.machine.model.nameplate_ths * 1000 / boards),
+            "Upfreq Complete": int(at.machine.is_awake and at.now_s >= at.traits.tuned_from_s),
+            "Effective Chips": 288,
+            "PCB SN": at.label.board_serials[board],
+        }
+        for board in range(boards)
+    ]
+    return _listed(at, "DEVS", rows)
+
+
+def _status(at: Moment) -> Json:
+    message = {
+        "mineroff": str(not at.machine.is_awake).lower(),
+        "mineroff_reason": "",
+        "mineroff_time": "",
+        "FirmwareVersion": FIRMWARE,
+        "power_mode": "normal",
+        "power_limit_set": str(at.traits.limit_w),
+        "hash_percent": "0",
+        "power_pct": at.traits.percent or 100,
+    }
+    return _flat(at, message)
+
+
+def _get_miner_info(at: Moment) -> Json:
+    label = at.label
+    message = {"ip": label.address, "proto": "dhcp", "hostname": label.hostname, "ledstat": "auto"}
+    own = {"mac": label.mac.upper(), "minersn": label.serial, "powersn": f"PS{label.serial}"}
+    return _flat(at, message | own)
+
+
+def _get_error_code(at: Moment) -> Json:
+    return _flat(at, {"error_code": at.traits.faults})
+
+
+READS = {
+    "get_version": _version,
+    "devdetails": _devdetails,
+    "pools": _pools,
+    "summary": _summary,
+    "edevs": _edevs,
+    "status": _status,
+    "get_miner_info": _get_miner_info,
+    "get_error_code": _get_error_code,
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,6 +214,8 @@ def _reply(at: Moment, document: object) -> Json:
     if not isinstance(document, dict):
         return {**_flat(at, "invalid json"), "STATUS": "E", "Code": _INVALID_JSON}
     name = document.get("cmd", document.get("command"))
+    if document.get("enc") or name == "get_token":
+        return {**_flat(at, "API command deprecated"), "STATUS": "E", "Code": _COMMAND_ERROR}
     if not isinstance(name, str) or name not in READS:
         return {**_flat(at, "invalid cmd"), "STATUS": "E", "Code": _INVALID_COMMAND}
     return READS[name](at)

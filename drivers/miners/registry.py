@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drivers.device import ReadsMiner
+from drivers.link import sealed
 from drivers.link.frames import FramedLink
 from drivers.link.http import HttpLink
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import bitaxe, braiins, epic, luxos, whatsminer_v3
+from drivers.miners import bitaxe, braiins, epic, luxos, whatsminer_v2, whatsminer_v3
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -70,6 +71,22 @@ def _luxos(at: Opening) -> ReadsMiner:
     return luxos.LuxosMiner(miner_id=at.miner_id, link=link, mac=at.mac)
 
 
+def _whatsminer_v2(at: Opening) -> ReadsMiner:
+    links = whatsminer_v2.Links(
+        reads=TcpExchange(host=at.host, port=at.port),
+        newer=FramedLink(host=at.host, port=at.second_port, connect_s=1.0, answer_s=1.5),
+    )
+    if at.password is None:
+        return whatsminer_v2.WhatsminerV2Reader(miner_id=at.miner_id, links=links, mac=at.mac)
+    writes = TcpExchange(host=at.host, port=at.port, answer_s=sealed.WRITE_LIMIT_S)
+    return whatsminer_v2.WhatsminerV2Miner(
+        miner_id=at.miner_id,
+        links=links,
+        sealed=sealed.SealedLink(exchange=writes, password=at.password),
+        mac=at.mac,
+    )
+
+
 def _whatsminer_v3(at: Opening) -> ReadsMiner:
     link = FramedLink(host=at.host, port=at.port)
     if at.password is None:
@@ -101,6 +118,12 @@ def _bitaxe(at: Opening) -> ReadsMiner:
 FAMILIES: Mapping[str, Family] = {
     braiins.FAMILY: Family(default_port=braiins.DEFAULT_PORT, make=_braiins, takes_password=True),
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
+    whatsminer_v2.FAMILY: Family(
+        default_port=whatsminer_v2.DEFAULT_PORT,
+        make=_whatsminer_v2,
+        takes_password=True,
+        second=("v3", whatsminer_v2.V3_PORT),
+    ),
     whatsminer_v3.FAMILY: Family(
         default_port=whatsminer_v3.DEFAULT_PORT, make=_whatsminer_v3, takes_password=True
     ),

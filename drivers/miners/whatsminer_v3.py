@@ -190,14 +190,16 @@ class WhatsminerV3Miner(WhatsminerV3Reader):
         """Start the mining service; the machine ramps to its whole power."""
         await self._write("set.miner.service", param="start")
 
-    async def _write(self, command: str, *, param: object = None, profile: str = "") -> None:
+    async def _write(
+        self, command: str, *, param: object = None, profile: str | None = None
+    ) -> None:
         """One write on the connection on which the machine was recognised a moment before."""
         is_sent = False
         try:
             async with asyncio.timeout(WRITE_LIMIT_S), self._link.conversation() as talk:
                 info = await self._recognised(talk)
                 self._require_writable(info)
-                if profile:
+                if profile is not None:
                     param = {"percent": str(self._percent(profile, info)), "mode": "fast"}
                 request = encode_write(
                     command,

@@ -231,6 +231,27 @@ async def test_the_older_port_tells_pools_with_counters(open_mixed) -> None:
     assert (await older(b"[]"))["Code"] == 23
 
 
+async def test_the_older_port_has_other_units_and_takes_no_writes(open_mixed) -> None:
+    site = await open_mixed()
+
+    async def older(**request: Any) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(await site.raw(2, json.dumps(request).encode()))
+        return document
+
+    summary = await older(cmd="summary")
+    assert "SUMMARY" not in summary
+    assert summary["Msg"]["MHS av"] == pytest.approx(390e6 * 0.795)
+    assert (summary["Msg"]["Hash Stable"], summary["Msg"]["Power Limit"]) == ("true", 7560)
+    boards = (await older(cmd="edevs"))["DEVS"]
+    assert [row["HS RT"] for row in boards] == pytest.approx([390 * 0.795 / 4] * 4)
+    assert (await older(cmd="status"))["Msg"]["power_pct"] == 80
+    assert (await older(cmd="get_miner_info"))["Msg"]["mac"] == site.farm.labels[2].mac.upper()
+    assert (await older(cmd="get_error_code"))["Msg"]["error_code"] == []
+    for refused in (await older(cmd="get_token"), await older(enc=1, data="AAAA")):
+        assert (refused["STATUS"], refused["Code"]) == ("E", 132)
+    assert site.farm.plant.machines[2].counters.commands == 0
+
+
 async def test_a_farm_without_older_reads_has_that_port_closed(open_mixed) -> None:
     site = await open_mixed(has_older_reads=False)
     with pytest.raises(ConnectionRefusedError):

@@ -7,6 +7,7 @@ from drivers.miners import models, registry
 from drivers.miners.bitaxe import BitaxeMiner
 from drivers.miners.epic import EpicMiner, EpicReader
 from drivers.miners.luxos import LuxosMiner
+from drivers.miners.whatsminer_v2 import WhatsminerV2Miner, WhatsminerV2Reader
 from drivers.miners.whatsminer_v3 import WhatsminerV3Miner, WhatsminerV3Reader
 
 NOT_A_FAMILY = {"__init__", "registry", "models"}
@@ -87,6 +88,23 @@ def test_without_a_password_a_whatsminer_is_only_read(tmp_path: Path) -> None:
     assert not isinstance(miner, SwitchesBoards)
     assert miner._link.address == "10.1.1.12:4433"
     assert miner._password == "hunter2"
+
+
+def test_an_older_whatsminer_may_name_the_port_where_api_v3_would_listen(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2\n")
+    uri = "whatsminer-v2://10.1.1.12?v3=14433"
+    reader = registry.open_miner(uri, miner_id="a", mac=None)
+    miner = registry.open_miner(uri, miner_id="a", mac=None, password_file=secret)
+    assert isinstance(reader, WhatsminerV2Reader)
+    assert not isinstance(reader, SelectsProfile | Sleeps | SwitchesBoards)
+    assert isinstance(miner, WhatsminerV2Miner)
+    assert isinstance(miner, SelectsProfile)
+    assert isinstance(miner, Sleeps)
+    assert not isinstance(miner, SwitchesBoards)
+    assert miner._links.reads.address == "10.1.1.12:4028"
+    assert miner._links.newer.address == "10.1.1.12:14433"
+    assert "hunter2" not in repr(miner)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\nhunter2", b"\xff\xfe", b"x" * 300])

@@ -213,8 +213,9 @@ async def test_without_fast_boot_there_is_no_percent_to_choose(hall: Open) -> No
     assert [profile.name for profile in (await miner.read_details()).profiles] == ["100%"]
     with pytest.raises(RefusedError, match="Fast Boot is off"):
         await miner.select_profile("80%")
-    with pytest.raises(UnsupportedError, match="not the name"):
-        await miner.select_profile("+5")
+    for name in ("+5", ""):
+        with pytest.raises(UnsupportedError, match="not the name"):
+            await miner.select_profile(name)
     assert network.farm.plant.machines[0].counters.commands == 0
 
 

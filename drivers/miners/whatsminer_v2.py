@@ -1,0 +1,396 @@
+"""The driver of Whatsminer API v2 (MicroBT) over TCP 4028: open reads, sealed writes with a token.
+
+What a plan may use: percents of the power as profiles ("60%" to "100%", ``set_power_pct``), and
+sleep and wake as ``power_off`` and ``power_on``. Percents are offered only where Fast Boot is on,
+as without it the power may fall to 0 and mining restart (MicroBT API manual V2.2), and only where
+``status`` tells the percent in force, as nothing else shows that one was taken. A start forgets the
+percent: a stopped machine shows the whole. Firmware with API v1 is read, not commanded. Firmware
+with API v3 answers here too; its writes do not come through, so it is recognised and left alone.
+
+What it cannot do: single boards. What is never sent: limits, modes and frequencies (flash, and a
+restart each), pools, passwords, the opening of the write API, resets, updates.
+
+A machine without a password is read, not written to. The password comes from a file and appears in
+no message. A token is kept as long as it lives and renewed once where the machine has forgotten it.
+A yes is only an acceptance; silence after a write is an unknown outcome and nothing is repeated.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from drivers.errors import (
+    BadReplyError,
+    BusyError,
+    RefusedError,
+    UnreachableError,
+    UnsupportedError,
+    WrongDeviceError,
+)
+from drivers.link.frames import FramedLink
+from drivers.link.sealed import SealedLink
+from drivers.link.tcp import NoAnswerError, TcpExchange
+from drivers.miners.models import HardwareModel, find_model
+from drivers.readings import (
+    MinerDetails,
+    MinerIdentity,
+    MinerReading,
+)
+from drivers.wire import whatsminer_v2 as wire
+from drivers.wire import whatsminer_who as who
+from drivers.wire.cgminer import Answer, Row, encode_command
+from drivers.wire.whatsminer_reply import encode_read
+from drivers.wire.whatsminer_v3 import percent_of
+
+FAMILY = "whatsminer-v2"
+DEFAULT_PORT = 4028
+V3_PORT = 4433
+
+READ_LIMIT_S = 9.0
+DETAILS_LIMIT_S = 12.0
+PROBE_LIMIT_S = 2.0
+
+_WHOLE = "100%"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """The ways to one machine; ``newer`` is where API v3 would listen."""
+
+    reads: TcpExchange
+    newer: FramedLink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What was found out of a machine and rarely changes. ``type_name`` and ``board_count`` are
+    "" and 0 until mining has been seen on."""
+
+    version: who.Version
+    owner: who.Owner
+    type_name: str = ""
+    board_count: int = 0
+
+    @property
+    def model(self) -> HardwareModel | None:
+        return find_model(who.model_of(self.type_name))
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        return who.signs_of(self.version, self.owner, self.type_name)
+
+    @property
+    def nameplate_w(self) -> float | None:
+        return None if self.model is None else self.model.nameplate_power_w
+
+
+class WhatsminerV2Reader:
+    """One machine without a password: read, never written to. ``mac`` pins it."""
+
+    def __init__(self, *, miner_id: str, links: Links, mac: str | None) -> None:
+        self.miner_id = miner_id
+        self._links = links
+        self._mac = mac
+        self._turn = asyncio.Lock()
+        self._known: _Known | None = None
+        self._is_certain = False
+        self._boards_command = "edevs"
+        self._probed: tuple[who.Version, who.Owner] | None = None
+
+    async def identify(self) -> MinerIdentity:
+        """Who answers. Two signs: API version with firmware, and a whole MAC with the serial."""
+        async with self._talking(READ_LIMIT_S):
+            known, _, summary, _ = await self._look()
+        return _identity(known, summary)
+
+    async def read(self) -> MinerReading:
+        """Five questions, each on a connection of its own, as this API has it."""
+        requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        async with self._talking(READ_LIMIT_S):
+            known = await self._recognised()
+            status = wire.status_of(await self._ask("status"))
+            summary = await self._summary(status)
+            known, devs = await self._boards(known, status)
+            supply = await self._supply()
+        boards = wire.boards_of(devs, is_off=status.is_off, count=known.board_count)
+        hashrate_hs = 0.0
+        if summary is not None and not status.is_off:
+            hashrate_hs = wire.require_believable(boards, summary, _nameplate_hs(known, summary))
+        power_w, provenance = wire.power_of(summary, supply, known.nameplate_w)
+        return MinerReading(
+            miner_id=self.miner_id,
+            requested_at_s=requested_at_s,
+            replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
+            taken_at_ms=time.time_ns() // 1_000_000,
+            activity=wire.activity_of(summary, status, boards, hashrate_hs),
+            hashrate_hs=hashrate_hs,
+            power_w=power_w,
+            power_provenance=provenance,
+            profile=_WHOLE if status.is_off else f"{status.percent or 100}%",
+            boards=boards,
+        )
+
+    async def read_details(self) -> MinerDetails:
+        """Everything that changes rarely. A stopped machine may leave out what its mining program
+        would tell."""
+        async with self._talking(DETAILS_LIMIT_S):
+            known, status, summary, devs = await self._look()
+            pools = await self._ask_miner("pools", status)
+            supply = await self._supply()
+            listed = None if known.version.is_api_v1 else await self._ask("get_error_code")
+        serial = None if supply is None else str(supply.values.get("serial_no") or "") or None
+        rows = wire.boards_of(devs, is_off=status.is_off)
+        return MinerDetails(
+            identity=_identity(known, summary),
+            pools=() if pools is None else wire.pools_of(pools),
+            profiles=wire.profiles_at(
+                summary, status, known.nameplate_w, _nameplate_hs(known, summary)
+            ),
+            board_serials=tuple([board.serial for board in rows if board.serial]),
+            fan_speeds_rpm=() if summary is None else wire.fan_speeds_of(summary),
+            uptime_s=None if summary is None else wire.uptime_of(summary),
+            faults=wire.faults_told(listed, summary),
+            power_limit_w=None if summary is None else wire.power_limit_of(summary),
+            power_supply_serial=known.owner.power_supply_serial or serial,
+        )
+
+    async def close(self) -> None:
+        """Nothing stays open between exchanges."""
+
+    @asynccontextmanager
+    async def _talking(self, limit_s: float) -> AsyncIterator[None]:
+        """One verb at a time, bounded as a whole."""
+        async with self._bounded(limit_s), self._turn:
+            yield
+
+    @asynccontextmanager
+    async def _bounded(self, limit_s: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(limit_s):
+                yield
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"{self._links.reads.address} did not answer everything within {limit_s:g} s."
+            ) from error
+
+    async def _look(self) -> tuple[_Known, wire.Status, Row | None, Answer | None]:
+        """Who it is, by every sign there is, with ``status``, ``summary`` and its boards."""
+        known = await self._recognised(is_fresh=True)
+        await self._require_no_v3(known)
+        status = wire.status_of(await self._ask("status"))
+        summary = await self._summary(status)
+        known, devs = await self._boards(known, status)
+        return await self._typed(known, status), status, summary, devs
+
+    async def _ask(self, command: str) -> Answer:
+        reply = await self._links.reads.ask(encode_command(command))
+        return wire.decode_read(reply.reply).accepted(command)
+
+    async def _ask_miner(self, command: str, status: wire.Status) -> Answer | None:
+        """What the mining program tells; None where mining is off and it is not there."""
+        try:
+            return await self._ask(command)
+        except RefusedError:
+            if status.is_off:
+                return None
+            raise
+        except BadReplyError as error:
+            if status.is_off and wire.is_without_miner(error.reply):
+                return None
+            raise
+
+    async def _summary(self, status: wire.Status) -> Row | None:
+        answer = await self._ask_miner("summary", status)
+        if answer is None:
+            return None
+        if wire.is_flat(answer):
+            raise self._is_v3("summary")
+        return answer.row("SUMMARY")
+
+    async def _boards(self, known: _Known, status: wire.Status) -> tuple[_Known, Answer | None]:
+        """``edevs``, or ``devs`` where the firmware does not have it."""
+        try:
+            devs = await self._ask_miner(self._boards_command, status)
+        except RefusedError:
+            if self._boards_command == "devs":
+                raise
+            devs = await self._ask_miner("devs", status)
+            self._boards_command = "devs"
+        count = 0 if devs is None else len(devs.rows("DEVS"))
+        return self._keep(known, board_count=max(count, known.board_count)), devs
+
+    async def _typed(self, known: _Known, status: wire.Status) -> _Known:
+        """With the hardware's type, asked once; firmware that does not tell it leaves it ""."""
+        if known.type_name:
+            return known
+        try:
+            answer = await self._ask_miner("devdetails", status)
+        except RefusedError:
+            return known
+        return known if answer is None else self._keep(known, type_name=who.type_of(answer))
+
+    async def _supply(self) -> Row | None:
+        """What the power supply tells; None for a machine that has no such command."""
+        try:
+            return wire.supply_of(await self._ask("get_psu"))
+        except RefusedError:
+            return None
+
+    async def _recognised(self, *, is_fresh: bool = False) -> _Known:
+        """Who answers now. Raises WrongDeviceError for any but the pinned machine."""
+        before = self._known
+        is_asked, self._is_certain = is_fresh or not self._is_certain, False
+        if before is None or is_asked:
+            version = who.version_of(await self._ask("get_version"))
+        else:
+            version = before.version
+        self._require_whatsminer(version)
+        if version.is_api_v1:
+            owner = who.owner_in((await self._ask("summary")).row("SUMMARY"))
+        else:
+            owner = who.owner_of(await self._ask("get_miner_info"))
+        if self._mac is not None and owner.mac != self._mac:
+            raise WrongDeviceError(
+                f"Machine {self.miner_id} should have the MAC {self._mac}, but "
+                f"{owner.mac or 'a machine without one'} answers at {self._links.reads.address}: "
+                "check the address, or pin the new MAC if the machine was exchanged."
+            )
+        known = _Known(version=version, owner=owner)
+        if before is not None and (before.version, before.owner) == (version, owner):
+            known = before
+        self._known, self._is_certain = known, True
+        return known
+
+    def _require_whatsminer(self, version: who.Version) -> None:
+        if version.is_api_v3:
+            raise self._is_v3("get_version")
+        if not (version.is_api_v2 or version.is_api_v1):
+            raise WrongDeviceError(
+                f"What answers at {self._links.reads.address} is no Whatsminer with API v2: "
+                "check the address and the family of the configuration."
+            )
+
+    async def _require_no_v3(self, known: _Known) -> None:
+        """Whether API v3 is spoken next door, asked once for a firmware: then v2 only seems to
+        work. A port that takes the connection and says nothing usable leaves it open."""
+        if known.version.is_api_v1 or self._probed == (known.version, known.owner):
+            return
+        try:
+            async with asyncio.timeout(PROBE_LIMIT_S), self._links.newer.conversation() as talk:
+                await talk.ask(encode_read("get.device.info", "miner"))
+        except (NoAnswerError, BadReplyError, TimeoutError) as error:
+            raise UnreachableError(
+                f"{self._links.newer.address} takes connections, but does not say whether it "
+                f"speaks API v3: machine {self.miner_id} counts as neither until it does."
+            ) from error
+        except UnreachableError:
+            self._probed = (known.version, known.owner)
+            return
+        raise self._is_v3(f"{self._links.newer.address}")
+
+    def _is_v3(self, sign: str) -> WrongDeviceError:
+        self._is_certain = False
+        return WrongDeviceError(
+            f"Machine {self.miner_id} has firmware with API v3 (by {sign}), which takes no writes "
+            f"by API v2: configure it as whatsminer-v3, at port {V3_PORT}."
+        )
+
+    def _keep(self, known: _Known, *, type_name: str = "", board_count: int = 0) -> _Known:
+        self._known = replace(
+            known,
+            type_name=type_name or known.type_name,
+            board_count=board_count or known.board_count,
+        )
+        return self._known
+
+
+class WhatsminerV2Miner(WhatsminerV2Reader):
+    """One machine with its admin password: it takes percents, sleeps and wakes."""
+
+    def __init__(self, *, miner_id: str, links: Links, sealed: SealedLink, mac: str | None) -> None:
+        super().__init__(miner_id=miner_id, links=links, mac=mac)
+        self._sealed = sealed
+
+    async def select_profile(self, name: str) -> None:
+        """Choose one of the percents that ``read_details`` listed."""
+        await self._write("set_power_pct", {}, profile=name)
+
+    async def sleep(self) -> None:
+        """Stop mining and the power supply's output; the answer is asked for before it does."""
+        await self._write("power_off", {"respbefore": "true"})
+
+    async def wake(self) -> None:
+        """Start mining; the machine ramps to its whole power."""
+        await self._write("power_on", {})
+
+    async def _write(
+        self, command: str, parameters: Mapping[str, str], *, profile: str | None = None
+    ) -> None:
+        """One write to the machine that was recognised a moment before."""
+        async with self._turn:
+            async with self._bounded(READ_LIMIT_S):
+                known = await self._recognised(is_fresh=True)
+                self._require_writable(known)
+                await self._require_no_v3(known)
+                if profile is not None:
+                    parameters = {"percent": str(await self._percent(profile))}
+            await self._sealed.order(command, parameters)
+
+    async def _percent(self, name: str) -> int:
+        """The number behind a profile's name, where this machine takes it now."""
+        percent = percent_of(name, is_fast_boot=True)
+        if percent is None:
+            raise UnsupportedError(f"{name!r} is not the name of a profile of {self.miner_id}.")
+        status = wire.status_of(await self._ask("status"))
+        if status.is_off:
+            raise BusyError(
+                f"Machine {self.miner_id} is stopped or just starting: it takes a percent once it "
+                "mines."
+            )
+        summary = await self._summary(status)
+        if summary is None or not wire.is_fast_boot(summary):
+            raise RefusedError(
+                f"Fast Boot is off at machine {self.miner_id}, so a percent would restart its "
+                "mining: turn Fast Boot on in WhatsMinerTool, then restart the machine."
+            )
+        if status.percent is None:
+            raise RefusedError(
+                f"The firmware of machine {self.miner_id} does not tell which percent is in force, "
+                "so none is chosen: update the firmware with WhatsMinerTool."
+            )
+        return percent
+
+    def _require_writable(self, known: _Known) -> None:
+        if known.version.is_api_v1:
+            raise UnsupportedError(
+                f"Machine {self.miner_id} speaks API {known.version.api}, which kwota only reads: "
+                "update its firmware with WhatsMinerTool to command it."
+            )
+        signs = known.signs
+        if len(signs) < 2:
+            raise WrongDeviceError(
+                f"Machine {self.miner_id} is not certain to be the one meant "
+                f"(only: {'; '.join(signs)}): it is read, but not written to."
+            )
+
+
+def _identity(known: _Known, summary: Row | None) -> MinerIdentity:
+    return MinerIdentity(
+        family=FAMILY,
+        model=who.model_of(known.type_name),
+        mac=known.owner.mac,
+        serial=known.owner.serial,
+        firmware=known.version.firmware,
+        board_count=known.board_count,
+        nameplate_hashrate_hs=_nameplate_hs(known, summary),
+        signs=known.signs,
+    )
+
+
+def _nameplate_hs(known: _Known, summary: Row | None) -> float | None:
+    told_hs = None if summary is None else wire.nameplate_of(summary)
+    if told_hs is not None or known.model is None:
+        return told_hs
+    return known.model.nameplate_hashrate_hs

@@ -1,0 +1,107 @@
+"""A hall with one simulated M50 of API v2 and one M60S of API v3, on addresses of its own."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest_asyncio
+
+from drivers.link.frames import FramedLink
+from drivers.link.sealed import SealedLink
+from drivers.link.tcp import TcpExchange
+from drivers.miners.whatsminer_v2 import Links, WhatsminerV2Miner, WhatsminerV2Reader
+from simulator.clock import started_now
+from simulator.farm import Farm, build_farm
+from simulator.farm_file import FarmFile
+from simulator.network import Network
+from simulator.whatsminer_v2 import WhatsminerV2Farm
+from simulator.whatsminer_v2_reads import Traits
+
+NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
+PASSWORD = "farmpass"  # the simulator's own
+QUICK: dict[str, Any] = {"profile_up_s": 0.2, "profile_down_s": 0.2, "sleep_s": 0.2, "wake_s": 0.4}
+
+
+@dataclass(slots=True, kw_only=True)
+class Hall:
+    """The hall, and drivers of its machines."""
+
+    network: Network
+
+    @property
+    def farm(self) -> Farm:
+        return self.network.farm
+
+    @property
+    def whatsminers(self) -> WhatsminerV2Farm:
+        dialect = self.network.dialects["whatsminer-v2"]
+        assert isinstance(dialect, WhatsminerV2Farm)
+        return dialect
+
+    @property
+    def traits(self) -> Traits:
+        return self.whatsminers.traits(0)
+
+    @property
+    def true_w(self) -> float:
+        return self.farm.plant.machines[0].watts.value(self.farm.clock.now_s())
+
+    def links(
+        self, *, index: int = 0, port: int = 0, newer_index: int = -1, answer_s: float = 2.0
+    ) -> Links:
+        """The ways to a machine, or to a port of 127.0.0.1 that stands between."""
+        host = self.farm.labels[index].address
+        newer = host if newer_index < 0 else self.farm.labels[newer_index].address
+        return Links(
+            reads=TcpExchange(
+                host="127.0.0.1" if port else host, port=port or 4028, answer_s=answer_s
+            ),
+            newer=FramedLink(host=newer, port=4433, connect_s=0.5, answer_s=0.5),
+        )
+
+    def reader(self, *, index: int = 0, mac: str = "", **ways: Any) -> WhatsminerV2Reader:
+        return WhatsminerV2Reader(
+            miner_id="w",
+            links=self.links(index=index, **ways),
+            mac=mac or self.farm.labels[index].mac,
+        )
+
+    def miner(
+        self, *, index: int = 0, mac: str = "", password: str = PASSWORD, **ways: Any
+    ) -> WhatsminerV2Miner:
+        links = self.links(index=index, **ways)
+        writes = self.links(index=index, **ways).reads
+        return WhatsminerV2Miner(
+            miner_id="w",
+            links=links,
+            sealed=SealedLink(exchange=writes, password=password),
+            mac=mac or self.farm.labels[index].mac,
+        )
+
+
+@pytest_asyncio.fixture
+async def hall() -> AsyncIterator[Callable[..., Awaitable[Hall]]]:
+    """Opens a hall; the arguments are the [whatsminer_v2] table."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**table: Any) -> Hall:
+            document = {
+                "addresses": {"base": NET, "has_web": False},
+                "whatsminer_v2": table,
+                "spread": {"reporting": 0.02, "tolerance": 0.0},
+                "machines": [
+                    {"family": "whatsminer-v2", "model": "m50", "count": 1},
+                    {"family": "whatsminer-v3", "model": "m60s", "count": 1},
+                ],
+                "meters": [{"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1}],
+            }
+            network = Network(farm=build_farm(FarmFile.model_validate(document), started_now()))
+            machine = network.farm.plant.machines[0]
+            machine.timings = replace(machine.timings, **QUICK)
+            await network.open()
+            stack.push_async_callback(network.close)
+            return Hall(network=network)
+
+        yield start
