@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.avalon_table import AvalonTable
 from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
@@ -24,7 +25,7 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["luxos", "whatsminer-v3"]
+SpokenFamily = Literal["avalon", "luxos", "whatsminer-v3"]
 
 
 class SiteTable(Table):
@@ -179,6 +180,7 @@ class FarmFile(Table):
     addresses: AddressTable = AddressTable()
     timings: TimingTable = TimingTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
+    avalon: AvalonTable = AvalonTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]

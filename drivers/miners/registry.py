@@ -12,7 +12,7 @@ from drivers.device import ReadsMiner
 from drivers.link.frames import FramedLink
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import luxos, whatsminer_v3
+from drivers.miners import avalon, luxos, whatsminer_v3
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -69,6 +69,11 @@ def _luxos(at: Opening) -> ReadsMiner:
     return luxos.LuxosMiner(miner_id=at.miner_id, link=link, mac=at.mac)
 
 
+def _avalon(at: Opening) -> ReadsMiner:
+    link = TcpExchange(host=at.host, port=at.port)
+    return avalon.AvalonMiner(miner_id=at.miner_id, link=link, mac=at.mac)
+
+
 def _whatsminer_v3(at: Opening) -> ReadsMiner:
     link = FramedLink(host=at.host, port=at.port)
     if at.password is None:
@@ -79,6 +84,7 @@ def _whatsminer_v3(at: Opening) -> ReadsMiner:
 
 
 FAMILIES: Mapping[str, Family] = {
+    avalon.FAMILY: Family(default_port=avalon.DEFAULT_PORT, make=_avalon),
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
     whatsminer_v3.FAMILY: Family(
         default_port=whatsminer_v3.DEFAULT_PORT, make=_whatsminer_v3, takes_password=True
