@@ -183,8 +183,6 @@ class AvalonMiner:
     async def _ask(self, command: str, parameter: str | None = None) -> tuple[Answer, TimedReply]:
         """One question on a connection of its own, the answer whatever its verdict."""
         timed = await self._link.ask(encode_question(command, parameter))
-        # The connection is gone for good one turn later: the server never sees two of ours.
-        await asyncio.sleep(0)
         return decode(timed.reply), timed
 
     async def _asked(self) -> _Seen:
