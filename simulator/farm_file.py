@@ -15,6 +15,7 @@ from pydantic import (
 
 from simulator.avalon_table import AvalonTable
 from simulator.families import families, model_keys
+from simulator.luxos_table import LuxosTable
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
 from simulator.whatsminer_table import WhatsminerTable
@@ -181,6 +182,7 @@ class FarmFile(Table):
     timings: TimingTable = TimingTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
     avalon: AvalonTable = AvalonTable()
+    luxos: LuxosTable = LuxosTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]
