@@ -252,6 +252,7 @@ def _fans(at: Moment) -> Json:
 
 
 def _profiles(at: Moment) -> Json:
+    is_all_tuned = at.farm.file.luxos.has_tuned_profiles
     rows = [
         {
             "CanRestore": True,
@@ -259,7 +260,7 @@ def _profiles(at: Moment) -> Json:
             "HasOverrides": False,
             "Hashrate": point.hashrate_ths,
             "IsDynamic": True,
-            "IsTuned": point.name == "default",
+            "IsTuned": is_all_tuned or point.name == "default",
             "Profile Name": point.name,
             "Step": str(point.step),
             "Voltage": point.voltage_v,

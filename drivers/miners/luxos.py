@@ -71,7 +71,7 @@ class LuxosMiner:
         self._identity: MinerIdentity | None = None
         self._config: wire.LuxosConfig | None = None
         self._config_at_s = 0.0
-        self._profile_names: frozenset[str] = frozenset()
+        self._tuned_names: frozenset[str] = frozenset()
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: the program's name in ``version``, the system in ``config``."""
@@ -110,7 +110,7 @@ class LuxosMiner:
         self._recognised(of["config"], answers.requested_at_s)
         self._identity = self._identity_of(of["version"], of["config"])
         profiles = wire.profiles_of(of["profiles"])
-        self._profile_names = frozenset(profile.name for profile in profiles)
+        self._tuned_names = frozenset(one.name for one in profiles if one.is_tuned)
         return MinerDetails(
             identity=self._identity,
             pools=wire.pools_of(of["pools"]),
@@ -178,12 +178,13 @@ class LuxosMiner:
             raise UnsupportedError(
                 f"{name!r} is not the name of a profile: relative and composed forms are not used."
             )
-        if name not in self._profile_names:
+        if name not in self._tuned_names:
             profiles = wire.profiles_of((await self.ask("profiles")).accepted("profiles"))
-            self._profile_names = frozenset(profile.name for profile in profiles)
-        if name not in self._profile_names:
+            self._tuned_names = frozenset(one.name for one in profiles if one.is_tuned)
+        if name not in self._tuned_names:
             raise RefusedError(
-                f"Machine {self.miner_id} has no profile {name!r}: choose one of its list."
+                f"Machine {self.miner_id} has no tuned profile {name!r}: choose one that it has, "
+                "or let LuxOS tune it first."
             )
         config = await self._fresh_config(MODE_FRESH_S)
         if config.is_atm_enabled:

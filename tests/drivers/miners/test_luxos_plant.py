@@ -127,7 +127,7 @@ async def test_a_sleeper_and_a_switched_board_are_no_faults(hall: Open) -> None:
 
 
 async def test_every_ability_moves_the_plant_and_is_read_back(hall: Open) -> None:
-    network = await hall()
+    network = await hall(has_tuned_profiles=True)
     miner = miner_in(network)
     await miner.switch_board(2, is_on=False)
     await asyncio.sleep(0.3)
@@ -149,6 +149,14 @@ async def test_every_ability_moves_the_plant_and_is_read_back(hall: Open) -> Non
     await asyncio.sleep(0.7)
     assert (await miner.read()).activity is Activity.HASHING
     assert true_w(network) == pytest.approx(2234, rel=0.01)
+
+
+async def test_a_profile_that_is_not_tuned_is_refused_before_anything_is_sent(hall: Open) -> None:
+    network = await hall()
+    miner = miner_in(network)
+    with pytest.raises(RefusedError, match="no tuned profile '340MHz'"):
+        await miner.select_profile("340MHz")
+    assert network.farm.plant.machines[0].counters.commands == 0
 
 
 async def test_somebody_elses_session_is_busy_and_changes_nothing(hall: Open) -> None:
