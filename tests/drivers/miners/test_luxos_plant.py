@@ -154,8 +154,10 @@ async def test_every_ability_moves_the_plant_and_is_read_back(hall: Open) -> Non
 async def test_a_profile_that_is_not_tuned_is_refused_before_anything_is_sent(hall: Open) -> None:
     network = await hall()
     miner = miner_in(network)
-    with pytest.raises(RefusedError, match="no tuned profile '340MHz'"):
-        await miner.select_profile("340MHz")
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="no tuned profile '340MHz'"):
+            await miner.select_profile("340MHz")
+        await miner.read_details()
     assert network.farm.plant.machines[0].counters.commands == 0
 
 
