@@ -16,6 +16,7 @@ outcome unknown, and nothing is repeated here.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,8 +48,11 @@ DEFAULT_PORT = 4028
 
 READ_LIMIT_S = 9.0
 WRITE_LIMIT_S = 15.0
-# How far ahead a softoff is told: a time that has passed when it arrives may mean never.
-LEAD_S = 5
+# How far ahead a softoff is told: a time that has passed when it arrives may mean never. Whoever
+# reads back and tells again a second later must find it done by then.
+LEAD_S = 2
+
+_PROMPT_S = 0.5
 
 # The same report, the shortest first; not every firmware has each.
 _REPORTS = ("litestats", "estats", "stats")
@@ -56,11 +60,15 @@ _REPORTS = ("litestats", "estats", "stats")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """One recognised machine: who it is, what it reports, and the times around the questions."""
+    """One recognised machine: who it is, what it reports, and the times around the questions.
+
+    ``answer_s``: whole seconds by which its last answer was slower than a prompt one.
+    """
 
     version: Version
     report: Report
     clock_s: int
+    answer_s: int
     requested_at_s: float
     replied_at_s: float
 
@@ -145,10 +153,10 @@ class AvalonMiner:
         async with self._writing:
             try:
                 async with asyncio.timeout(WRITE_LIMIT_S):
-                    seen = await self._asked()
+                    seen = await self._seen_now()
                     self._require_writable(seen)
                     if value is None:
-                        value = f"1:{seen.clock_s + LEAD_S}"
+                        value = f"1:{seen.clock_s + LEAD_S + seen.answer_s}"
                     elif not wire.profiles_of(seen.version):
                         raise UnsupportedError(
                             f"What the work modes of an {seen.version.name} draw is not known: "
@@ -189,7 +197,15 @@ class AvalonMiner:
         """The machine, recognised by ``version`` now. Raises WrongDeviceError for another one."""
         version, clock_s, asked = await self._version()
         report, told = await self._report()
-        return self._remember(version, report, clock_s, asked.requested_at_s, told.replied_at_s)
+        return self._remember(version, report, clock_s, asked, told)
+
+    async def _seen_now(self) -> _Seen:
+        """The machine as it is asked just before a write: its clock last, so that it is young."""
+        if self._known is None:
+            await self._version()
+        report, told = await self._report()
+        version, clock_s, asked = await self._version()
+        return self._remember(version, report, clock_s, told, asked)
 
     async def _recognised(self) -> _Seen:
         """The machine, recognised by its report's DNA if that was seen beside its MAC before."""
@@ -200,22 +216,24 @@ class AvalonMiner:
                 version=self._known[1],
                 report=report,
                 clock_s=0,
+                answer_s=0,
                 requested_at_s=told.requested_at_s,
                 replied_at_s=told.replied_at_s,
             )
         version, clock_s, asked = await self._version()
-        return self._remember(version, report, clock_s, told.requested_at_s, asked.replied_at_s)
+        return self._remember(version, report, clock_s, told, asked)
 
     def _remember(
-        self, version: Version, report: Report, clock_s: int, requested_at_s: float, at_s: float
+        self, version: Version, report: Report, clock_s: int, first: TimedReply, last: TimedReply
     ) -> _Seen:
         self._known = (report.text("DNA"), version)
         return _Seen(
             version=version,
             report=report,
             clock_s=clock_s,
-            requested_at_s=requested_at_s,
-            replied_at_s=at_s,
+            answer_s=math.ceil(last.replied_at_s - last.requested_at_s - _PROMPT_S),
+            requested_at_s=first.requested_at_s,
+            replied_at_s=last.replied_at_s,
         )
 
     async def _version(self) -> tuple[Version, int, TimedReply]:

@@ -134,10 +134,14 @@ async def test_a_machine_that_only_a_reboot_would_wake_is_ineffective(rig: Rig) 
 
 
 @pytest.mark.parametrize("rig", [{}], indirect=True)
-async def test_the_failsafe_puts_it_to_sleep_without_a_password(rig: Rig) -> None:
+@pytest.mark.parametrize("lead_s", [0, 2])
+async def test_the_failsafe_puts_it_to_sleep_without_a_password(
+    rig: Rig, lead_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(avalon, "LEAD_S", lead_s)
     label = rig.network.farm.labels[0]
     machine = Machine(name="a", uri=f"avalon://{label.address}", mac=label.mac)
-    sleeper = Sleeper([machine], Bounds(tries=1, machine_s=5.0, total_s=10.0, pause_s=0.1))
+    sleeper = Sleeper([machine], Bounds())
     await sleeper.run()
     assert sleeper.awake == {}
     assert not rig.network.farm.plant.machines[0].is_awake

@@ -238,6 +238,27 @@ async def test_a_command_takes_effect_some_seconds_ahead_on_the_machines_own_clo
     assert not is_awake(network)
 
 
+async def test_a_slow_machine_is_told_a_time_that_has_not_passed_when_it_arrives(
+    hall: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await hall(answer_delay_s=0.7)
+    miner = miner_in(network)
+    told: list[str] = []
+    ask = miner._ask
+
+    async def noted(command: str, parameter: str | None = None) -> Any:
+        told.append(f"{command} {parameter}")
+        return await ask(command, parameter)
+
+    monkeypatch.setattr(miner, "_ask", noted)
+    await miner.sleep()
+    assert [words.split()[0] for words in told] == ["version", "litestats", "version", "ascset"]
+    now_s = network.farm.clock.ms_at(network.farm.clock.now_s()) // 1000
+    assert int(told[-1].rpartition(":")[2]) >= now_s - 1  # one second for the slow answer
+    await asyncio.sleep(0.8)
+    assert not is_awake(network)
+
+
 async def test_a_work_mode_of_the_q_moves_the_plant_and_is_read_back(hall: Open) -> None:
     network = await hall("avalon-q")
     miner = miner_in(network)

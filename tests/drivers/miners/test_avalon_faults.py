@@ -167,7 +167,7 @@ async def test_a_slow_machine_is_given_up_as_a_whole(
     monkeypatch.setattr(avalon, "WRITE_LIMIT_S", 0.4)
     with pytest.raises(UnreachableError, match="was not sent"):
         await miner.sleep()
-    monkeypatch.setattr(avalon, "WRITE_LIMIT_S", 0.65)
+    monkeypatch.setattr(avalon, "WRITE_LIMIT_S", 0.9)
     with pytest.raises(UnknownOutcomeError, match="read back"):
         await miner.sleep()
     assert machine.commands == 0
