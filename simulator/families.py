@@ -89,7 +89,9 @@ def _family(name: str, row: dict[str, Any]) -> Family:
         watts=row.get("watts", "firmware_estimate"),
         timings=timings,
         write_s=(least_s, most_s),
-        models=tuple(_model(key, row["points"]) for key in row["models"]),
+        models=tuple(
+            _model(key, row.get("own_points", {}).get(key, row["points"])) for key in row["models"]
+        ),
     )
 
 

@@ -13,10 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.avalon_table import AvalonTable
 from simulator.bitaxe_table import BitaxeTable
 from simulator.braiins_table import BraiinsTable
 from simulator.epic_table import EpicTable
 from simulator.families import families, model_keys
+from simulator.luxos_table import LuxosTable
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
 from simulator.whatsminer_table import WhatsminerTable
@@ -28,7 +30,9 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["bitaxe", "braiins", "epic", "luxos", "whatsminer-v2", "whatsminer-v3"]
+SpokenFamily = Literal[
+    "avalon", "bitaxe", "braiins", "epic", "luxos", "whatsminer-v2", "whatsminer-v3"
+]
 
 
 class SiteTable(Table):
@@ -187,6 +191,8 @@ class FarmFile(Table):
     whatsminer: WhatsminerTable = WhatsminerTable()
     braiins: BraiinsTable = BraiinsTable()
     whatsminer_v2: WhatsminerV2Table = WhatsminerV2Table()
+    avalon: AvalonTable = AvalonTable()
+    luxos: LuxosTable = LuxosTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]

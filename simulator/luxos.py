@@ -46,6 +46,7 @@ class LuxosFarm:
     sessions: Sessions = field(init=False)
     garbled: int = field(init=False, default=0)
     callers: set[Caller] = field(init=False, default_factory=set)
+    troubles: dict[int, list[tuple[str, str, int | None]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         file = self.farm.file
@@ -102,6 +103,7 @@ class LuxosFarm:
             label=self.farm.labels[index],
             now_s=now_s,
             when_s=self.farm.clock.ms_at(now_s) // 1000,
+            troubles=tuple(self.troubles.get(index, ())),
         )
 
     def _answer(self, at: Moment, request: Request) -> Json:

@@ -4,9 +4,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from simulator.luxos_reads import READS, Moment, Reader, board_number
-from simulator.luxos_wire import BAD_ARGUMENT, FIRMWARE, Json, RequestError, answer
+from simulator.luxos_wire import (
+    BAD_ARGUMENT,
+    FIRMWARE,
+    INVALID_COMMAND,
+    Json,
+    RequestError,
+    answer,
+    refusal,
+)
 
 _POOLS = ("stratum+tcp://stratum.pool.example:3333", "stratum+tcp://backup.pool.example:3333")
+_SUPPLY_REPORT = 433  # not published by the vendor
+_SUPPLY_FLAGS = ("FanFault", "FanWarning", "InputCurrentWarning", "InputPowerWarning")
 _EVENTS_PAGE = "https://docs.luxor.tech/firmware/api/luxminer/events"
 
 
@@ -83,7 +93,7 @@ def _limits(at: Moment) -> Json:
 
 
 def _atm(at: Moment) -> Json:
-    row = {
+    row: Json = {
         "ChipTempWindow": 8.0,
         "Enabled": at.machine.index in at.farm.atm,
         "MaxProfile": "default",
@@ -94,7 +104,36 @@ def _atm(at: Moment) -> Json:
         "TempWindow": 5.0,
         "WaterInletTempWindow": 7.0,
     }
+    if at.farm.file.luxos.has_power_target:
+        least_w, most_w = power_targets(at)
+        row |= {"PowerLimit": most_w, "PowerMin": least_w, "PowerTarget": at.machine.point.watts}
     return answer(339, "ATM configuration values", at.when_s, sections={"ATM": [row]})
+
+
+def power_targets(at: Moment) -> tuple[int, int]:
+    """The lowest and the highest watts that a target may have."""
+    points = at.machine.model.profiles
+    return points[0].watts, points[-1].watts
+
+
+def _psuget(at: Moment) -> Json:
+    if not at.farm.file.luxos.has_supply_report:
+        return refusal(INVALID_COMMAND, "Invalid command", at.when_s)
+    troubled = {code for code, _, _ in at.troubles}
+    identity = {
+        "Manufacturer": "N/A",
+        "Model": at.machine.model.psu_label,
+        "SerialNumber": f"PS{at.label.serial}",
+    }
+    monitoring = {"InputPower": str(at.machine.reported_w(at.now_s)), "InputVoltage": "N/A"}
+    flags = {name: str(name in troubled).lower() for name in _SUPPLY_FLAGS}
+    sections = {
+        "PSUBYPASS": [{"BypassEnabled": False, "BypassVoltage": 12.0}],
+        "PSUFLAGS": [flags],
+        "PSUINFORMATION": [identity],
+        "PSUMONITORING": [monitoring],
+    }
+    return answer(_SUPPLY_REPORT, "PSU configuration", at.when_s, sections=sections)
 
 
 def _tempctrl(at: Moment) -> Json:
@@ -121,6 +160,7 @@ def _events(at: Moment) -> Json:
         if not board.is_enabled:
             text = "Board shutdown due to user request."
             rows.append(_event(at, "SHUTDOWN_USER", text, number))
+    rows += [_event(at, *trouble) for trouble in at.troubles if trouble[0] not in _SUPPLY_FLAGS]
     return answer(357, "Miner Events", at.when_s, sections={"EVENTS": rows})
 
 
@@ -164,6 +204,7 @@ MORE_READS: dict[str, Reader] = {
     "atm": _atm,
     "tempctrl": _tempctrl,
     "events": _events,
+    "psuget": _psuget,
     "stats": _stats,
 }
 

@@ -6,7 +6,7 @@ Shapes of ``limits``, ``profileget`` and ``tempctrl`` and the words for a sleepi
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.farm import Farm, Label
@@ -30,13 +30,17 @@ _CONNECTORS = ("J7", "J9", "J8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One machine at one instant, with everything an answer needs."""
+    """One machine at one instant, with everything an answer needs.
+
+    ``troubles`` are events besides those that follow from its state: code, words, board if any.
+    """
 
     farm: Farm
     machine: Machine
     label: Label
     now_s: float
     when_s: int
+    troubles: tuple[tuple[str, str, int | None], ...] = field(default=())
 
     @property
     def point_profile(self) -> str:
@@ -213,7 +217,8 @@ def _devs(at: Moment) -> Json:
 
 
 def _power(at: Moment) -> Json:
-    row = {"PSU": False, "Watts": at.machine.reported_w(at.now_s)}
+    is_metered = at.farm.file.luxos.has_metering_supply
+    row = {"PSU": is_metered, "Watts": at.machine.reported_w(at.now_s)}
     return answer(311, "Power usage", at.when_s, sections={"POWER": [row]})
 
 
@@ -247,6 +252,7 @@ def _fans(at: Moment) -> Json:
 
 
 def _profiles(at: Moment) -> Json:
+    is_all_tuned = at.farm.file.luxos.has_tuned_profiles
     rows = [
         {
             "CanRestore": True,
@@ -254,7 +260,7 @@ def _profiles(at: Moment) -> Json:
             "HasOverrides": False,
             "Hashrate": point.hashrate_ths,
             "IsDynamic": True,
-            "IsTuned": point.name == "default",
+            "IsTuned": is_all_tuned or point.name == "default",
             "Profile Name": point.name,
             "Step": str(point.step),
             "Voltage": point.voltage_v,

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
 
+from simulator.luxos_more_reads import power_targets
 from simulator.luxos_reads import Moment, board_number
 from simulator.luxos_wire import (
     BAD_ARGUMENT,
     CURTAILED,
+    INVALID_COMMAND,
     REFUSED,
     SESSION_BUSY,
     SESSION_INVALID,
@@ -28,6 +30,7 @@ _BOARD_ENABLED = 348
 _BOARD_DISABLED = 349
 _LED_SET = 350
 _DEVICE_REBOOT = 306
+_POWER_TARGET_SET = 351
 
 
 @dataclass(slots=True, kw_only=True)
@@ -209,6 +212,20 @@ def _atmset(at: Moment, rest: Rest) -> Json:
     return answer(340, "ATM configuration set", at.when_s)
 
 
+def _powertargetset(at: Moment, rest: Rest) -> Json:
+    if not at.farm.file.luxos.has_power_target:
+        raise RequestError(INVALID_COMMAND, "Invalid command")
+    key, _, watts = _argument(rest, 0, "power").partition("=")
+    least_w, most_w = power_targets(at)
+    if key != "power" or not watts.isdigit() or not least_w <= int(watts) <= most_w:
+        raise RequestError(BAD_ARGUMENT, f"Invalid power target {watts[:20]}")
+    # The plant has points, not watts: the strongest that keeps the target.
+    points = at.machine.model.profiles
+    place = max(n for n, point in enumerate(points) if point.watts <= int(watts))
+    at.farm.act(at.machine.index, lambda machine, now_s: machine.select_profile(place, now_s=now_s))
+    return answer(_POWER_TARGET_SET, "Power target set", at.when_s)
+
+
 def _frequencyset(_at: Moment, _rest: Rest) -> Json:
     raise RequestError(REFUSED, "Frequencies of single boards are not offered here")
 
@@ -219,6 +236,7 @@ WRITES: dict[str, Writer] = {
     "profileset": _profileset,
     "frequencyset": _frequencyset,
     "curtail": _curtail,
+    "powertargetset": _powertargetset,
     "reboot": _reboot,
     "rebootdevice": _rebootdevice,
     "ledset": _ledset,

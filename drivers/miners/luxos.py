@@ -10,10 +10,9 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from drivers.errors import (
     BadReplyError,
@@ -25,10 +24,12 @@ from drivers.errors import (
     UnsupportedError,
     WrongDeviceError,
 )
+from drivers.link.ending import to_the_end
 from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners.models import find_model
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import luxos as wire
+from drivers.wire import luxos_health as health
 from drivers.wire.cgminer import Answer, decode_answer, encode_command
 
 FAMILY = "luxos"
@@ -41,6 +42,8 @@ LOGOFF_LIMIT_S = 3.0
 
 _FAST = ("devs", "power", "config")
 _FULL = ("version", "config", "devs", "profiles", "pools", "fans", "summary")
+# Asked one by one, because not every firmware has them: events since 2023, psuget since 2026.
+_HEALTH = ("events", "atm", "psuget")
 _RELATIVE_OR_COMPOSED = re.compile(r"[+-]|.*,|\s*\Z", re.DOTALL)
 
 _log = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class LuxosMiner:
         self._identity: MinerIdentity | None = None
         self._config: wire.LuxosConfig | None = None
         self._config_at_s = 0.0
-        self._profile_names: frozenset[str] = frozenset()
+        self._tuned_names: frozenset[str] = frozenset()
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: the program's name in ``version``, the system in ``config``."""
@@ -103,10 +106,11 @@ class LuxosMiner:
         """Everything that changes rarely."""
         answers = await self._ask_all(_FULL)
         of = answers.by_command
+        more = {name: await self._sign(name) for name in _HEALTH}
         self._recognised(of["config"], answers.requested_at_s)
         self._identity = self._identity_of(of["version"], of["config"])
         profiles = wire.profiles_of(of["profiles"])
-        self._profile_names = frozenset(profile.name for profile in profiles)
+        self._tuned_names = frozenset(one.name for one in profiles if one.is_tuned)
         return MinerDetails(
             identity=self._identity,
             pools=wire.pools_of(of["pools"]),
@@ -116,6 +120,9 @@ class LuxosMiner:
             ),
             fan_speeds_rpm=wire.fan_speeds_of(of["fans"]),
             uptime_s=wire.uptime_of(of["summary"]),
+            faults=health.faults_of(more["events"], more["psuget"]),
+            power_limit_w=health.power_limit_of(more["atm"]),
+            power_supply_serial=health.supply_serial_of(more["psuget"]),
         )
 
     async def switch_board(self, board: int, *, is_on: bool) -> None:
@@ -151,7 +158,7 @@ class LuxosMiner:
             try:
                 yield session
             finally:
-                await _to_the_end(self._logoff(session.session_id))
+                await to_the_end(self._logoff(session.session_id))
 
     async def close(self) -> None:
         """Nothing stays open between exchanges."""
@@ -171,12 +178,13 @@ class LuxosMiner:
             raise UnsupportedError(
                 f"{name!r} is not the name of a profile: relative and composed forms are not used."
             )
-        if name not in self._profile_names:
+        if name not in self._tuned_names:
             profiles = wire.profiles_of((await self.ask("profiles")).accepted("profiles"))
-            self._profile_names = frozenset(profile.name for profile in profiles)
-        if name not in self._profile_names:
+            self._tuned_names = frozenset(one.name for one in profiles if one.is_tuned)
+        if name not in self._tuned_names:
             raise RefusedError(
-                f"Machine {self.miner_id} has no profile {name!r}: choose one of its list."
+                f"Machine {self.miner_id} has no tuned profile {name!r}: choose one that it has, "
+                "or let LuxOS tune it first."
             )
         config = await self._fresh_config(MODE_FRESH_S)
         if config.is_atm_enabled:
@@ -186,7 +194,7 @@ class LuxosMiner:
             )
 
     async def _sign(self, command: str) -> Answer | None:
-        """An answer that may be a sign; a refusal is the absence of that sign."""
+        """An answer that not every machine has; a refusal is its absence."""
         try:
             return (await self.ask(command)).accepted(command)
         except BusyError:
@@ -372,16 +380,6 @@ def _unknown(miner_id: str, command: str, reply: bytes) -> UnknownOutcomeError:
         "read back what it did before sending anything else.",
         reply=reply,
     )
-
-
-async def _to_the_end(last_words: Coroutine[Any, Any, None]) -> None:
-    """Finish a short, bounded coroutine even if the caller is cancelled meanwhile."""
-    ending = asyncio.ensure_future(last_words)
-    try:
-        await asyncio.shield(ending)
-    except asyncio.CancelledError:
-        await asyncio.wait((ending,))
-        raise
 
 
 def _nameplate_hs(config: wire.LuxosConfig) -> float | None:

@@ -14,7 +14,7 @@ from drivers.link.frames import FramedLink
 from drivers.link.http import HttpLink
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import bitaxe, braiins, epic, luxos, whatsminer_v2, whatsminer_v3
+from drivers.miners import avalon, bitaxe, braiins, epic, luxos, whatsminer_v2, whatsminer_v3
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -87,6 +87,11 @@ def _whatsminer_v2(at: Opening) -> ReadsMiner:
     )
 
 
+def _avalon(at: Opening) -> ReadsMiner:
+    link = TcpExchange(host=at.host, port=at.port)
+    return avalon.AvalonMiner(miner_id=at.miner_id, link=link, mac=at.mac)
+
+
 def _whatsminer_v3(at: Opening) -> ReadsMiner:
     link = FramedLink(host=at.host, port=at.port)
     if at.password is None:
@@ -117,6 +122,7 @@ def _bitaxe(at: Opening) -> ReadsMiner:
 
 FAMILIES: Mapping[str, Family] = {
     braiins.FAMILY: Family(default_port=braiins.DEFAULT_PORT, make=_braiins, takes_password=True),
+    avalon.FAMILY: Family(default_port=avalon.DEFAULT_PORT, make=_avalon),
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
     whatsminer_v2.FAMILY: Family(
         default_port=whatsminer_v2.DEFAULT_PORT,

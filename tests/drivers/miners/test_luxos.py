@@ -77,7 +77,10 @@ async def test_a_recorded_machine_is_read_as_a_person_reads_it(
     assert details.board_serials == ("JYZZYRSBDJEBI06Z5", "JYZZYRSBDJEBI06ZM", "JYZZYRSBDJEBI06ZR")
     assert details.fan_speeds_rpm == (1920, 1920, 2340, 2340)
     assert (len(details.profiles), len(details.pools), details.uptime_s) == (25, 4, 3453)
+    assert [fault.code for fault in details.faults] == ["NOPIC_PROTECTION", "REBOOT_NOT_HASHING"]
     with pytest.raises(RefusedError, match="ATM is on"):
+        await miner.select_profile("290MHz")
+    with pytest.raises(RefusedError, match="no tuned profile '265MHz'"):
         await miner.select_profile("265MHz")
 
 

@@ -94,7 +94,7 @@ async def test_a_profile_of_the_machines_list_is_selected(listen: Listen, machin
 
 async def test_a_profile_that_is_not_on_the_list_is_refused(listen: Listen, machine: Any) -> None:
     miner = miner_at(await listen(machine.serve))
-    with pytest.raises(RefusedError, match="no profile '3250W'"):
+    with pytest.raises(RefusedError, match="no tuned profile '3250W'"):
         await miner.select_profile("3250W")
     assert "profileset" not in machine.commands
 
