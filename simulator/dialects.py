@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from simulator.antminer import AntminerFarm
 from simulator.door import Dialect
 from simulator.farm import Farm
 from simulator.luxos import LuxosFarm
@@ -9,6 +10,7 @@ from simulator.whatsminer_compat import CompatFarm
 from simulator.whatsminer_v3 import WhatsminerFarm
 
 DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
+    "antminer": lambda farm: AntminerFarm(farm=farm),
     "luxos": lambda farm: LuxosFarm(farm=farm),
     "whatsminer-v3": lambda farm: CompatFarm(whatsminers=WhatsminerFarm(farm=farm)),
 }

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.antminer_table import AntminerTable
 from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
@@ -24,7 +25,7 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["luxos", "whatsminer-v3"]
+SpokenFamily = Literal["antminer", "luxos", "whatsminer-v3"]
 
 
 class SiteTable(Table):
@@ -178,6 +179,7 @@ class FarmFile(Table):
     site: SiteTable = SiteTable()
     addresses: AddressTable = AddressTable()
     timings: TimingTable = TimingTable()
+    antminer: AntminerTable = AntminerTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drivers.device import ReadsMiner
+from drivers.link import power_service
+from drivers.link.cgi import CgiPages
 from drivers.link.frames import FramedLink
+from drivers.link.http import HttpLink, Login
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import luxos, whatsminer_v3
+from drivers.miners import antminer, luxos, whatsminer_v3
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -78,7 +81,26 @@ def _whatsminer_v3(at: Opening) -> ReadsMiner:
     )
 
 
+def _antminer(at: Opening) -> ReadsMiner:
+    rpc = TcpExchange(host=at.host, port=at.port)
+    link = HttpLink(host=at.host, port=power_service.PORT, answer_s=2.0)
+    service = power_service.PowerService(link)
+    if at.password is None:
+        links = antminer.Links(rpc=rpc, service=service)
+        return antminer.AntminerReader(miner_id=at.miner_id, links=links, mac=at.mac)
+    login = Login(user=antminer.USER, password=at.password)
+    pages = CgiPages(host=at.host, port=at.second_port, login=login)
+    links = antminer.Links(rpc=rpc, service=service, pages=pages)
+    return antminer.AntminerMiner(miner_id=at.miner_id, links=links, mac=at.mac)
+
+
 FAMILIES: Mapping[str, Family] = {
+    antminer.FAMILY: Family(
+        default_port=antminer.DEFAULT_PORT,
+        make=_antminer,
+        takes_password=True,
+        second=("web", antminer.WEB_PORT),
+    ),
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
     whatsminer_v3.FAMILY: Family(
         default_port=whatsminer_v3.DEFAULT_PORT, make=_whatsminer_v3, takes_password=True
