@@ -197,7 +197,7 @@ class AntminerFarm:
 
     async def _service(self, index: int, request: web.BaseRequest) -> web.StreamResponse:
         at = self.moment(index)
-        if at.table.power == "old_service":
+        if at.table.power == "old_service" or at.traits.is_service_old:
             return web.Response(text="error 6060 cmd")
         if request.path == "/miner_power":
             return web.Response(text=f"miner power:{at.machine.reported_w(at.now_s)}")

@@ -39,6 +39,8 @@ class Traits:
     writes: int = 0
     warning: str = "None"
     is_blinking: bool = False
+    is_service_old: bool = False
+    hides_pools: bool = False
     checks: dict[str, Json] = field(default_factory=dict)
 
 
@@ -76,7 +78,7 @@ class Moment:
     @property
     def chips(self) -> int:
         """Chips of each board."""
-        return _CHIPS[self.type_name]
+        return _CHIPS.get(self.type_name, 100)
 
     @property
     def elapsed_s(self) -> int:
@@ -321,8 +323,9 @@ def miner_type(at: Moment) -> Json:
 
 def miner_conf(at: Moment) -> Json:
     """``get_miner_conf.cgi``: the pools with their passwords, the mode as text."""
+    pools = {} if at.traits.hides_pools else {"pools": [dict(pool) for pool in at.traits.pools]}
     return {
-        "pools": [dict(pool) for pool in at.traits.pools],
+        **pools,
         "api-listen": True,
         "api-network": True,
         "api-groups": "A:stats:pools:devs:summary:version",

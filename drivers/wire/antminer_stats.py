@@ -69,7 +69,7 @@ def stats_of(answer: Answer) -> Stats:
     headers = [Row(section="INFO", values=info)] if isinstance(info, dict) else []
     headers += [row for row in answer.rows("STATS") if row.has("Type")]
     header = headers[0] if headers else Row(section="INFO", values={})
-    found = [row for row in answer.rows("STATS") if "chain" in row.values or any(_rates(row))]
+    found = [row for row in answer.rows("STATS") if "chain" in row.values or [*_rates(row)]]
     if len(found) > 1:
         raise BadReplyError("The machine's stats stand there twice.", reply=answer.reply)
     row = found[0] if found else Row(section="STATS", values={})
@@ -131,7 +131,7 @@ def _older_chains(row: Row) -> tuple[Chain, ...]:
                 temperature_c=_warmest(row.values.get(f"temp_pcb{number}")),
                 serial=None,
             )
-            for number in sorted(_rates(row))
+            for number in sorted({*_rates(row)})
         ]
     )
 
