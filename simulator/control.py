@@ -68,6 +68,7 @@ class Control:
                 "address": label.address,
                 "family": label.family,
                 "port": self._network.machine_port(label.index),
+                "web_port": self._farm.file.addresses.web_port,
                 "mac": label.mac,
                 "serial": label.serial,
                 "model": self._farm.plant.machines[label.index].model.name,

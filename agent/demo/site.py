@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.keys import enroll
+from drivers.miners.registry import FAMILIES
 
 FARM, AGENT, DOMAIN, METER_POINT = "demo-farm", "edge-1", "pool.example", "mp-demo"
 ORIGIN = f"{DOMAIN}/edge/{FARM}-{AGENT}/1"
@@ -138,7 +139,7 @@ def write_config(
         lines += [
             "[[miners]]",
             f'id = "r{place // 20 + 1}-s{place % 20 + 1:02d}"',
-            f'uri = "{machine["family"]}://{machine["address"]}:{machine["port"]}"',
+            f'uri = "{_uri(machine)}"',
             f'mac = "{machine["mac"]}"',
         ]
         if machine["password"] is not None:
@@ -149,3 +150,10 @@ def write_config(
     path = directory / "site.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _uri(machine: Mapping[str, Any]) -> str:
+    """Where a machine listens, with its second port where its family has one."""
+    uri = f"{machine['family']}://{machine['address']}:{machine['port']}"
+    second = FAMILIES[machine["family"]].second
+    return uri if second is None else f"{uri}?{second[0]}={machine['web_port']}"
