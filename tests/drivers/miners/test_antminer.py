@@ -154,6 +154,15 @@ async def test_the_low_power_mode_is_chosen_by_the_number_of_the_model(hall: Ope
     assert reading.hashrate_hs == pytest.approx(104e12 * 0.83, rel=0.01)
 
 
+async def test_what_it_should_hash_in_low_power_is_not_its_nameplate(hall: Open) -> None:
+    site = await hall()
+    await site.miner().select_profile("low")
+    await asyncio.sleep(0.4)
+    details = await site.miner().read_details()
+    assert details.identity.nameplate_hashrate_hs == 104e12
+    assert details.profiles[-1].hashrate_hs == 104e12
+
+
 async def test_a_model_without_a_known_low_mode_offers_none(hall: Open) -> None:
     site = await hall("s21-pro")
     miner = site.miner()

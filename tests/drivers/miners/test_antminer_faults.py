@@ -35,10 +35,12 @@ LOGIN = Login(user="root", password="hunter2")
 
 def links_to(site: Any, *, rpc: int = 4028, web: int = 8080, answer_s: float = 0.4) -> Links:
     host = site.farm.labels[0].address
+    pages = CgiPages(host=host, port=web, login=LOGIN, answer_s=answer_s)
+    pages._link._connect_s = 0.3  # else it would be most of what a test waits for
     return Links(
         rpc=TcpExchange(host=host, port=rpc, answer_s=answer_s),
         service=PowerService(HttpLink(host=host, port=6060, answer_s=answer_s)),
-        pages=CgiPages(host=host, port=web, login=LOGIN, answer_s=answer_s),
+        pages=pages,
     )
 
 
@@ -103,7 +105,7 @@ async def test_a_slow_machine_is_given_up_in_time(
 
 async def test_a_form_may_take_much_longer_than_a_page(hall: Open) -> None:
     site = await hall(form_s=0.9)
-    miner = miner_over(site, links_to(site, answer_s=0.3))
+    miner = miner_over(site, links_to(site))
     await miner.sleep()
     assert not site.machine.is_awake
     assert antminer.FORM_LIMIT_S >= 30.0
@@ -114,7 +116,7 @@ async def test_a_form_that_is_not_answered_in_time_is_unknown_and_sent_once(
 ) -> None:
     site = await hall(form_s=3.0)
     monkeypatch.setattr(antminer, "FORM_LIMIT_S", 0.1)
-    miner = miner_over(site, Links(**{**_fields(links_to(site)), "pages": _hasty_pages(site)}))
+    miner = miner_over(site, links_to(site))
     with pytest.raises(UnknownOutcomeError, match="read back what it did"):
         await miner.sleep()
     assert (site.traits.writes, site.machine.is_awake) == (1, False)
@@ -126,18 +128,6 @@ async def test_a_form_that_is_not_answered_in_time_is_unknown_and_sent_once(
     with pytest.raises(UnknownOutcomeError):
         await other.wake()
     assert (site.traits.writes, site.machine.is_awake) == (2, True)
-
-
-def _fields(links: Links) -> dict[str, Any]:
-    return {"rpc": links.rpc, "service": links.service}
-
-
-def _hasty_pages(site: Any) -> CgiPages:
-    """Pages with so short a time to connect that a form's time is all there is."""
-    host = site.farm.labels[0].address
-    pages = CgiPages(host=host, port=8080, login=LOGIN, answer_s=0.4)
-    pages._link._connect_s = 0.3
-    return pages
 
 
 @pytest.mark.parametrize(
@@ -180,6 +170,10 @@ async def test_a_form_without_a_usable_answer_is_unknown(
     with pytest.raises(expected):
         await miner.sleep()
     assert len(posted) == 1
+    if b" 403 " in reply:  # nothing was written, so nothing has to wait
+        for _ in range(3):
+            with pytest.raises(RefusedError, match="password file"):
+                await miner.sleep()
     assert b"hunter2" not in posted[0]
     assert site.machine.counters.commands == 0
 
@@ -215,6 +209,59 @@ async def test_half_answers_and_strangers_are_driver_errors_in_bounded_time(
     with pytest.raises(expected):
         await reader.read()
     assert time.monotonic() - started_s < 2.0
+
+
+async def test_firmware_that_refuses_the_flag_is_asked_without_it_from_then_on(
+    hall: Open, listen: Listen
+) -> None:
+    asked: list[bool] = []
+
+    async def strict(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await reader.readline()
+        asked.append(b"new_api" in question)
+        answer = b'{"STATUS":[{"STATUS":"E","Code":23,"Msg":"Invalid JSON"}]}'
+        if not asked[-1]:
+            host = site.farm.labels[0].address
+            far_reader, far_writer = await asyncio.open_connection(host, 4028)
+            far_writer.write(question)
+            answer = await far_reader.read()
+            far_writer.close()
+        writer.write(answer)
+        await writer.drain()
+
+    site = await hall()
+    rpc = TcpExchange(host="127.0.0.1", port=await listen(strict), answer_s=0.5)
+    links = Links(rpc=rpc, service=links_to(site).service)
+    reader = AntminerReader(miner_id="r", links=links, mac=None)
+    site.close_later(reader)
+    for _ in range(2):
+        assert (await reader.read()).hashrate_hs == pytest.approx(104e12)
+    assert asked == [True, False, False]
+
+
+async def test_a_service_that_breaks_off_is_a_failure_once(hall: Open, listen: Listen) -> None:
+    is_well = True
+
+    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b"miner power:3000"
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        writer.write(head + body if is_well else b"")
+        await writer.drain()
+
+    site = await hall()
+    link = HttpLink(host="127.0.0.1", port=await listen(service), answer_s=0.5)
+    links = links_to(site)
+    miner = miner_over(site, Links(rpc=links.rpc, pages=links.pages, service=PowerService(link)))
+    await miner.read_details()
+    assert (await miner.read()).power_w == 3000.0
+    is_well = False
+    with pytest.raises(UnreachableError):
+        await miner.read()
+    with pytest.raises(UnreachableError):
+        await miner.read_details()
+    await miner.read_details()
+    assert (await miner.read()).power_w is None
 
 
 async def test_a_sleeper_whose_mining_program_is_down_is_read_and_woken(hall: Open) -> None:

@@ -343,6 +343,19 @@ def test_an_order_means_one_mode() -> None:
             mode_of(low_mode=low_mode, profile=name)
 
 
+def test_what_worked_is_kept_and_what_was_ignored_is_told_otherwise_the_next_time() -> None:
+    def after_16_min(*, at_mode: int, is_text: bool) -> bool:
+        told = modes.Told(mode=1, at_s=0.0, is_text=is_text)
+        return modes.due(told, 1, at_mode=at_mode, now_s=960.0).is_text
+
+    assert after_16_min(at_mode=1, is_text=True) is True
+    assert after_16_min(at_mode=1, is_text=False) is False
+    assert after_16_min(at_mode=0, is_text=True) is False
+    assert after_16_min(at_mode=0, is_text=False) is True
+    asleep = modes.Told(mode=1, at_s=0.0, is_text=True)
+    assert modes.due(asleep, 0, at_mode=1, now_s=960.0).is_text
+
+
 MODES = st.sampled_from([0, 1, 2, 3, 5])
 
 
