@@ -32,7 +32,7 @@ from drivers.readings import MinerReading, PowerProvenance
 CONCURRENT_WRITES = 128
 BUSY_TRIES = 3
 BUSY_PAUSE_S = 2.0
-WRITE_LIMIT_S = 30.0
+WRITE_LIMIT_S = 45.0
 READ_PAUSE_S = 1.0
 READ_LIMIT_S = 10.0
 WATTS_TOLERANCE_SHARE = 0.15

@@ -55,7 +55,7 @@ class Bounds:
 
     concurrent: int = 64
     tries: int = 2
-    machine_s: float = 15.0
+    machine_s: float = 40.0  # an Antminer takes 21 s to answer; a silent one ends by itself
     total_s: float = 60.0
     pause_s: float = 1.0
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from simulator.antminer import AntminerFarm
 from simulator.avalon import AvalonFarm
 from simulator.bitaxe import BitaxeFarm
 from simulator.braiins import BraiinsFarm
@@ -19,6 +20,7 @@ DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
     "bitaxe": lambda farm: BitaxeFarm(farm=farm),
     "epic": lambda farm: EpicFarm(farm=farm),
     "avalon": lambda farm: AvalonFarm(farm=farm),
+    "antminer": lambda farm: AntminerFarm(farm=farm),
     "luxos": lambda farm: LuxosFarm(farm=farm),
     "whatsminer-v2": lambda farm: WhatsminerV2Farm(farm=farm),
     "whatsminer-v3": lambda farm: CompatFarm(whatsminers=WhatsminerFarm(farm=farm)),

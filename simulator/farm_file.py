@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.antminer_table import AntminerTable
 from simulator.avalon_table import AvalonTable
 from simulator.bitaxe_table import BitaxeTable
 from simulator.braiins_table import BraiinsTable
@@ -31,7 +32,7 @@ class FarmFileError(Exception):
 
 # Who has a server; one line of ``dialects.py`` for each.
 SpokenFamily = Literal[
-    "avalon", "bitaxe", "braiins", "epic", "luxos", "whatsminer-v2", "whatsminer-v3"
+    "antminer", "avalon", "bitaxe", "braiins", "epic", "luxos", "whatsminer-v2", "whatsminer-v3"
 ]
 
 
@@ -188,6 +189,7 @@ class FarmFile(Table):
     timings: TimingTable = TimingTable()
     bitaxe: BitaxeTable = BitaxeTable()
     epic: EpicTable = EpicTable()
+    antminer: AntminerTable = AntminerTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
     braiins: BraiinsTable = BraiinsTable()
     whatsminer_v2: WhatsminerV2Table = WhatsminerV2Table()

@@ -14,7 +14,10 @@ _TABLE = Path(__file__).with_name("models.toml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareModel:
-    """One model. ``name`` is what the firmware reports; None where no source has the figure."""
+    """One model. ``name`` is what the firmware reports; None where no source has the figure.
+
+    ``low_mode`` is the number of the low-power mode in the vendor's own firmware.
+    """
 
     name: str
     board_count: int
@@ -22,6 +25,7 @@ class HardwareModel:
     nameplate_hashrate_hs: float
     nameplate_power_w: float
     source: str
+    low_mode: int | None = None
 
 
 @cache
@@ -36,6 +40,7 @@ def models() -> dict[str, HardwareModel]:
             nameplate_hashrate_hs=row["ths"] * 1e12,
             nameplate_power_w=float(row["w"]),
             source=row["source"],
+            low_mode=row.get("low_mode"),
         )
         if model.name in rows:
             raise ValueError(f"models.toml: {model.name} stands twice")

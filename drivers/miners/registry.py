@@ -9,12 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drivers.device import ReadsMiner
-from drivers.link import sealed
+from drivers.link import power_service, sealed
+from drivers.link.cgi import CgiPages
 from drivers.link.frames import FramedLink
-from drivers.link.http import HttpLink
+from drivers.link.http import HttpLink, Login
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import avalon, bitaxe, braiins, epic, luxos, whatsminer_v2, whatsminer_v3
+from drivers.miners import (
+    antminer,
+    avalon,
+    bitaxe,
+    braiins,
+    epic,
+    luxos,
+    whatsminer_v2,
+    whatsminer_v3,
+)
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -120,9 +130,28 @@ def _bitaxe(at: Opening) -> ReadsMiner:
     return bitaxe.BitaxeMiner(miner_id=at.miner_id, link=link, mac=at.mac)
 
 
+def _antminer(at: Opening) -> ReadsMiner:
+    rpc = TcpExchange(host=at.host, port=at.port)
+    link = HttpLink(host=at.host, port=power_service.PORT, answer_s=2.0)
+    service = power_service.PowerService(link)
+    if at.password is None:
+        links = antminer.Links(rpc=rpc, service=service)
+        return antminer.AntminerReader(miner_id=at.miner_id, links=links, mac=at.mac)
+    login = Login(user=antminer.USER, password=at.password)
+    pages = CgiPages(host=at.host, port=at.second_port, login=login)
+    links = antminer.Links(rpc=rpc, service=service, pages=pages)
+    return antminer.AntminerMiner(miner_id=at.miner_id, links=links, mac=at.mac)
+
+
 FAMILIES: Mapping[str, Family] = {
     braiins.FAMILY: Family(default_port=braiins.DEFAULT_PORT, make=_braiins, takes_password=True),
     avalon.FAMILY: Family(default_port=avalon.DEFAULT_PORT, make=_avalon),
+    antminer.FAMILY: Family(
+        default_port=antminer.DEFAULT_PORT,
+        make=_antminer,
+        takes_password=True,
+        second=("web", antminer.WEB_PORT),
+    ),
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
     whatsminer_v2.FAMILY: Family(
         default_port=whatsminer_v2.DEFAULT_PORT,

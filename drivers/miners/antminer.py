@@ -1,0 +1,400 @@
+"""Antminers with Bitmain's own firmware: reads over TCP 4028 and, with a password, the web pages.
+
+What a plan may use: sleep and wake, and the low-power mode of models that are known to have one.
+Watts are absent from most of these machines; where the firmware tells them, or the service on TCP
+6060 does, they are its estimate. What it cannot do: boards, watts, percents. What is never sent:
+pools of our own, frequencies, passwords, resets, reboots.
+
+Without a password the API alone is read: it knows no MAC, so one sign of identity is missing and
+nothing is written. With it, every read and every write checks the MAC.
+
+The mode is one field of a form that also holds the pools: the form is posted as it was read. The
+answer takes 20 s and more, and a yes is only an acceptance; what the machine does is read later.
+Modes are kept in flash: a write that raises the power comes 15 minutes after the last write at the
+soonest. One that lowers it is never kept waiting: energy that is not bought weighs more.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from drivers.errors import (
+    BadReplyError,
+    RefusedError,
+    UnknownOutcomeError,
+    UnreachableError,
+    WrongDeviceError,
+)
+from drivers.link.cgi import CgiPages, LoginRefusedError
+from drivers.link.power_service import PowerService
+from drivers.link.tcp import NoAnswerError, TcpExchange
+from drivers.miners.models import HardwareModel, find_model
+from drivers.readings import (
+    Activity,
+    MinerDetails,
+    MinerFault,
+    MinerIdentity,
+    MinerReading,
+    PoolReading,
+    PowerProvenance,
+)
+from drivers.wire import antminer as wire
+from drivers.wire import antminer_modes as modes
+from drivers.wire import antminer_stats, antminer_web
+from drivers.wire.antminer_look import Look
+from drivers.wire.cgminer import Answer, decode_answer
+
+FAMILY = "antminer"
+DEFAULT_PORT = 4028
+WEB_PORT = 80
+USER = "root"
+
+READ_LIMIT_S = 9.0
+FORM_LIMIT_S = 30.0  # the answer takes some 21 s
+WRITE_LIMIT_S = READ_LIMIT_S + FORM_LIMIT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """The ways to one machine; ``pages`` are None without a password."""
+
+    rpc: TcpExchange
+    service: PowerService
+    pages: CgiPages | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Known:
+    """What is kept of a machine between two looks."""
+
+    model: HardwareModel | None = None
+    ideal_hs: float | None = None
+    has_flag: bool = True
+    dark_since_s: float | None = None
+    told: modes.Told | None = None
+
+
+class AntminerReader:
+    """One machine without a password: its API is read, nothing is written to it."""
+
+    def __init__(self, *, miner_id: str, links: Links, mac: str | None) -> None:
+        self.miner_id = miner_id
+        self._links = links
+        self._mac = mac
+        self._known = _Known()
+
+    async def identify(self) -> MinerIdentity:
+        """Who answers. The API is one sign; it knows no MAC."""
+        async with self._in_time():
+            return await self._identity(await self._look())
+
+    async def read(self) -> MinerReading:
+        """Statistics, configuration where there is a password, watts where somebody tells them."""
+        async with self._in_time():
+            look = await self._look()
+            power_w = await self._power_w(look.stats)
+        hashrate_hs = wire.believed_hashrate_hs(look.stats, self._nameplate_hs())
+        activity = wire.activity_of(
+            is_asleep=look.is_asleep,
+            hashrate_hs=hashrate_hs,
+            stats=look.stats,
+            dark_s=self._dark_s(hashrate_hs, look),
+        )
+        is_ramping = activity is Activity.RAMPING
+        return MinerReading(
+            miner_id=self.miner_id,
+            requested_at_s=look.requested_at_s,
+            replied_at_s=_now_s(),
+            taken_at_ms=time.time_ns() // 1_000_000,
+            activity=activity,
+            hashrate_hs=hashrate_hs,
+            power_w=power_w,
+            power_provenance=PowerProvenance.ABSENT
+            if power_w is None
+            else PowerProvenance.FIRMWARE_ESTIMATE,
+            profile=modes.profile_of(look.mode, self._low_mode()),
+            boards=wire.boards_of(look.stats, self._board_count(), is_ramping=is_ramping),
+        )
+
+    async def read_details(self) -> MinerDetails:
+        """Everything that changes rarely; also finds out anew what this machine has."""
+        self._known.has_flag = True
+        async with self._in_time():
+            look = await self._look()
+            identity = await self._identity(look)
+            pools = await self._pools(look)
+            faults = await self._faults() + await self._links.service.look()
+        boards = wire.boards_of(look.stats, self._board_count(), is_ramping=False)
+        rated_w, nameplate_hs = self._rated_w(), self._nameplate_hs()
+        return MinerDetails(
+            identity=identity,
+            pools=pools,
+            profiles=wire.profiles_of(rated_w, nameplate_hs, self._low_mode()),
+            board_serials=tuple([board.serial for board in boards if board.serial is not None]),
+            fan_speeds_rpm=look.stats.fan_speeds_rpm,
+            uptime_s=look.stats.elapsed_s,
+            faults=faults,
+        )
+
+    async def close(self) -> None:
+        """Close the connections to the web pages."""
+        await self._links.service.close()
+        if self._links.pages is not None:
+            await self._links.pages.close()
+
+    async def _look(self) -> Look:
+        """The machine as it is now, recognised. Raises WrongDeviceError for any but the pinned."""
+        requested_at_s = _now_s()
+        info = config = None
+        if self._links.pages is not None:
+            info = await self._info(self._links.pages)
+            config = antminer_web.config_of(await self._links.pages.page("get_miner_conf"))
+        stats, is_running = antminer_stats.NO_STATS, True
+        try:
+            stats = await self._stats()
+        except UnreachableError as error:
+            # Some firmware may end the whole mining program in sleep: then its port is closed.
+            is_closed = isinstance(error.__cause__, ConnectionRefusedError)
+            if config is None or config.mode not in modes.SLEEP_MODES or not is_closed:
+                raise
+            is_running = False
+        look = Look(
+            stats=stats,
+            info=info,
+            config=config,
+            is_running=is_running,
+            requested_at_s=requested_at_s,
+        )
+        if look.mode in (None, modes.NORMAL_MODE) and stats.ideal_hs is not None:
+            self._known.ideal_hs = stats.ideal_hs
+        return look
+
+    async def _info(self, pages: CgiPages) -> antminer_web.SystemInfo:
+        info = antminer_web.info_of(await pages.page("get_system_info"))
+        if self._mac is not None and info.mac != self._mac:
+            raise WrongDeviceError(
+                f"Machine {self.miner_id} should have the MAC {self._mac}, but "
+                f"{info.mac or 'a machine without one'} answers at {pages.address}: "
+                "check the address, or pin the new MAC if the machine was exchanged."
+            )
+        self._known.model = find_model(info.type_name) or self._known.model
+        return info
+
+    async def _stats(self) -> antminer_stats.Stats:
+        """Raises WrongDeviceError where something else than a stock Antminer answers."""
+        stats = antminer_stats.stats_of(await self._ask("stats", has_flag=True))
+        name = stats.type_name or wire.type_of(await self._ask("version"))
+        self._require_stock(name)
+        return stats
+
+    def _require_stock(self, name: str) -> None:
+        if not name:
+            raise WrongDeviceError(
+                f"What answers at {self._links.rpc.address} is no Antminer with Bitmain's own "
+                "firmware: check the address and the family of the configuration."
+            )
+        self._known.model = find_model(name) or self._known.model
+
+    async def _ask(self, command: str, *, has_flag: bool = False) -> Answer:
+        """One question. Where the flag is not understood, once more without it, and so from now."""
+        is_new_api = has_flag and self._known.has_flag
+        reply = await self._links.rpc.ask(wire.encode_question(command, is_new_api=is_new_api))
+        try:
+            return wire.accepted(decode_answer(reply.reply), command)
+        except RefusedError:
+            if not is_new_api:
+                raise
+        self._known.has_flag = False
+        return await self._ask(command)
+
+    async def _identity(self, look: Look) -> MinerIdentity:
+        name, firmware, info = "", "", look.info
+        if look.is_running:
+            version = await self._ask("version")
+            name, firmware = wire.type_of(version), wire.compiled_of(version)
+            self._require_stock(name)
+        signs = [f"version answers as the API of an {name}"] if name else []
+        if info is not None:
+            firmware = info.firmware or firmware
+            signs += await self._web_signs(info, has_api=bool(name))
+        return MinerIdentity(
+            family=FAMILY,
+            model=name or ("" if info is None else info.type_name),
+            mac="" if info is None or not info.has_mac else info.mac,
+            serial="" if info is None else info.serial,
+            firmware=firmware,
+            board_count=self._board_count() or len(look.stats.chains),
+            nameplate_hashrate_hs=self._nameplate_hs(),
+            signs=tuple(signs),
+        )
+
+    async def _web_signs(self, info: antminer_web.SystemInfo, *, has_api: bool) -> list[str]:
+        """The pages' own signs; the login's realm counts where the API is down, as in sleep."""
+        signs = []
+        if info.type_name and info.has_mac:
+            signs.append(f"get_system_info tells of an {info.type_name} with the MAC {info.mac}")
+        if not has_api and self._links.pages is not None:
+            challenge = await self._links.pages.challenge()
+            if antminer_web.is_antminer_realm(challenge):
+                signs.append("the web page asks for the login of an Antminer")
+        return signs
+
+    async def _pools(self, look: Look) -> tuple[PoolReading, ...]:
+        if look.is_running or look.config is None:
+            return wire.pools_of(await self._ask("pools"))
+        return antminer_web.resting_pools_of(look.config)
+
+    async def _faults(self) -> tuple[MinerFault, ...]:
+        if self._links.pages is None:
+            return wire.faults_of(await self._ask("summary", has_flag=True))
+        return wire.faults_of(decode_answer(await self._links.pages.page("summary")))
+
+    async def _power_w(self, stats: antminer_stats.Stats) -> float | None:
+        """Watts of the statistics or of the service that was found; None where there is none."""
+        told_w = stats.power_w
+        power_w = await self._links.service.power_w() if told_w is None else told_w
+        return None if power_w is None else wire.believed_power_w(power_w, self._rated_w())
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Bounds a look as a whole."""
+        try:
+            async with asyncio.timeout(READ_LIMIT_S):
+                yield
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"{self._links.rpc.address} did not answer everything within {READ_LIMIT_S:g} s."
+            ) from error
+
+    def _nameplate_hs(self) -> float | None:
+        table_hs = None if self._known.model is None else self._known.model.nameplate_hashrate_hs
+        return wire.likely_nameplate_hs(table_hs, self._known.ideal_hs)
+
+    def _rated_w(self) -> float | None:
+        nameplate_w = None if self._known.model is None else self._known.model.nameplate_power_w
+        return wire.rated_power_w(nameplate_w, self._nameplate_hs())
+
+    def _low_mode(self) -> int | None:
+        return None if self._known.model is None else self._known.model.low_mode
+
+    def _board_count(self) -> int | None:
+        return None if self._known.model is None else self._known.model.board_count
+
+    def _dark_s(self, hashrate_hs: float, look: Look) -> float:
+        """For how long the machine has been seen awake without a hash."""
+        if hashrate_hs > 0 or look.is_asleep:
+            self._known.dark_since_s = None
+            return 0.0
+        if self._known.dark_since_s is None:
+            self._known.dark_since_s = look.requested_at_s
+        return look.requested_at_s - self._known.dark_since_s
+
+
+class AntminerMiner(AntminerReader):
+    """One machine with its password: it sleeps, wakes and takes its low-power mode, if any."""
+
+    async def sleep(self) -> None:
+        """Stop hashing; the control board stays up."""
+        await self.change(modes.Order(is_awake=False))
+
+    async def wake(self) -> None:
+        """Mine again in the normal mode."""
+        await self.change(modes.Order(is_awake=True))
+
+    async def select_profile(self, name: str) -> None:
+        """Choose a mode that ``read_details`` listed; a sleeper is not woken by it."""
+        await self.change(modes.Order(profile=name))
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator["AntminerSession"]:
+        """Several wishes, one form: a wake into the low-power mode is one write to the flash."""
+        session = AntminerSession()
+        yield session
+        if session.order is not None:
+            await self.change(session.order)
+
+    async def change(self, order: modes.Order) -> None:
+        """Post the mode that an order means, unless the machine is in it."""
+        pages, before, is_sent = self._links.pages, self._known.told, False
+        assert pages is not None
+        try:
+            async with asyncio.timeout(WRITE_LIMIT_S):
+                form = await self._form(order)
+                if form is None:
+                    return
+                is_sent = True
+                reply = await pages.post("set_miner_conf", form, answer_s=FORM_LIMIT_S)
+                antminer_web.require_done(reply)
+        except (NoAnswerError, BadReplyError) as error:
+            if is_sent:
+                raise self._unknown(error.reply) from error
+            raise
+        except (UnreachableError, LoginRefusedError):
+            self._known.told = before  # nothing was sent, or nothing was taken
+            raise
+        except TimeoutError as error:
+            if is_sent:
+                raise self._unknown(b"") from error
+            raise UnreachableError(
+                f"{pages.address} did not answer within {WRITE_LIMIT_S:g} s; no mode was sent."
+            ) from error
+
+    async def _form(self, order: modes.Order) -> bytes | None:
+        """The form to post; None where there is nothing to change. The machine was recognised."""
+        async with self._in_time():
+            look = await self._look()
+            signs = (await self._identity(look)).signs
+        assert look.config is not None
+        if len(signs) < 2:
+            raise WrongDeviceError(
+                f"Machine {self.miner_id} is not certain to be the one meant "
+                f"(only: {'; '.join(signs)}): it is read, but not written to."
+            )
+        at_mode = look.config.mode
+        mode = modes.mode_of(order, at_mode=at_mode, low_mode=self._low_mode())
+        told, now_s = self._known.told, _now_s()
+        is_ignored = modes.is_ignored(told, mode, is_hashing=look.is_hashing, now_s=now_s)
+        if mode == at_mode and not is_ignored:
+            return None
+        if mode != modes.SLEEP_MODE and self._rated_w() is None:
+            raise RefusedError(
+                f"Nobody knows what machine {self.miner_id} draws, so it is not woken: let it hash "
+                "once while kwota reads it, or use a model that kwota knows."
+            )
+        told = modes.due(told, mode, at_mode=at_mode, now_s=now_s)
+        form = antminer_web.encode_form(look.config, mode, is_text=told.is_text)
+        self._known.told = told
+        return form
+
+    def _unknown(self, reply: bytes) -> UnknownOutcomeError:
+        return UnknownOutcomeError(
+            f"A mode was sent to machine {self.miner_id} and no usable answer came: "
+            "read back what it did before sending anything else.",
+            reply=reply,
+        )
+
+
+class AntminerSession:
+    """Collects what is wished of a machine; it is told once, at the end."""
+
+    def __init__(self) -> None:
+        self.order: modes.Order | None = None
+
+    async def sleep(self) -> None:
+        """Stop hashing."""
+        self.order = modes.Order(is_awake=False)
+
+    async def wake(self) -> None:
+        """Mine again."""
+        self.order = modes.Order(is_awake=True)
+
+    async def select_profile(self, name: str) -> None:
+        """Choose a mode."""
+        is_awake = None if self.order is None else self.order.is_awake
+        self.order = modes.Order(is_awake=is_awake, profile=name)
+
+
+def _now_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
