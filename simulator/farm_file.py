@@ -16,6 +16,7 @@ from pydantic import (
 from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
+from simulator.vnish_table import VnishTable
 from simulator.whatsminer_table import WhatsminerTable
 
 
@@ -24,7 +25,7 @@ class FarmFileError(Exception):
 
 
 # Who has a server; one line of ``dialects.py`` for each.
-SpokenFamily = Literal["luxos", "whatsminer-v3"]
+SpokenFamily = Literal["luxos", "vnish", "whatsminer-v3"]
 
 
 class SiteTable(Table):
@@ -179,6 +180,7 @@ class FarmFile(Table):
     addresses: AddressTable = AddressTable()
     timings: TimingTable = TimingTable()
     whatsminer: WhatsminerTable = WhatsminerTable()
+    vnish: VnishTable = VnishTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from drivers.device import ReadsMiner
 from drivers.link.frames import FramedLink
+from drivers.link.http import HttpLink
 from drivers.link.tcp import TcpExchange
 from drivers.link.uri import device_uri
-from drivers.miners import luxos, whatsminer_v3
+from drivers.miners import luxos, vnish, whatsminer_v3
 
 _EXAMPLE = "luxos://10.1.1.11"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -78,11 +79,18 @@ def _whatsminer_v3(at: Opening) -> ReadsMiner:
     )
 
 
+def _vnish(at: Opening) -> ReadsMiner:
+    kind = vnish.VnishReader if at.password is None else vnish.VnishMiner
+    link = HttpLink(host=at.host, port=at.port)
+    return kind(miner_id=at.miner_id, link=link, mac=at.mac, password=at.password)
+
+
 FAMILIES: Mapping[str, Family] = {
     luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
     whatsminer_v3.FAMILY: Family(
         default_port=whatsminer_v3.DEFAULT_PORT, make=_whatsminer_v3, takes_password=True
     ),
+    vnish.FAMILY: Family(default_port=vnish.DEFAULT_PORT, make=_vnish, takes_password=True),
 }
 
 
