@@ -25,6 +25,7 @@ from drivers.wire.vnish_device import (
 from drivers.wire.vnish_reply import table_in, tables_in
 
 MARGIN = 1.5  # a wrong unit is a factor of 1000
+_AMOUNT_MAX = 1e8  # of watts, GH/s and MH/s no machine has so many
 _WORDS_MAX = 200
 
 _RISING = frozenset({"initializing", "starting", "restarting", "auto-tuning"})
@@ -230,6 +231,6 @@ def _temperature(chain: Row) -> float | None:
 
 def _amount(row: Row, key: str) -> float:
     value = row.number(key)
-    if value < 0:
-        raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")
+    if not 0 <= value <= _AMOUNT_MAX:
+        raise BadReplyError(f"The machine says that its {row.section} {key} is {value:g}.")
     return value
