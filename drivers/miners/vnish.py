@@ -58,11 +58,17 @@ _TOO_MANY = 429
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What does not change while the machine is on: asked once, and again with the details."""
+    """What rarely changes: asked once, and again with the details."""
 
     mac: str
     model: device.Model
     factory: device.Factory
+    preset: device.Preset | None
+
+    @property
+    def preset_w(self) -> float:
+        """What the preset may draw; 0 where it does not say."""
+        return 0.0 if self.preset is None else self.preset.power_w or 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,7 +92,6 @@ class VnishReader:
         self._are_reads_closed = False
         self._no_login: tuple[float, RefusedError] | None = None
         self._parts: _Parts | None = None
-        self._preset_w = 0.0
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: the firmware's own name, and a second page that agrees."""
@@ -106,7 +111,7 @@ class VnishReader:
             replied_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         boards = wire.boards_of(miner, info, parts.model, parts.factory)
         hashrate_hs = wire.believed_hashrate_hs(miner, info, boards, _nameplate_hs(info, miner))
-        made_for_w = max(_nameplate_w(info) or 0.0, self._preset_w)
+        made_for_w = max(_nameplate_w(info) or 0.0, parts.preset_w)
         power_w, provenance = wire.power_of(miner, hashrate_hs, made_for_w)
         activity = wire.activity_of(miner, hashrate_hs)
         return MinerReading(
@@ -123,15 +128,14 @@ class VnishReader:
         )
 
     async def read_details(self) -> MinerDetails:
-        """Everything that changes rarely; the parts are asked anew, as they may be exchanged."""
+        """The slow read; parts and preset are asked anew, as they may have been exchanged."""
         async with self._bounded():
             info = await self._recognised()
             self._parts = None
             parts = await self._parts_of(info)
             miner = wire.miner_of(await self._get("summary"))
-            preset = device.preset_of(await self._get("perf-summary"))
             status = await self._get("status")
-        self._preset_w = 0.0 if preset is None else preset.power_w or 0.0
+        preset = parts.preset
         return MinerDetails(
             identity=self._identity_of(info, parts.model, _nameplate_hs(info, miner)),
             pools=wire.pools_of(miner),
@@ -187,14 +191,16 @@ class VnishReader:
         if parts is None or parts.mac != info.mac:
             model = device.model_of(await self._get("model"))
             factory = device.factory_of(await self._get("chains/factory-info"))
-            self._parts = parts = _Parts(mac=info.mac, model=model, factory=factory)
+            preset = device.preset_of(await self._get("perf-summary"))
+            parts = _Parts(mac=info.mac, model=model, factory=factory, preset=preset)
+            self._parts = parts
         return parts
 
     async def _get(self, path: str) -> Row:
         """One read. Where the machine wants a login for it, one is made if there is a password."""
         headers = await self._bearer() if self._are_reads_closed else {}
         reply = await self._link.get(_API + path, headers=headers)
-        if reply.status == _UNAUTHORIZED and self._password is not None:
+        if reply.status == _UNAUTHORIZED:
             self._are_reads_closed = True
             self._token = None
             reply = await self._link.get(_API + path, headers=await self._bearer())

@@ -162,6 +162,30 @@ async def test_the_power_supply_says_whether_watts_are_measured(
     assert (await miner_in(network).read()).power_provenance is provenance
 
 
+async def test_exchanged_boards_are_seen_with_the_next_details(hall: Open, miner_in: Make) -> None:
+    network = await hall()
+    miner = miner_in(network)
+    before = (await miner.read()).boards
+    exchanged = replace(network.farm.labels[0], board_serials=("N0", "N1", "N2"))
+    network.farm.labels[0] = exchanged  # type: ignore[index] # a list
+    assert (await miner.read()).boards[0].serial == before[0].serial
+    assert (await miner.read_details()).board_serials == ("N0", "N1", "N2")
+    assert (await miner.read()).boards[0].serial == "N0"
+
+
+async def test_another_machine_at_an_address_without_a_pin_is_known_by_its_own_parts(
+    hall: Open,
+) -> None:
+    network = await hall()
+    link = HttpLink(host=network.farm.labels[0].address, port=PORT)
+    reader = VnishReader(miner_id="v", link=link, mac=None)
+    await reader.read()
+    other = replace(network.farm.labels[0], mac="02:00:00:00:00:78", board_serials=("X", "Y", "Z"))
+    network.farm.labels[0] = other  # type: ignore[index] # a list
+    assert [board.serial for board in (await reader.read()).boards] == ["X", "Y", "Z"]
+    await reader.close()
+
+
 async def test_what_is_broken_is_said(hall: Open, miner_in: Make) -> None:
     network = await hall(is_switching_presets=True)
     traits = vnishes(network).traits(0)

@@ -324,6 +324,31 @@ async def test_what_answers_while_the_mining_program_starts_is_said(
         await miner_at("127.0.0.1", await listen(server)).read()
 
 
+async def test_watts_are_measured_by_the_preset_where_it_is_above_the_nameplate(
+    listen: Listen, miner_at: Make
+) -> None:
+    """And a new firmware that shows no throttle has none."""
+    summary = {
+        "miner_status": {"miner_state": "mining"},
+        "hr_realtime": 260_000,
+        "power_consumption": 5500,
+        "cooling": {"fans": []},
+    }
+    preset = {"name": "5600", "pretty": "5600 watt ~ 265 TH", "status": "tuned"}
+    server = Scripted(
+        summary=json.dumps({"miner": summary}),
+        status="{}",
+        **{"chains/factory-info": "{}", "perf-summary": json.dumps({"current_preset": preset})},
+    )
+    port = await listen(server)
+    miner = miner_at("127.0.0.1", port)
+    assert (await miner.read()).power_w == 5500.0
+    assert [profile.name for profile in (await miner.read_details()).profiles] == ["100%"]
+    server.answers["perf-summary"] = json.dumps({"current_preset": None})
+    with pytest.raises(BadReplyError, match="5500 W, more than"):
+        await miner_at("127.0.0.1", port).read()
+
+
 async def test_a_model_that_nobody_knows_has_no_points_to_plan_with(
     listen: Listen, miner_at: Make
 ) -> None:
