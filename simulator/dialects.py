@@ -11,6 +11,7 @@ from simulator.door import Dialect
 from simulator.epic import EpicFarm
 from simulator.farm import Farm
 from simulator.luxos import LuxosFarm
+from simulator.vnish import VnishFarm
 from simulator.whatsminer_compat import CompatFarm
 from simulator.whatsminer_v2 import WhatsminerV2Farm
 from simulator.whatsminer_v3 import WhatsminerFarm
@@ -23,5 +24,6 @@ DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
     "antminer": lambda farm: AntminerFarm(farm=farm),
     "luxos": lambda farm: LuxosFarm(farm=farm),
     "whatsminer-v2": lambda farm: WhatsminerV2Farm(farm=farm),
+    "vnish": lambda farm: VnishFarm(farm=farm),
     "whatsminer-v3": lambda farm: CompatFarm(whatsminers=WhatsminerFarm(farm=farm)),
 }

@@ -22,6 +22,7 @@ from simulator.families import families, model_keys
 from simulator.luxos_table import LuxosTable
 from simulator.model import MachineModel, machine_models
 from simulator.table import Port, Seconds, Table
+from simulator.vnish_table import VnishTable
 from simulator.whatsminer_table import WhatsminerTable
 from simulator.whatsminer_v2_table import WhatsminerV2Table
 
@@ -32,7 +33,15 @@ class FarmFileError(Exception):
 
 # Who has a server; one line of ``dialects.py`` for each.
 SpokenFamily = Literal[
-    "antminer", "avalon", "bitaxe", "braiins", "epic", "luxos", "whatsminer-v2", "whatsminer-v3"
+    "antminer",
+    "avalon",
+    "bitaxe",
+    "braiins",
+    "epic",
+    "luxos",
+    "vnish",
+    "whatsminer-v2",
+    "whatsminer-v3",
 ]
 
 
@@ -195,6 +204,7 @@ class FarmFile(Table):
     whatsminer_v2: WhatsminerV2Table = WhatsminerV2Table()
     avalon: AvalonTable = AvalonTable()
     luxos: LuxosTable = LuxosTable()
+    vnish: VnishTable = VnishTable()
     spread: SpreadTable = SpreadTable()
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]

@@ -48,12 +48,12 @@ class WebCallers:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport
         if transport is None:
-            raise ConnectionResetError
+            return web.Response(status=503)
         index = self._places[transport.get_extra_info("sockname")[0]]
         machine = self.farm.plant.machines[index]
         if self.farm.clock.now_s() < machine.rebooting_until_s:
             transport.abort()
-            raise ConnectionResetError
+            return web.Response(status=503)
         if self.farm.faults.has_miner(FaultKind.MINER_SILENT, index):
             await asyncio.sleep(_SILENCE_S)
         if self.farm.faults.has_miner(FaultKind.MINER_GARBAGE, index):

@@ -5,6 +5,7 @@ it must flag before its silence about the real files is believed.
 """
 
 import ast
+import functools
 import importlib
 import io
 import pkgutil
@@ -49,6 +50,12 @@ def repository_files() -> list[str]:
     return sorted({path for path in listed.stdout.splitlines() if (REPO / path).is_file()})
 
 
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """The tree of a file: every rule looks at every file."""
+    return ast.parse(text)
+
+
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -62,7 +69,7 @@ def file_too_long(path: str, text: str) -> list[str]:
 
 def function_too_long(path: str, text: str) -> list[str]:
     faults = []
-    for function in functions(ast.parse(text)):
+    for function in functions(parsed(text)):
         body = function.body[1:] if ast.get_docstring(function) is not None else function.body
         lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
         if lines > FUNCTION_LINES_MAX:
@@ -74,7 +81,7 @@ def hides_a_cycle(path: str, text: str) -> list[str]:
     name = "TYPE_" + "CHECKING"
     return [
         f"{path}:{node.lineno}: {name} hides a ring of imports"
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(parsed(text))
         if (isinstance(node, ast.Name) and node.id == name)
         or (isinstance(node, ast.Attribute) and node.attr == name)
     ]
@@ -89,7 +96,7 @@ def leftover(path: str, text: str) -> list[str]:
         if token.type == tokenize.COMMENT and LEFTOVERS.search(token.string)
     ] + [
         f"{path}:{node.lineno}: {ast.unparse(node.func)}() left behind"
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(parsed(text))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in calls
     ]
 
@@ -108,7 +115,7 @@ def swallows_everything(path: str, text: str) -> list[str]:
     """Handlers of every exception that do not raise again, and ``suppress`` of the same."""
     return [
         f"{path}:{node.lineno}: a bug would look like a device's fault"
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(parsed(text))
         if (isinstance(node, ast.ExceptHandler) and _is_swallowing(node))
         or (
             isinstance(node, ast.Call)
@@ -138,7 +145,7 @@ def stray_task(path: str, text: str) -> list[str]:
     """Tasks made outside app.py, except in a task group that ends with the same function."""
     if path == "agent/app.py" or not path.startswith(("agent/", "drivers/")):
         return []
-    tree = ast.parse(text)
+    tree = parsed(text)
     groups = {
         ast.unparse(item.optional_vars)
         for node in ast.walk(tree)
@@ -164,7 +171,7 @@ def stray_task(path: str, text: str) -> list[str]:
 def undescribed_error(path: str, text: str) -> list[str]:
     return [
         f"{path}:{node.lineno}: {node.name} does not say what its catcher does next"
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(parsed(text))
         if isinstance(node, ast.ClassDef)
         and any(re.search(r"(Error|Exception)$", ast.unparse(base)) for base in node.bases)
         and ast.get_docstring(node) is None
@@ -207,7 +214,7 @@ def unregistered(modules: Mapping[str, str]) -> list[str]:
 def _imported(text: str) -> set[str]:
     """Last part of every module name that could be meant by an import."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.ImportFrom):
             names |= {alias.name for alias in node.names} | {(node.module or "").split(".")[-1]}
         elif isinstance(node, ast.Import):

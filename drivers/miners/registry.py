@@ -22,6 +22,7 @@ from drivers.miners import (
     braiins,
     epic,
     luxos,
+    vnish,
     whatsminer_v2,
     whatsminer_v3,
 )
@@ -143,6 +144,12 @@ def _antminer(at: Opening) -> ReadsMiner:
     return antminer.AntminerMiner(miner_id=at.miner_id, links=links, mac=at.mac)
 
 
+def _vnish(at: Opening) -> ReadsMiner:
+    kind = vnish.VnishReader if at.password is None else vnish.VnishMiner
+    link = HttpLink(host=at.host, port=at.port)
+    return kind(miner_id=at.miner_id, link=link, mac=at.mac, password=at.password)
+
+
 FAMILIES: Mapping[str, Family] = {
     braiins.FAMILY: Family(default_port=braiins.DEFAULT_PORT, make=_braiins, takes_password=True),
     avalon.FAMILY: Family(default_port=avalon.DEFAULT_PORT, make=_avalon),
@@ -164,6 +171,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     epic.FAMILY: Family(default_port=epic.DEFAULT_PORT, make=_epic, takes_password=True),
     bitaxe.FAMILY: Family(default_port=bitaxe.DEFAULT_PORT, make=_bitaxe),
+    vnish.FAMILY: Family(default_port=vnish.DEFAULT_PORT, make=_vnish, takes_password=True),
 }
 
 
