@@ -14,8 +14,6 @@ from drivers.discovery import fingerprints
 from drivers.discovery.fingerprints import Question, Speaks, questions, questions_of
 from drivers.miners.registry import FAMILIES
 
-# Families that are found and named before kwota speaks them. Whoever adds one takes it off.
-TO_COME = {"whatsminer-v2", "antminer", "avalon", "braiins", "vnish", "epic", "bitaxe"}
 # Reads that every firmware takes without harm. One more is a decision, not an edit.
 HARMLESS = {
     '{"cmd":"get.device.info"}',
@@ -41,11 +39,8 @@ def page(body: str, status: str = "200 OK", header: str = "Server: x") -> bytes:
     return f"HTTP/1.1 {status}\r\n{header}\r\n\r\n{body}".encode()
 
 
-def test_every_row_names_a_family_that_exists_or_is_to_come() -> None:
-    named = {sign.family for question in questions() for sign in question.signs}
-    assert named <= set(FAMILIES) | TO_COME
-    assert set(FAMILIES) <= named, "a family without a sign is never found"
-    assert named >= TO_COME
+def test_every_family_is_found_by_a_row_and_every_row_is_of_a_family() -> None:
+    assert {sign.family for question in questions() for sign in question.signs} == set(FAMILIES)
 
 
 def test_only_harmless_reads_are_asked_and_every_question_can_be_answered() -> None:
@@ -153,7 +148,7 @@ def test_an_answer_is_whole_where_its_kind_says_so() -> None:
 def test_any_bytes_are_an_answer_that_can_be_judged_and_shown(reply: bytes) -> None:
     for one in questions():
         assert isinstance(one.is_whole(reply), bool)
-        assert set(one.candidates(reply)) <= set(FAMILIES) | TO_COME
+        assert set(one.candidates(reply)) <= set(FAMILIES)
     line = fingerprints.summary_of(reply)
     assert line.isprintable()
     assert len(line) <= 161
