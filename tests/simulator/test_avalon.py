@@ -243,7 +243,6 @@ def test_the_mixed_farm_has_avalons_of_both_kinds() -> None:
     groups = [
         one for one in load_farm_file(FARMS / "mixed.toml").machines if one.family == "avalon"
     ]
-    assert sum(group.count for group in groups) == 5
     assert {group.model for group in groups} == {"a1566", "avalon-q"}
 
 
