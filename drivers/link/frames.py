@@ -10,8 +10,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from drivers.errors import BadReplyError, UnreachableError
-from drivers.link.tcp import NoAnswerError, TimedReply
+from drivers.errors import BadReplyError
+from drivers.link.line import Line, Places
+from drivers.link.tcp import TimedReply
 
 REPLY_LIMIT_BYTES = 1 << 20
 _HEARTBEATS_MAX = 16
@@ -21,17 +22,8 @@ _HEAD_BYTES = 4
 class FramedConversation:
     """An open connection. Ask, wait for the answer, ask again."""
 
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        *,
-        address: str,
-        answer_s: float,
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._address = address
+    def __init__(self, line: Line, *, answer_s: float) -> None:
+        self._line = line
         self._answer_s = answer_s
 
     async def ask(self, request: bytes, *, answer_s: float | None = None) -> TimedReply:
@@ -42,44 +34,13 @@ class FramedConversation:
         """
         limit_s = self._answer_s if answer_s is None else answer_s
         requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        try:
-            async with asyncio.timeout(limit_s):
-                self._writer.write(len(request).to_bytes(_HEAD_BYTES, "little") + request)
-                reply = await self._frame()
-        except TimeoutError as error:
-            raise NoAnswerError(
-                f"{self._address} took the request and did not answer within {limit_s:g} s."
-            ) from error
-        except asyncio.IncompleteReadError as error:
-            raise NoAnswerError(
-                f"{self._address} closed the connection without a whole answer: "
-                "it may be restarting.",
-                reply=error.partial,
-            ) from error
-        except OSError as error:
-            raise NoAnswerError(
-                f"{self._address} cut the connection ({error.strerror or error}): "
-                "it may be restarting."
-            ) from error
+        framed = len(request).to_bytes(_HEAD_BYTES, "little") + request
+        reply = await self._line.ask(framed, limit_s)
         return TimedReply(
             requested_at_s=requested_at_s,
             replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
             reply=reply,
         )
-
-    async def _frame(self) -> bytes:
-        for _ in range(_HEARTBEATS_MAX):
-            head = await self._reader.readexactly(_HEAD_BYTES)
-            size = int.from_bytes(head, "little")
-            if size > REPLY_LIMIT_BYTES:
-                raise BadReplyError(
-                    f"{self._address} announces an answer of {size} bytes: "
-                    "something else may listen on this port.",
-                    reply=head,
-                )
-            if size > 0:
-                return await self._reader.readexactly(size)
-        raise BadReplyError(f"{self._address} sends heartbeats instead of an answer.")
 
 
 class FramedLink:
@@ -88,8 +49,7 @@ class FramedLink:
     def __init__(
         self, *, host: str, port: int, connect_s: float = 2.0, answer_s: float = 5.0
     ) -> None:
-        self._host = host
-        self._port = port
+        self._places = Places(host, port)
         self._connect_s = connect_s
         self._answer_s = answer_s
         self._one_at_a_time = asyncio.Lock()
@@ -97,32 +57,73 @@ class FramedLink:
     @property
     def address(self) -> str:
         """Host and port as people write them."""
-        return f"{self._host}:{self._port}"
+        return str(self._places)
 
     @asynccontextmanager
     async def conversation(self) -> AsyncIterator[FramedConversation]:
         """Connect, and cut the connection at the end. Raises UnreachableError."""
         async with self._one_at_a_time:
-            reader, writer = await self._connect()
+            line = Line(self._places, _Frames(self._places))
             try:
-                yield FramedConversation(
-                    reader, writer, address=self.address, answer_s=self._answer_s
-                )
+                await line.open(self._connect_s)
+                yield FramedConversation(line, answer_s=self._answer_s)
             finally:
-                # Not close(): that would wait for a peer that may never take the rest.
-                writer.transport.abort()
+                line.cut()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        try:
-            async with asyncio.timeout(self._connect_s):
-                return await asyncio.open_connection(self._host, self._port)
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self.address} did not accept a connection within {self._connect_s:g} s: "
-                "check power, cable and address."
-            ) from error
-        except OSError as error:
-            raise UnreachableError(
-                f"No connection to {self.address} ({error.strerror or error}): "
-                "check power, cable and address."
-            ) from error
+
+class _Frames:
+    """Answers one after the other; heartbeats between them are passed over, up to a number."""
+
+    __slots__ = ("_beats", "_places", "_received", "_size")
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._received = bytearray()
+        self._size = 0  # of the frame that is coming; 0 while its length is not known
+        self._beats = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of a frame is there."""
+        return 0 < self._size <= len(self._received)
+
+    @property
+    def rest(self) -> bytes:
+        """What has come of a frame."""
+        return bytes(self._received)
+
+    def feed(self, data: bytes) -> None:
+        """Gather, and look for a length. Whoever sends what nobody asked for is stopped."""
+        self._received += data
+        if len(self._received) > 2 * REPLY_LIMIT_BYTES:
+            raise BadReplyError(
+                f"{self._places} sends answers that nobody asked for.",
+                reply=bytes(self._received[:_HEAD_BYTES]),
+            )
+        self._look()
+
+    def take(self) -> bytes:
+        """One frame, without its length."""
+        frame = bytes(self._received[: self._size])
+        del self._received[: self._size]
+        self._size = self._beats = 0
+        self._look()
+        return frame
+
+    def end(self) -> None:
+        """A close makes no frame whole."""
+
+    def _look(self) -> None:
+        while self._size == 0 and len(self._received) >= _HEAD_BYTES:
+            head = bytes(self._received[:_HEAD_BYTES])
+            del self._received[:_HEAD_BYTES]
+            self._size = int.from_bytes(head, "little")
+            if self._size > REPLY_LIMIT_BYTES:
+                raise BadReplyError(
+                    f"{self._places} announces an answer of {self._size} bytes: "
+                    "something else may listen on this port.",
+                    reply=head,
+                )
+            self._beats += self._size == 0
+            if self._beats >= _HEARTBEATS_MAX:
+                raise BadReplyError(f"{self._places} sends heartbeats instead of an answer.")
