@@ -10,6 +10,7 @@ the rest.
 import asyncio
 import errno
 import os
+import select
 import socket
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -17,8 +18,10 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from drivers.errors import BadReplyError, UnreachableError
+from drivers.link.switchboard import CLOSING, switchboard
 
 _CHUNK_BYTES = 1 << 15
+_READABLE = select.EPOLLIN | CLOSING
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EINTR})
 
 _Place = tuple[int, tuple[str | int, ...]]  # family of addresses, and an address of it
@@ -96,8 +99,10 @@ class Line:
     """A connection: ``open`` first, ``cut`` last whatever happens. One question at a time."""
 
     __slots__ = (
+        "_board",
         "_deadline_s",
         "_fault",
+        "_is_connected",
         "_is_over",
         "_loop",
         "_places",
@@ -113,12 +118,14 @@ class Line:
         self._places = places
         self._receiver = receiver
         self._loop = asyncio.get_running_loop()
+        self._board = switchboard(self._loop)
         self._socket: socket.socket | None = None
         self._waiter: asyncio.Future[None] | None = None
         # One timer for all waits: moved on only where it goes off too early, which is hardly ever.
         self._timer: asyncio.TimerHandle | None = None
         self._deadline_s = 0.0
         self._unsent = b""
+        self._is_connected = False
         self._is_over = False
         self._fault: Exception | None = None
         self._watcher = WATCHER.get()
@@ -180,26 +187,24 @@ class Line:
             self._timer.cancel()
         own, self._socket = self._socket, None
         if own is not None:
-            self._loop.remove_reader(own.fileno())
-            if self._unsent:
-                self._loop.remove_writer(own.fileno())
+            self._board.unplug(own.fileno())
             own.close()
 
     async def _connect(self, place: _Place, deadline_s: float) -> None:
         family, address = place
         self._socket = own = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         code = own.connect_ex(address)
-        handle = own.fileno()
-        if code in _UNDER_WAY:
-            self._loop.add_writer(handle, self._wake)
-            try:
-                await self._wait(deadline_s - self._loop.time())
-            finally:
-                self._loop.remove_writer(handle)
+        if code not in _UNDER_WAY:
+            if code:
+                raise OSError(code, os.strerror(code))
+            self._is_connected = True
+        self._board.plug(own.fileno(), self._rung)
+        if not self._is_connected:
+            await self._wait(deadline_s - self._loop.time())
             code = own.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code))
-        self._loop.add_reader(handle, self._readable)
+            if code:
+                raise OSError(code, os.strerror(code))
+            self._is_connected = True
 
     async def _wait(self, limit_s: float) -> None:
         """Until somebody wakes us. Raises TimeoutError."""
@@ -240,40 +245,45 @@ class Line:
         except OSError as error:
             self._end(error)
             return
-        if sent < len(request):
-            self._unsent = request[sent:]
-            self._loop.add_writer(self._socket.fileno(), self._flush)
+        self._unsent = request[sent:]
 
-    def _flush(self) -> None:
-        """The peer takes more of a long request."""
-        assert self._socket is not None
-        self._loop.remove_writer(self._socket.fileno())
-        unsent, self._unsent = self._unsent, b""
-        self._send(unsent)
-
-    def _readable(self) -> None:
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(_CHUNK_BYTES)
-            if self._watcher is not None:
-                self._watcher(id(self), str(self._places), data, is_sent=False)
-            if data:
-                self._receiver.feed(data)
-            else:
-                self._receiver.end()
-        except (BlockingIOError, InterruptedError):
+    def _rung(self, flags: int) -> None:
+        """News of the socket: it is connected, takes more of a long request, or has data."""
+        if not self._is_connected:
+            self._wake()
             return
+        if self._unsent:
+            self._send(self._unsent)
+        if flags & _READABLE and not self._is_over:
+            self._receive(is_closing=bool(flags & CLOSING))
+
+    def _receive(self, *, is_closing: bool) -> None:
+        """All that is there: the board does not tell of it again."""
+        assert self._socket is not None
+        receiver = self._receiver
+        try:
+            while True:
+                data = self._socket.recv(_CHUNK_BYTES)
+                if self._watcher is not None:
+                    self._watcher(id(self), str(self._places), data, is_sent=False)
+                if not data:
+                    receiver.end()
+                    self._end(None)
+                    return
+                receiver.feed(data)
+                if len(data) < _CHUNK_BYTES and not (is_closing and not receiver.is_whole):
+                    break
+        except (BlockingIOError, InterruptedError):
+            pass
         except (OSError, BadReplyError) as error:
             self._end(error)
             return
-        if not data:
-            self._end(None)
-        elif self._receiver.is_whole:
+        if receiver.is_whole:
             self._wake()
 
     def _end(self, fault: Exception | None) -> None:
         """Nothing more will come."""
         if self._socket is not None:
-            self._loop.remove_reader(self._socket.fileno())
+            self._board.unplug(self._socket.fileno())
         self._is_over, self._fault = True, fault
         self._wake()
