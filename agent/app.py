@@ -127,8 +127,7 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
         group.create_task(parts.poller.poll_meter(meter), name=f"meter {meter.meter_id}")
     miners = parts.poller.miners
     for place, miner in enumerate(miners):
-        spread_s = parts.poller.miner_period_s * place / len(miners)
-        poll = parts.poller.poll_miner(miner, first_after_s=min(spread_s, 2.0 * place / 100))
+        poll = parts.poller.poll_miner(miner, place=place)
         group.create_task(poll, name=f"poll {miner.miner_id}")
         if parts.actuator is not None:
             group.create_task(parts.actuator.drive(miner), name=f"drive {miner.miner_id}")

@@ -28,7 +28,7 @@ _Place = tuple[int, tuple[str | int, ...]]  # family of addresses, and an addres
 
 
 class Watcher(Protocol):
-    """Somebody who wants to see the bytes of every line, numbered so that lines can be told apart."""
+    """Somebody who wants to see the bytes of every line; each has a number."""
 
     def __call__(self, connection: int, peer: str, data: bytes, *, is_sent: bool) -> None:
         """So many bytes have passed."""

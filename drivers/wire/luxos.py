@@ -150,9 +150,9 @@ def activity_of(
         return Activity.SLEEPING
     if not config.is_power_supply_on or not enabled:
         return Activity.STOPPED
-    if any([board.is_ramping for board in enabled]):
+    if any(board.is_ramping for board in enabled):
         return Activity.RAMPING
-    if any([board.hashrate_hs > 0 for board in enabled]):
+    if any(board.hashrate_hs > 0 for board in enabled):
         return Activity.HASHING
     return Activity.FAULT if all(board.board in dead for board in enabled) else Activity.STOPPED
 
