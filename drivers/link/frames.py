@@ -6,12 +6,12 @@ machine; it ends with its connection, so that no late answer can meet a later qu
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Self
 
 from drivers.errors import BadReplyError
-from drivers.link.line import Line, Places
+from drivers.link.line import Line, NoAnswerError, Places
 from drivers.link.tcp import TimedReply
 
 REPLY_LIMIT_BYTES = 1 << 20
@@ -20,11 +20,40 @@ _HEAD_BYTES = 4
 
 
 class FramedConversation:
-    """An open connection. Ask, wait for the answer, ask again."""
+    """An open connection, as a context. Ask, wait for the answer, ask again."""
 
-    def __init__(self, line: Line, *, answer_s: float) -> None:
-        self._line = line
+    __slots__ = ("_answer_s", "_connect_s", "_ends_s", "_limit_s", "_line", "_lock", "_places")
+
+    def __init__(
+        self,
+        places: Places,
+        lock: asyncio.Lock,
+        *,
+        connect_s: float,
+        answer_s: float,
+        limit_s: float,
+    ) -> None:
+        self._places = places
+        self._lock = lock
+        self._connect_s = connect_s
         self._answer_s = answer_s
+        self._limit_s = limit_s
+        self._ends_s = math.inf
+        self._line = Line(places, _Frames(places))
+
+    async def __aenter__(self) -> Self:
+        await self._lock.acquire()
+        try:
+            self._ends_s = time.monotonic() + self._limit_s
+            await self._line.open(min(self._connect_s, self._limit_s))
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._line.cut()
+        self._lock.release()
 
     async def ask(self, request: bytes, *, answer_s: float | None = None) -> TimedReply:
         """One question, one answer without its length; ``answer_s`` for one that may take longer.
@@ -33,9 +62,18 @@ class FramedConversation:
         be one. After an error nothing more may be asked here.
         """
         limit_s = self._answer_s if answer_s is None else answer_s
+        left_s = self._ends_s - time.monotonic()
         requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         framed = len(request).to_bytes(_HEAD_BYTES, "little") + request
-        reply = await self._line.ask(framed, limit_s)
+        try:
+            reply = await self._line.ask(framed, min(limit_s, left_s))
+        except NoAnswerError as error:
+            if time.monotonic() < self._ends_s:
+                raise
+            raise NoAnswerError(
+                f"{self._places} did not answer everything within {self._limit_s:g} s.",
+                reply=error.reply,
+            ) from error
         return TimedReply(
             requested_at_s=requested_at_s,
             replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
@@ -59,16 +97,18 @@ class FramedLink:
         """Host and port as people write them."""
         return str(self._places)
 
-    @asynccontextmanager
-    async def conversation(self) -> AsyncIterator[FramedConversation]:
-        """Connect, and cut the connection at the end. Raises UnreachableError."""
-        async with self._one_at_a_time:
-            line = Line(self._places, _Frames(self._places))
-            try:
-                await line.open(self._connect_s)
-                yield FramedConversation(line, answer_s=self._answer_s)
-            finally:
-                line.cut()
+    def conversation(self, limit_s: float = math.inf) -> FramedConversation:
+        """A context: connected in it, cut at its end, and no longer than ``limit_s``.
+
+        Entering it raises UnreachableError.
+        """
+        return FramedConversation(
+            self._places,
+            self._one_at_a_time,
+            connect_s=self._connect_s,
+            answer_s=self._answer_s,
+            limit_s=limit_s,
+        )
 
 
 class _Frames:
