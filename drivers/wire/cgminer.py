@@ -77,6 +77,8 @@ class Row:
     def whole(self, key: str) -> int:
         """A whole number, also where the firmware writes it as text ("-12") or as 3.0."""
         value = self.values.get(key)
+        if isinstance(value, int) and value is not True and value is not False:
+            return value
         if isinstance(value, str) and _INTEGER.match(value):
             return int(value)
         number = self.number(key)

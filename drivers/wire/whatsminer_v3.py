@@ -317,7 +317,9 @@ def _has(row: Row, key: str) -> bool:
 
 def _text(row: Row, key: str) -> str:
     value = row.values.get(key)
-    return "" if value is None else row.text(key).strip()
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else row.text(key)
 
 
 def _number(row: Row, key: str) -> float:
@@ -339,7 +341,9 @@ def _hashrate(row: Row, key: str) -> float:
 
 
 def _not_negative(row: Row, key: str) -> float:
-    value = _number(row, key)
+    value = row.values.get(key)
+    if not isinstance(value, float):
+        value = _number(row, key)
     if value < 0:
         raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")
     return value
