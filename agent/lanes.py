@@ -8,14 +8,17 @@ after ``HOLD_S`` at the latest, whatever the machines do.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Self
 
 from drivers.errors import UnreachableError
 
-LIVE_SEATS = 384
-SLOW_SEATS = 128
+LIVE_SEATS_MIN = 384
+SLOW_SEATS_MIN = 128
+SPARE_SEATS = 32
 HOLD_S = 1.0
 
 
@@ -81,9 +84,15 @@ class _Seat:
 class Sizes:
     """How many seats, and how long one of the live lane is ours while others wait."""
 
-    live: int = LIVE_SEATS
-    slow: int = SLOW_SEATS
+    live: int = LIVE_SEATS_MIN
+    slow: int = SLOW_SEATS_MIN
     hold_s: float = HOLD_S
+
+    @classmethod
+    def of_fleet(cls, polls_per_s: float) -> Self:
+        """As many as suffice if all the polls of one hold hang at once."""
+        live = max(math.ceil(polls_per_s * HOLD_S) + SPARE_SEATS, LIVE_SEATS_MIN)
+        return cls(live=live, slow=max(live // 3, SLOW_SEATS_MIN))
 
 
 class Lanes:

@@ -34,7 +34,7 @@ class Poller:
     meters: Sequence[MeterPost]
     miners: Sequence[MinerPost]
     miner_period_s: float
-    _lanes: Lanes = field(default_factory=Lanes)
+    lanes: Lanes = field(default_factory=Lanes)
     _ladders: dict[tuple[Profile, ...], tuple[Profile, ...]] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
@@ -89,7 +89,7 @@ class Poller:
         return error
 
     async def _ask_miner(self, post: MinerPost, *, is_full: bool) -> None:
-        await self._lanes.ask(
+        await self.lanes.ask(
             lambda: self._read_details(post) if is_full else self._read_miner(post),
             limit_s=post.limits.full_s if is_full else post.limits.fast_s,
             is_suspect=post.missed_polls > 0,

@@ -12,7 +12,7 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.lanes import LIVE_SEATS, SLOW_SEATS, Lanes, Sizes
+from agent.lanes import Lanes, Sizes
 from agent.poller import Poller
 from agent.posts import Limits, MinerPost
 from agent.rota import BACKOFF_LAST_S, DETAILS_EVERY_S
@@ -157,7 +157,7 @@ def site_of(devices: list[Device], sizes: Sizes) -> Site:
         meters=(),
         miners=posts,
         miner_period_s=PERIOD_S,
-        _lanes=Lanes(sizes),
+        lanes=Lanes(sizes),
     )
     return Site(devices=devices, poller=poller)
 
@@ -231,8 +231,9 @@ def test_a_whole_hall_that_hangs_at_once_costs_the_others_less_than_a_second() -
     devices = [Device(fleet=fleet) for _ in range(3000)]
     for one in devices[::2]:
         one.dead, one.hangs_s = (1035.0, math.inf), 60.0
-    lived(site_of(devices, Sizes()), 80.0)
-    assert fleet.asked_most <= LIVE_SEATS + SLOW_SEATS
+    sizes = Sizes.of_fleet(len(devices) / PERIOD_S)
+    lived(site_of(devices, sizes), 80.0)
+    assert fleet.asked_most <= sizes.live + sizes.slow
     assert max(max(gaps(one.read_s)[2:]) for one in devices[1::2]) < PERIOD_S + 1.0
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from poll_tape import RawExchange, unpacked
 
+from agent.lanes import Lanes, Sizes
 from agent.poller import Poller
 from agent.posts import Limits, MinerPost
 from agent.siteclock import SiteClock
@@ -120,7 +121,9 @@ def posts_of(task: Task) -> list[MinerPost]:
 
 def poller_of(task: Task) -> Poller:
     posts = posts_of(task)
-    return Poller(clock=SiteClock(), meters=(), miners=posts, miner_period_s=task["period_s"])
+    period_s = task["period_s"]
+    lanes = Lanes(Sizes.of_fleet(len(posts) / period_s))
+    return Poller(clock=SiteClock(), meters=(), miners=posts, miner_period_s=period_s, lanes=lanes)
 
 
 async def closed(poller: Poller) -> None:
