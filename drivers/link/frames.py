@@ -114,18 +114,14 @@ class FramedLink:
 class _Frames:
     """Answers one after the other; heartbeats between them are passed over, up to a number."""
 
-    __slots__ = ("_beats", "_places", "_received", "_size")
+    __slots__ = ("_beats", "_frame", "_places", "_received", "is_whole")
 
     def __init__(self, places: Places) -> None:
+        self.is_whole = False
         self._places = places
+        self._frame = b""
         self._received = bytearray()
-        self._size = 0  # of the frame that is coming; 0 while its length is not known
         self._beats = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of a frame is there."""
-        return 0 < self._size <= len(self._received)
 
     @property
     def rest(self) -> bytes:
@@ -133,37 +129,45 @@ class _Frames:
         return bytes(self._received)
 
     def feed(self, data: bytes) -> None:
-        """Gather, and look for a length. Whoever sends what nobody asked for is stopped."""
+        """Gather, and look for a frame. Whoever sends what nobody asked for is stopped."""
         self._received += data
         if len(self._received) > 2 * REPLY_LIMIT_BYTES:
             raise BadReplyError(
                 f"{self._places} sends answers that nobody asked for.",
                 reply=bytes(self._received[:_HEAD_BYTES]),
             )
-        self._look()
+        if not self.is_whole:
+            self._look()
 
     def take(self) -> bytes:
         """One frame, without its length."""
-        frame = bytes(self._received[: self._size])
-        del self._received[: self._size]
-        self._size = self._beats = 0
-        self._look()
+        frame, self._frame = self._frame, b""
+        self.is_whole, self._beats = False, 0
+        if self._received:
+            self._look()
         return frame
 
     def end(self) -> None:
         """A close makes no frame whole."""
 
     def _look(self) -> None:
-        while self._size == 0 and len(self._received) >= _HEAD_BYTES:
-            head = bytes(self._received[:_HEAD_BYTES])
-            del self._received[:_HEAD_BYTES]
-            self._size = int.from_bytes(head, "little")
-            if self._size > REPLY_LIMIT_BYTES:
+        received, start = self._received, 0
+        while len(received) - start >= _HEAD_BYTES:
+            end = start + _HEAD_BYTES
+            size = int.from_bytes(received[start:end], "little")
+            if size > REPLY_LIMIT_BYTES:
                 raise BadReplyError(
-                    f"{self._places} announces an answer of {self._size} bytes: "
+                    f"{self._places} announces an answer of {size} bytes: "
                     "something else may listen on this port.",
-                    reply=head,
+                    reply=bytes(received[start:end]),
                 )
-            self._beats += self._size == 0
+            if size > 0:
+                if len(received) - end >= size:
+                    self._frame, self.is_whole = bytes(received[end : end + size]), True
+                    start = end + size
+                break
+            start = end
+            self._beats += 1
             if self._beats >= _HEARTBEATS_MAX:
                 raise BadReplyError(f"{self._places} sends heartbeats instead of an answer.")
+        del received[:start]

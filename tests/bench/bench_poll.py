@@ -45,6 +45,7 @@ WEB_PORT = 80 if os.geteuid() == 0 else 8080
 FULL = {
     "polls": 400,
     "raw_polls": 400,
+    "raw_machines": 500,
     "strangers_polls": 24,
     "strangers_warm": 200,
     "budget_s": 6.0,
@@ -114,10 +115,10 @@ def farm(family: str, count: int) -> Iterator[list[Figures]]:
 async def recorded(machine: Figures) -> list[Figures]:
     """The tape of the third fast read: by then everything that is kept is kept."""
     recorder = Recorder(host=machine["address"])
-    ports = [await recorder.relay(machine["port"])]
+    ports = [await recorder.relay(0, machine["port"])]
     second = FAMILIES[machine["family"]].second
     if second is not None:
-        ports.append(await recorder.relay(machine["second_port"]))
+        ports.append(await recorder.relay(1, machine["second_port"]))
     query = f"?{second[0]}={ports[1]}" if second is not None else ""
     device = opened(f"{machine['family']}://127.0.0.1:{ports[0]}{query}", machine)
     try:

@@ -61,14 +61,18 @@ async def block(polls: Sequence[Poll], begin: int, count: int, concurrent: int) 
 
 async def compared(polls: Sequence[Poll], task: Task, *, concurrent: int, size: int) -> Task:
     """CPU of a poll, of a raw exchange beside it, and of one in the other."""
-    raw = [RawExchange(unpacked(task["tape"]), task["tape_ports"]).read for _ in range(concurrent)]
+    tape = unpacked(task["tape"])
+    raw = [
+        RawExchange(tape, task["tape_ports"], machine).read
+        for machine in task["machines"][: task["raw_machines"]]
+    ]
     beside = min(concurrent, len(polls))
-    await block(raw[:beside], 0, 4 * beside, beside)
+    await block(raw, 0, 4 * beside, beside)
     await block(polls, 0, min(size, len(polls)), concurrent)
     rows, began_s, done = [], time.monotonic(), 0
     while len(rows) < 3 or time.monotonic() - began_s < task["budget_s"]:
         own_s = await block(polls, done, size, concurrent) / size
-        raw_s = await block(raw[:beside], 0, task["raw_polls"], beside) / task["raw_polls"]
+        raw_s = await block(raw, 0, task["raw_polls"], beside) / task["raw_polls"]
         done += size
         rows.append((own_s, raw_s, own_s / raw_s))
     own_s, raw_s, ratio = [statistics.median(column) for column in zip(*rows, strict=True)]

@@ -1,7 +1,9 @@
-"""The bytes of one fast read, recorded on their way, and played to a raw exchange by a tape server.
+"""The bytes of one fast read, recorded on their way, and exchanged again with asyncio's streams.
 
-A raw exchange connects, sends the recorded requests and reads the recorded number of bytes, with
-asyncio's own streams and nothing else. That is the yardstick of the benchmark.
+A raw exchange connects, sends the recorded requests and reads the answers, with asyncio's own
+streams and nothing else. That is the yardstick of the benchmark. It asks the same machines where an
+answer's end can be known without understanding it (the close, or a length before it), and else a
+tape server that plays the recorded answers.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from typing import Any
 class Passage:
     """One connection: what was asked and answered by turns, and how it began and ended."""
 
-    port: int
+    door: int
     is_new: bool
     turns: list[tuple[bytearray, bytearray]] = field(default_factory=list)
     is_closed_by_machine: bool = False
@@ -41,11 +43,11 @@ class Recorder:
     _open: list[Passage] = field(default_factory=list)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    async def relay(self, port: int) -> int:
-        """A port in place of the machine's."""
+    async def relay(self, door: int, port: int) -> int:
+        """A port in place of the machine's; its first door is number 0."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            passage = Passage(port=port, is_new=self.is_recording)
+            passage = Passage(door=door, is_new=self.is_recording)
             self._open.append(passage)
             behind = await asyncio.open_connection(self.host, port)
             await asyncio.gather(
@@ -96,6 +98,7 @@ def packed(passages: list[Passage]) -> list[dict[str, Any]]:
 
     return [
         {
+            "door": one.door,
             "is_new": one.is_new,
             "closes": one.is_closed_by_machine,
             "turns": [[text(asked), text(said)] for asked, said in one.turns],
@@ -106,9 +109,13 @@ def packed(passages: list[Passage]) -> list[dict[str, Any]]:
 
 def unpacked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """From JSON."""
-    return [
+    whole = [
         {**row, "turns": [tuple(base64.b64decode(part) for part in turn) for turn in row["turns"]]}
         for row in rows
+    ]
+    return [
+        {**row, "is_framed": row["is_new"] and all(is_framed(said) for _, said in row["turns"])}
+        for row in whole
     ]
 
 
@@ -145,23 +152,46 @@ async def _serve(rows: list[dict[str, Any]]) -> None:
     await loop.run_in_executor(None, sys.stdin.read)  # until the one who started us is gone
 
 
-class RawExchange:
-    """The same bytes as one fast read, with asyncio's streams."""
+def is_framed(said: bytes) -> bool:
+    """Whether an answer is one frame: its length in four bytes, and so many more."""
+    return len(said) > 4 and int.from_bytes(said[:4], "little") == len(said) - 4
 
-    def __init__(self, rows: list[dict[str, Any]], ports: list[int]) -> None:
-        self._rows = list(zip(rows, ports, strict=True))
+
+def knows_its_end(row: dict[str, Any]) -> bool:
+    """Whether a machine itself can be asked instead of the tape."""
+    is_single = row["closes"] and len(row["turns"]) == 1
+    return bool(row["is_new"] and (is_single or row["is_framed"]))
+
+
+class RawExchange:
+    """The same bytes as one fast read of one machine, with asyncio's streams."""
+
+    def __init__(
+        self, rows: list[dict[str, Any]], tape_ports: list[int], machine: dict[str, Any]
+    ) -> None:
+        doors = (machine["port"], machine["second_port"])
+        self._rows = [
+            (row, machine["address"], doors[row["door"]])
+            if knows_its_end(row)
+            else (row, "127.0.0.1", port)
+            for row, port in zip(rows, tape_ports, strict=True)
+        ]
         self._kept: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
     async def read(self) -> None:
-        for row, port in self._rows:
+        for row, host, port in self._rows:
             if row["is_new"]:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(host, port)
             else:
-                reader, writer = await self._keep(port)
+                reader, writer = await self._keep(host, port)
+            is_single = row["closes"] and len(row["turns"]) == 1
             for asked, said in row["turns"]:
                 writer.write(asked)
-                if row["closes"] and len(row["turns"]) == 1:
+                if is_single:
                     await reader.read()
+                elif row["is_framed"]:
+                    head = await reader.readexactly(4)
+                    await reader.readexactly(int.from_bytes(head, "little"))
                 else:
                     await reader.readexactly(len(said))
             if row["is_new"]:
@@ -169,9 +199,11 @@ class RawExchange:
                 with suppress(ConnectionError):
                     await writer.wait_closed()
 
-    async def _keep(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _keep(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if port not in self._kept:
-            self._kept[port] = await asyncio.open_connection("127.0.0.1", port)
+            self._kept[port] = await asyncio.open_connection(host, port)
         return self._kept[port]
 
 
