@@ -2,9 +2,12 @@
 
 Two lanes of seats. Who answered last time is asked in the live lane; who did not waits for a seat
 in the slow lane, first come first served. A machine that dies sits in the live lane once more, but
-not for long: as soon as somebody waits there, whoever has sat longer than ``HOLD_S`` moves over to
+not for long: as soon as somebody waits there, whoever has sat longer than the hold moves over to
 the slow lane, or is cut short where that one is full. So a seat of the live lane is free again
-after ``HOLD_S`` at the latest, whatever the machines do.
+after the hold at the latest, whatever the machines do.
+
+The hold is a second, or several times what answers take of late: where everybody is slow, because
+the network or this computer is, cutting short would only throw away what is nearly done.
 """
 
 import asyncio
@@ -20,6 +23,10 @@ LIVE_SEATS_MIN = 384
 SLOW_SEATS_MIN = 128
 SPARE_SEATS = 32
 HOLD_S = 1.0
+HOLD_TIMES = 4.0
+_TICK_S = 0.001
+_USUAL_FIRST_S = 1.0  # until somebody has answered
+_USUAL_SHARE = 0.1  # of the newest answer in what is usual
 
 
 class Lane:
@@ -71,13 +78,14 @@ class Lane:
 class _Seat:
     """Where a poll sits, since when, and how long it may."""
 
-    __slots__ = ("began_s", "lane", "limit", "limit_s")
+    __slots__ = ("began_s", "lane", "limit", "limit_s", "timer")
 
     def __init__(self, lane: Lane, limit: asyncio.Timeout, began_s: float, limit_s: float) -> None:
         self.lane = lane
         self.limit = limit
         self.began_s = began_s
         self.limit_s = limit_s
+        self.timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +108,8 @@ class Lanes:
 
     def __init__(self, sizes: Sizes | None = None) -> None:
         sizes = sizes or Sizes()
-        self._hold_s = sizes.hold_s
+        self._hold_least_s = sizes.hold_s
+        self._usual_s = _USUAL_FIRST_S
         self._live = Lane(sizes.live)
         self._slow = Lane(sizes.slow)
         self._overdue: dict[_Seat, None] = {}  # long in the live lane, the longest first
@@ -119,22 +128,38 @@ class Lanes:
         began_s = loop.time()
         limit = asyncio.timeout(limit_s if is_suspect else None)
         seat = _Seat(lane, limit, began_s, limit_s)
-        timer = None if is_suspect else loop.call_later(self._hold_s, self._overstay, seat)
+        if not is_suspect:
+            self._watch(seat)
         try:
             async with limit:
                 await poll()
+            self._usual_s += _USUAL_SHARE * (loop.time() - began_s - self._usual_s)
         except TimeoutError as error:
             spent_s = loop.time() - began_s
             raise UnreachableError(f"no complete answer within {spent_s:.0f} s") from error
         finally:
-            if timer is not None:
-                timer.cancel()
+            if seat.timer is not None:
+                seat.timer.cancel()
                 self._overdue.pop(seat, None)
                 self._cut.discard(seat)
             seat.lane.leave()
 
+    @property
+    def hold_s(self) -> float:
+        """How long a seat of the live lane is a poll's own while others wait."""
+        return max(self._hold_least_s, HOLD_TIMES * self._usual_s)
+
+    def _watch(self, seat: _Seat) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = seat.began_s + min(self.hold_s, seat.limit_s)
+        seat.timer = loop.call_at(due_s, self._overstay, seat)
+
     def _overstay(self, seat: _Seat) -> None:
         """It may go on until its own limit, as long as nobody waits."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < seat.began_s + min(self.hold_s, seat.limit_s) - _TICK_S:
+            self._watch(seat)  # everybody has become slower since
+            return
         seat.limit.reschedule(seat.began_s + seat.limit_s)
         self._overdue[seat] = None
         self._make_room()

@@ -237,6 +237,30 @@ def test_a_whole_hall_that_hangs_at_once_costs_the_others_less_than_a_second() -
     assert max(max(gaps(one.read_s)[2:]) for one in devices[1::2]) < PERIOD_S + 1.0
 
 
+@dataclass
+class Bottleneck(Device):
+    """A machine behind something that serves one after the other, for all of them."""
+
+    busy: list[float] = field(default_factory=list)
+
+    async def _exchange(self) -> float:
+        now_s = asyncio.get_running_loop().time()
+        self.busy[0] = max(self.busy[0], now_s) + 0.1
+        await asyncio.sleep(self.busy[0] - now_s)
+        return asyncio.get_running_loop().time()
+
+
+def test_where_everybody_is_slow_polls_become_rarer_and_nobody_is_cut_short() -> None:
+    busy = [0.0]
+    devices: list[Device] = [Bottleneck(fleet=Fleet(), busy=busy) for _ in range(150)]
+    site = site_of(devices, Sizes(live=40, slow=6, hold_s=HOLD_S))
+    lived(site, 300.0)
+    assert all(post.missed_polls == 0 for post in site.posts)
+    # Ten polls a second are possible, fifteen are wanted: whoever is late takes the next turn.
+    for one in devices:
+        assert max(gaps(one.read_s)[2:]) <= 3 * PERIOD_S
+
+
 def test_slow_machines_are_not_cut_short_while_there_is_room() -> None:
     fleet = Fleet()
     devices = [Device(fleet=fleet, answer_s=3.0) for _ in range(100)]
