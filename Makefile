@@ -108,6 +108,10 @@ campaign: $(DEV_STAMP) ## 10 000 random farms with two faults each, in virtual t
 bench-dispatch: $(DEV_STAMP) ## time a plan and a whole tick for up to 5 000 machines
 	@$(BIN)/python tests/bench/bench_dispatch.py --json artefacts/bench-dispatch.json
 
+.PHONY: bench-poll
+bench-poll: $(DEV_STAMP) ## what polling costs: CPU and memory beside raw asyncio, pyasic, pyasic_rs; half an hour
+	@$(BIN)/python tests/bench/bench_poll.py --json artefacts/bench-poll.json
+
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet

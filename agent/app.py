@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -30,6 +31,7 @@ from agent.follower import Follower
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
+from agent.lanes import Lanes, Sizes
 from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller
@@ -88,6 +90,7 @@ def run(settings: Settings, *, is_shadow: bool = False) -> int:
     A shadow run has no actuator at all: it decides and journals, and there is nobody to act.
     """
     code = EXIT_OK
+    _allow_files()
     try:
         asyncio.run(_main(settings, is_shadow=is_shadow))
     except* _CLEAR_ERRORS as errors:
@@ -95,6 +98,12 @@ def run(settings: Settings, *, is_shadow: bool = False) -> int:
             sys.stderr.write(f"kwota: {error}\n")
         code = EXIT_FAILED
     return code
+
+
+def _allow_files() -> None:
+    """As many open files as this account may have: every machine under way needs one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _leaves(errors: BaseExceptionGroup[Exception]) -> list[BaseException]:
@@ -131,8 +140,7 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
         group.create_task(parts.poller.poll_meter(meter), name=f"meter {meter.meter_id}")
     miners = parts.poller.miners
     for place, miner in enumerate(miners):
-        spread_s = parts.poller.miner_period_s * place / len(miners)
-        poll = parts.poller.poll_miner(miner, first_after_s=min(spread_s, 2.0 * place / 100))
+        poll = parts.poller.poll_miner(miner, place=place)
         group.create_task(poll, name=f"poll {miner.miner_id}")
         if parts.actuator is not None:
             group.create_task(parts.actuator.drive(miner), name=f"drive {miner.miner_id}")
@@ -150,11 +158,13 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     base = await _open_base(stack, settings, is_shadow=is_shadow)
     meters, miners = meter_posts(settings), miner_posts(settings)
     stack.push_async_callback(_close_devices, (*meters, *miners))
+    period_s = settings.governor.miner_poll_s
     poller = Poller(
         clock=base.clock,
         meters=meters,
         miners=miners,
-        miner_period_s=settings.governor.miner_poll_s,
+        miner_period_s=period_s,
+        lanes=Lanes(Sizes.of_fleet(len(miners) / period_s)),
     )
     actuator = None if is_shadow else _actuator(base, miners)
     publisher = open_publisher(base)

@@ -29,7 +29,7 @@ from agent.limitlog import recover_limits
 from agent.point import Point, Realm
 from agent.policy import Policy
 from agent.poller import Poller
-from agent.posts import MeterPost, MinerPost
+from agent.posts import Limits, MeterPost, MinerPost
 from agent.publisher import Publisher, PublisherSettings
 from agent.purchases import PurchaseReader
 from agent.recorder import Recorder
@@ -121,6 +121,7 @@ def miner_posts(settings: Settings) -> list[MinerPost]:
             device=open_miner(
                 miner.uri, miner_id=miner.id, mac=miner.mac, password_file=miner.password_file
             ),
+            limits=_limits(miner.uri),
             meter_point=miner.meter_point,
         )
         for miner in settings.miners
@@ -139,6 +140,11 @@ def open_follower(base: Base, posts: Sequence[MinerPost]) -> Follower | None:
         hosts=hosts_of(networks),
         moved=base.moved,
     )
+
+
+def _limits(uri: str) -> Limits:
+    family = FAMILIES[uri.partition("://")[0]]
+    return Limits(fast_s=family.fast_read_s, full_s=family.full_read_s)
 
 
 def open_publisher(base: Base) -> Publisher | None:

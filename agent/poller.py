@@ -1,38 +1,40 @@
 """Loop in: asks every device in time and keeps the newest answer for the next tick.
 
-One coroutine per device, started by the app; nothing one device does reaches another. A device that
-does not answer is asked less and less often, one that was away is identified anew before a machine
-may be written to and a meter be believed: another one may have its address now.
+One coroutine per device, started by the app; nothing one device does reaches another. When a
+machine is asked is the business of its rota, how many are asked at a time that of the lanes
+(docs/polling.md). A device that does not answer is asked less and less often, one that was away is
+identified anew before a machine may be written to and a meter be believed: another one may have its
+address now.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.core.snapshot import Snapshot
+from agent.lanes import Lanes
 from agent.posts import MeterPost, MinerPost
+from agent.rota import AWAY_AFTER_MISSES, DETAILS_AGAIN_S, Rota
 from agent.siteclock import SiteClock
-from drivers.errors import DriverError, WrongDeviceError
+from drivers.errors import DriverError, UnreachableError, WrongDeviceError
 from drivers.readings import MinerDetails, Profile
 
-AWAY_AFTER_MISSES = 3
-BACKOFF_LAST_S = 60.0
-DETAILS_EVERY_S = 600.0
-POLL_LIMIT_S = 30.0
+METER_LIMIT_S = 30.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poller:
-    """Asks meters and machines. ``miner_period_s`` is the pause between two fast reads."""
+    """Asks meters and machines. ``miner_period_s`` is the time from one fast read to the next."""
 
     clock: SiteClock
     meters: Sequence[MeterPost]
     miners: Sequence[MinerPost]
     miner_period_s: float
+    lanes: Lanes = field(default_factory=Lanes)
     _ladders: dict[tuple[Profile, ...], tuple[Profile, ...]] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
@@ -53,30 +55,54 @@ class Poller:
         """
         while True:
             started_s = self.clock.now_s()
-            error = await _guarded(post.meter_id, lambda: self._read_meter(post))
+            error = await _guarded(post.meter_id, self._ask_meter(post))
             self._note_meter(post, error)
             pause_s = post.poll_s * random.uniform(0.9, 1.1)  # noqa: S311 - phase, not secret
             await asyncio.sleep(max(started_s + pause_s - self.clock.now_s(), 0.02))
 
-    async def poll_miner(self, post: MinerPost, *, first_after_s: float) -> None:
-        """Read one machine for ever; ``first_after_s`` spreads the fleet over the period."""
-        await asyncio.sleep(first_after_s)
+    def rota(self, place: int) -> Rota:
+        """The times of the machine at this place of ``miners``."""
+        return Rota(place=place, of=len(self.miners), period_s=self.miner_period_s)
+
+    async def poll_miner(
+        self, post: MinerPost, *, place: int = 0, first_after_s: float | None = None
+    ) -> None:
+        """Read one machine for ever; ``place`` is where it stands in ``miners``."""
+        rota = self.rota(place)
+        await asyncio.sleep(rota.first_after_s if first_after_s is None else first_after_s)
         details_due_s = 0.0
         while True:
             started_s = self.clock.now_s()
-            if post.identity is None or started_s >= details_due_s:
-                error = await _guarded(post.miner_id, lambda: self._read_details(post))
-                details_due_s = started_s + DETAILS_EVERY_S if error is None else 0.0
-            else:
-                error = await _guarded(post.miner_id, lambda: self._read_miner(post))
-            self._note_miner(post, error)
-            spent_s = self.clock.now_s() - started_s
-            await asyncio.sleep(max(self._pause_s(post) - spent_s, 0.1))
+            is_full = post.identity is None or started_s >= details_due_s
+            error = await self.poll_once(post, is_full=is_full)
+            if is_full and error is None:
+                details_due_s = rota.next_details_s(started_s)
+            elif is_full:  # fast reads go on meanwhile, unless it has to be identified anew
+                details_due_s = started_s + DETAILS_AGAIN_S
+            now_s = self.clock.now_s()
+            await asyncio.sleep(rota.next_s(started_s, now_s, post.missed_polls) - now_s)
 
-    def _pause_s(self, post: MinerPost) -> float:
-        misses = max(post.missed_polls - AWAY_AFTER_MISSES, 0)
-        backoff_s: float = self.miner_period_s * 2 ** min(misses, 8)
-        return min(backoff_s, max(BACKOFF_LAST_S, self.miner_period_s))
+    async def poll_once(self, post: MinerPost, *, is_full: bool) -> DriverError | None:
+        """One poll of a machine, when there is a seat for it; what went wrong is its post's."""
+        error = await _guarded(post.miner_id, self._ask_miner(post, is_full=is_full))
+        self._note_miner(post, error)
+        return error
+
+    async def _ask_miner(self, post: MinerPost, *, is_full: bool) -> None:
+        await self.lanes.ask(
+            lambda: self._read_details(post) if is_full else self._read_miner(post),
+            limit_s=post.limits.full_s if is_full else post.limits.fast_s,
+            is_suspect=post.missed_polls > 0,
+        )
+
+    async def _ask_meter(self, post: MeterPost) -> None:
+        try:
+            async with asyncio.timeout(METER_LIMIT_S):
+                await self._read_meter(post)
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"no complete answer within {METER_LIMIT_S:.0f} s; the device hangs"
+            ) from error
 
     async def _read_meter(self, post: MeterPost) -> None:
         if post.identity is None:
@@ -135,16 +161,13 @@ class Poller:
         post.fault = str(error)
 
 
-async def _guarded(device_id: str, poll: Callable[[], Awaitable[None]]) -> DriverError | None:
+async def _guarded(device_id: str, poll: Coroutine[None, None, None]) -> DriverError | None:
     """One poll; whatever a driver does wrong stays with its device and is told."""
     try:
-        async with asyncio.timeout(POLL_LIMIT_S):
-            await poll()
+        await poll
     except DriverError as error:
         _log.debug("device=%s event=bad_reply reply=%r", device_id, error.reply[:2000])
         return error
-    except TimeoutError:
-        return DriverError(f"no complete answer within {POLL_LIMIT_S:.0f} s; the device hangs")
     except Exception as error:  # noqa: BLE001 - one bad device must not blind us to the others
         _log.exception("device=%s event=driver_bug", device_id)
         return DriverError(f"the driver failed on this answer ({type(error).__name__})")

@@ -45,6 +45,14 @@ class MeterPost:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a fast and a full read of a machine may take, by its family."""
+
+    fast_s: float = 15.0
+    full_s: float = 30.0
+
+
 @dataclass(slots=True, kw_only=True)
 class MinerPost:
     """A machine. ``mailbox`` holds the newest command not yet taken up: a newer one replaces it."""
@@ -53,6 +61,7 @@ class MinerPost:
     address: str
     family: str
     device: ReadsMiner
+    limits: Limits = field(default_factory=Limits)
     meter_point: str = ""
     identity: MinerIdentity | None = None
     details: MinerDetails | None = None

@@ -1,7 +1,7 @@
 """The bytes that one command sends and receives, as they are on the wire, without its secrets.
 
-An event loop whose connections remember. No link and no driver knows of it, so that nothing is
-shown that was not sent. Passwords, tokens and cookies are masked before anybody sees them, in both
+An event loop whose connections remember; lines, which make no use of the loop's connections, tell
+the same. No driver knows of it, so that nothing is shown that was not sent. Passwords, tokens and cookies are masked before anybody sees them, in both
 directions: what is shown is there to be handed to others.
 """
 
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
+
+from drivers.link.line import WATCHER
 
 _Answer = TypeVar("_Answer")
 
@@ -89,6 +91,7 @@ class Tap:
 def run_tapped(asking: Coroutine[Any, Any, _Answer], tap: Tap) -> _Answer:
     """Run something to its end on a loop of its own, with the tap on every connection."""
     context = copy_context()
+    context.run(WATCHER.set, tap.note)
     with asyncio.Runner(loop_factory=partial(TappedLoop, tap)) as runner:
         return runner.run(asking, context=context)
 

@@ -9,13 +9,12 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from drivers.errors import BadReplyError, UnreachableError
+from drivers.errors import BadReplyError
+from drivers.link.line import Line, NoAnswerError, Places
+
+__all__ = ["REPLY_LIMIT_BYTES", "NoAnswerError", "TcpExchange", "TimedReply"]
 
 REPLY_LIMIT_BYTES = 1 << 20
-
-
-class NoAnswerError(UnreachableError):
-    """The request left and no whole answer came: a write may have been carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +38,7 @@ class TcpExchange:
         answer_s: float = 5.0,
         limit_bytes: int = REPLY_LIMIT_BYTES,
     ) -> None:
-        self._host = host
-        self._port = port
+        self._places = Places(host, port)
         self._connect_s = connect_s
         self._answer_s = answer_s
         self._limit_bytes = limit_bytes
@@ -49,7 +47,7 @@ class TcpExchange:
     @property
     def address(self) -> str:
         """Host and port as people write them."""
-        return f"{self._host}:{self._port}"
+        return str(self._places)
 
     @property
     def exchange_limit_s(self) -> float:
@@ -63,95 +61,54 @@ class TcpExchange:
         no whole answer came, BadReplyError where the answer exceeds the limit.
         """
         async with self._one_at_a_time:
-            collector = _Collector(self._limit_bytes, self.address)
-            transport = await self._connect(collector)
+            line = Line(self._places, _UpToTheEnd(self._limit_bytes, self._places))
             try:
+                await line.open(self._connect_s)
                 requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-                transport.write(request)
-                async with asyncio.timeout(self._answer_s):
-                    reply = await collector.whole
-            except TimeoutError as error:
-                raise NoAnswerError(
-                    f"{self.address} took the request and did not answer within "
-                    f"{self._answer_s:g} s.",
-                    reply=collector.received,
-                ) from error
+                reply = await line.ask(request, self._answer_s)
             finally:
-                # Not close(): that would wait for a peer that may never take the rest.
-                transport.abort()
+                line.cut()
             return TimedReply(
                 requested_at_s=requested_at_s,
                 replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
                 reply=reply,
             )
 
-    async def _connect(self, collector: "_Collector") -> asyncio.Transport:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._connect_s):
-                transport, _ = await loop.create_connection(
-                    lambda: collector, self._host, self._port
-                )
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self.address} did not accept a connection within {self._connect_s:g} s: "
-                "check power, cable and address."
-            ) from error
-        except OSError as error:
-            raise UnreachableError(
-                f"No connection to {self.address} ({error.strerror or error}): "
-                "check power, cable and address."
-            ) from error
-        return transport
 
+class _UpToTheEnd:
+    """One answer: it is whole with a NUL byte, or with the peer's close if anything came."""
 
-class _Collector(asyncio.Protocol):
-    """Gathers one answer. Cheaper than streams: one object, one future, no reader task."""
+    __slots__ = ("_chunks", "_limit_bytes", "_places", "_size", "is_whole")
 
-    def __init__(self, limit_bytes: int, address: str) -> None:
-        self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        # An exchange that was cancelled while connecting never asks for the outcome.
-        self.whole.add_done_callback(lambda done: done.cancelled() or done.exception())
+    def __init__(self, limit_bytes: int, places: Places) -> None:
+        self.is_whole = False
         self._chunks: list[bytes] = []
         self._size = 0
         self._limit_bytes = limit_bytes
-        self._address = address
+        self._places = places
 
     @property
-    def received(self) -> bytes:
+    def rest(self) -> bytes:
         """What has come so far."""
         return b"".join(self._chunks)
 
-    def data_received(self, data: bytes) -> None:
-        if self.whole.done():
+    def feed(self, data: bytes) -> None:
+        """Gather. What follows a whole answer belongs to nobody and is left out."""
+        if self.is_whole:
             return
         self._chunks.append(data)
         self._size += len(data)
         if self._size > self._limit_bytes:
-            self.whole.set_exception(
-                BadReplyError(
-                    f"{self._address} sent more than {self._limit_bytes} bytes for one answer.",
-                    reply=self.received[:200],
-                )
+            raise BadReplyError(
+                f"{self._places} sent more than {self._limit_bytes} bytes for one answer.",
+                reply=self.rest[:200],
             )
-        elif b"\0" in data:
-            self.whole.set_result(self.received)
+        self.is_whole = b"\0" in data
 
-    def eof_received(self) -> None:
-        self._end(None)
+    def take(self) -> bytes:
+        """All of it."""
+        return self.rest
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc)
-
-    def _end(self, cause: Exception | None) -> None:
-        if self.whole.done():
-            return
-        if self._chunks and cause is None:
-            self.whole.set_result(self.received)
-            return
-        error = NoAnswerError(
-            f"{self._address} closed the connection without a whole answer: it may be restarting.",
-            reply=self.received,
-        )
-        error.__cause__ = cause
-        self.whole.set_exception(error)
+    def end(self) -> None:
+        """A close ends the answer, unless there is none."""
+        self.is_whole = bool(self._chunks)

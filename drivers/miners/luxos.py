@@ -286,11 +286,14 @@ class LuxosMiner:
 
     async def _ask_all(self, commands: tuple[str, ...]) -> _Answers:
         """All answers, joined in one exchange if the firmware can, else one by one."""
+        if self._can_join is not False:
+            answers = await self._ask_joined(commands)
+            if answers is not None:
+                return answers
         limit_s = 2 * self._link.exchange_limit_s
         try:
             async with asyncio.timeout(limit_s):
-                joined = None if self._can_join is False else await self._ask_joined(commands)
-                return joined or await self._ask_one_by_one(commands)
+                return await self._ask_one_by_one(commands)
         except TimeoutError as error:
             raise UnreachableError(
                 f"{self._link.address} did not answer {len(commands)} questions within "
@@ -312,7 +315,8 @@ class LuxosMiner:
                 raise
             self._can_join = False
             return None
-        if not answer.parts.keys() >= set(commands):
+        parts = answer.parts
+        if not parts.keys() >= set(commands):
             if not self._can_join:
                 self._can_join = False
                 return None
@@ -320,7 +324,7 @@ class LuxosMiner:
             raise BadReplyError("The machine left out a part of its answer.", reply=answer.reply)
         self._can_join = True
         return _Answers(
-            by_command={name: answer.parts[name].accepted(name) for name in commands},
+            by_command={name: parts[name].accepted(name) for name in commands},
             requested_at_s=timed.requested_at_s,
             replied_at_s=timed.replied_at_s,
         )

@@ -54,6 +54,8 @@ class Opening:
 class Family:
     """One family: its port, how to make a driver, and whether its writes need a password.
 
+    ``fast_read_s`` and ``full_read_s`` are the longest that reading a healthy machine takes.
+
     ``second`` names a further port as a URI may give it (``?web=8080``), with its usual number.
     """
 
@@ -61,6 +63,8 @@ class Family:
     make: Callable[[Opening], ReadsMiner]
     takes_password: bool = False
     second: tuple[str, int] | None = None
+    fast_read_s: float = 15.0
+    full_read_s: float = 30.0
 
     def second_port(self, query: str) -> int:
         """The further port of a URI's query; 0 where the family has none. Raises ValueError."""
@@ -166,8 +170,13 @@ FAMILIES: Mapping[str, Family] = {
         takes_password=True,
         second=("v3", whatsminer_v2.V3_PORT),
     ),
+    luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos, fast_read_s=8.0),
     whatsminer_v3.FAMILY: Family(
-        default_port=whatsminer_v3.DEFAULT_PORT, make=_whatsminer_v3, takes_password=True
+        default_port=whatsminer_v3.DEFAULT_PORT,
+        make=_whatsminer_v3,
+        takes_password=True,
+        fast_read_s=10.0,
+        full_read_s=20.0,
     ),
     epic.FAMILY: Family(default_port=epic.DEFAULT_PORT, make=_epic, takes_password=True),
     bitaxe.FAMILY: Family(default_port=bitaxe.DEFAULT_PORT, make=_bitaxe),

@@ -18,8 +18,6 @@ outcome and nothing is repeated here.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from drivers.errors import (
@@ -70,14 +68,14 @@ class WhatsminerV3Reader:
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API version with type, and a whole MAC with the serial."""
-        async with self._talking() as talk:
+        async with self._link.conversation(READ_LIMIT_S) as talk:
             info = await self._recognised(talk)
             status = (await _ask(talk, _STATUS, "summary")).accepted(_STATUS)
         return self._identity_of(info, status)
 
     async def read(self) -> MinerReading:
         """Three questions on one connection: who, what it does, what it is set to."""
-        async with self._talking() as talk:
+        async with self._link.conversation(READ_LIMIT_S) as talk:
             answers = await self._answers(talk, "summary+edevs")
         info, status = answers.info, answers.status
         boards = wire.boards_of(status, info)
@@ -99,7 +97,7 @@ class WhatsminerV3Reader:
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely. Pools are asked with the summary: alone, a stopped
         machine refuses them."""
-        async with self._talking() as talk:
+        async with self._link.conversation(READ_LIMIT_S) as talk:
             answers = await self._answers(talk, "summary+pools+edevs")
             system = (await _ask(talk, _SYSTEM)).accepted(_SYSTEM)
         info, status = answers.info, answers.status
@@ -117,17 +115,6 @@ class WhatsminerV3Reader:
 
     async def close(self) -> None:
         """Nothing stays open between conversations."""
-
-    @asynccontextmanager
-    async def _talking(self) -> AsyncIterator[FramedConversation]:
-        """A conversation of reads, bounded as a whole."""
-        try:
-            async with asyncio.timeout(READ_LIMIT_S), self._link.conversation() as talk:
-                yield talk
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._link.address} did not answer everything within {READ_LIMIT_S:g} s."
-            ) from error
 
     async def _answers(self, talk: FramedConversation, parts: str) -> _Answers:
         requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -11,7 +11,7 @@ import re
 import orjson
 
 from drivers.errors import BadReplyError, RefusedError, UnsupportedError
-from drivers.wire.cgminer import REPLY_LIMIT_BYTES, Answer, Row, Status, decode_answer
+from drivers.wire.cgminer import REPLY_LIMIT_BYTES, Answer, decode_answer
 
 INVALID_COMMAND = 14
 _INFO, _SET = 118, 119
@@ -80,16 +80,13 @@ def accepted_write(answer: Answer, what: str) -> None:
 
 
 def _text_answer(text: str, reply: bytes) -> Answer:
-    sections: dict[str, list[Row]] = {}
+    document: dict[str, list[dict[str, object]]] = {}
     for name, values in _rows(text, reply):
-        sections.setdefault(name, []).append(Row(section=name, values=values))
-    return Answer(
-        status=_status(sections["STATUS"][0]),
-        sections={name: tuple(rows) for name, rows in sections.items()},
-        parts={},
-        fields=Row(section="answer", values={}),
-        reply=reply,
-    )
+        document.setdefault(name, []).append(values)
+    verdict = document["STATUS"][0]
+    code = str(verdict.get("Code", ""))
+    verdict["Code"] = int(code) if _CODE.match(code) else 0
+    return Answer(document=document, reply=reply)
 
 
 def _rows(text: str, reply: bytes) -> list[tuple[str, dict[str, object]]]:
@@ -126,12 +123,3 @@ def _row(pieces: list[str]) -> tuple[str, dict[str, object]]:
             last.append(piece)
     values: dict[str, object] = {key: ",".join(parts) for key, parts in texts.items()}
     return _SECTIONS.get(name.strip(), name.strip()), values
-
-
-def _status(row: Row) -> Status:
-    code, message = str(row.values.get("Code", "")), row.values.get("Msg", "")
-    return Status(
-        letter=str(row.values.get("STATUS", "")),
-        code=int(code) if _CODE.match(code) else 0,
-        message=str(message),
-    )

@@ -69,14 +69,16 @@ class Row:
 
     def number(self, key: str) -> float:
         """A finite number. Raises BadReplyError."""
-        value = self._value(key)
-        if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-            raise self._wrong(key, "a number")
-        return float(value)  # orjson yields finite floats and 64-bit integers only
+        value = self.values.get(key)
+        if isinstance(value, _NUMBERS) and value is not True and value is not False:
+            return float(value)  # orjson yields finite floats and 64-bit integers only
+        raise self._wrong(key, "a number")
 
     def whole(self, key: str) -> int:
         """A whole number, also where the firmware writes it as text ("-12") or as 3.0."""
-        value = self._value(key)
+        value = self.values.get(key)
+        if isinstance(value, int) and value is not True and value is not False:
+            return value
         if isinstance(value, str) and _INTEGER.match(value):
             return int(value)
         number = self.number(key)
@@ -86,33 +88,26 @@ class Row:
 
     def text(self, key: str) -> str:
         """Text, possibly empty. Raises BadReplyError."""
-        value = self._value(key)
-        if not isinstance(value, str):
-            raise self._wrong(key, "text")
-        return value
+        value = self.values.get(key)
+        if isinstance(value, str):
+            return value
+        raise self._wrong(key, "text")
 
     def flag(self, key: str) -> bool:
         """Yes or no, as JSON's own or as the words cgminer writes. Raises BadReplyError."""
-        value = self._value(key)
+        value = self.values.get(key)
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value in _FLAG_WORDS:
             return _FLAG_WORDS[value]
         raise self._wrong(key, "yes or no")
 
-    def _value(self, key: str) -> object:
-        value = self.values.get(key)
-        if value is None:
-            raise BadReplyError(
-                f"The machine's {self.section} has no value for {key!r}: "
-                "its firmware may be a version that kwota does not know.",
-                reply=repr(dict(self.values)).encode(),
-            )
-        return value
-
     def _wrong(self, key: str, wanted: str) -> BadReplyError:
+        fault = f"has {key!r} that is not {wanted}"
+        if self.values.get(key) is None:
+            fault = f"has no value for {key!r}"
         return BadReplyError(
-            f"The machine's {self.section} has {key!r} that is not {wanted}: "
+            f"The machine's {self.section} {fault}: "
             "its firmware may be a version that kwota does not know.",
             reply=repr(dict(self.values)).encode(),
         )
@@ -122,35 +117,71 @@ class Row:
 class Answer:
     """One answer: verdict, sections of rows, and one answer per command of a joined request.
 
-    ``fields`` holds what stands at the top level beside them (btminer writes its data there).
+    All of it is taken from ``document`` when it is asked for: a fast read wants little of a lot.
     """
 
-    status: Status | None
-    sections: Mapping[str, tuple[Row, ...]]
-    parts: Mapping[str, "Answer"]
-    fields: Row
+    document: Mapping[str, object]
     reply: bytes
+
+    @property
+    def status(self) -> Status | None:
+        """The verdict as a section (cgminer), at the top level (btminer), or a bare "error"."""
+        rows = self.document.get("STATUS")
+        if isinstance(rows, list) and rows:
+            return _status_of(rows[0])
+        if isinstance(rows, str):
+            return _status_of(self.document)
+        if "error" in self.document and not isinstance(self.document["error"], list):
+            return Status(letter="E", code=0, message=str(self.document["error"]))
+        return None
+
+    @property
+    def sections(self) -> Mapping[str, tuple[Row, ...]]:
+        """All sections by name."""
+        return {
+            name: _rows(name, value)
+            for name, value in self.document.items()
+            if isinstance(value, list) and not _is_part(value)
+        }
+
+    @property
+    def parts(self) -> Mapping[str, "Answer"]:
+        """The answers of a joined request by command."""
+        return {
+            name: Answer(document=value[0], reply=self.reply)
+            for name, value in self.document.items()
+            if isinstance(value, list) and _is_part(value)
+        }
+
+    @property
+    def fields(self) -> Row:
+        """What stands at the top level beside the sections (btminer writes its data there)."""
+        items = self.document.items()
+        values = {name: value for name, value in items if not isinstance(value, list)}
+        return Row(section="answer", values=values)
 
     def accepted(self, command: str) -> "Answer":
         """This answer where the machine said yes. Raises RefusedError, BusyError, BadReplyError."""
-        if self.status is None:
+        status = self.status
+        if status is None:
             raise BadReplyError(
                 f"The answer to {command} has no STATUS: something else may listen on this port.",
                 reply=self.reply,
             )
-        if self.status.is_refusal:
-            raise self._refusal(command, self.status)
+        if status.is_refusal:
+            raise self._refusal(command, status)
         return self
 
     def rows(self, section: str) -> tuple[Row, ...]:
         """All rows of a section, possibly none. Raises BadReplyError where it is missing."""
-        if section not in self.sections:
+        value = self.document.get(section)
+        if not isinstance(value, list) or _is_part(value):
             raise BadReplyError(
                 f"The machine's answer has no section {section}: "
                 "its firmware may be a version that kwota does not know.",
                 reply=self.reply,
             )
-        return self.sections[section]
+        return _rows(section, value)
 
     def row(self, section: str) -> Row:
         """The first row of a section. Raises BadReplyError where there is none."""
@@ -200,7 +231,8 @@ def decode_answer(reply: bytes) -> Answer:
         ) from error
     if not isinstance(document, dict):
         raise BadReplyError("The answer is JSON, but not an object.", reply=reply)
-    return _answer(document, reply)
+    _refuse_strange_sections(document, reply)
+    return Answer(document=document, reply=reply)
 
 
 def _refuse_what_is_no_answer(body: bytes, reply: bytes) -> None:
@@ -235,41 +267,27 @@ def _repaired(flaw: re.Match[str]) -> str:
             return "null"
 
 
-def _answer(document: dict[str, object], reply: bytes) -> Answer:
-    sections: dict[str, tuple[Row, ...]] = {}
-    parts: dict[str, Answer] = {}
-    fields: dict[str, object] = {}
-    for key, value in document.items():
+def _refuse_strange_sections(document: Mapping[str, object], reply: bytes) -> None:
+    """Lists hold objects and nothing else, in every part of a joined answer."""
+    for name, value in document.items():
         if not isinstance(value, list):
-            fields[key] = value
             continue
-        rows = [member for member in value if isinstance(member, dict)]
-        if len(rows) != len(value):
-            raise BadReplyError(
-                f"The machine's section {key} holds something other than objects.", reply=reply
-            )
-        if len(rows) == 1 and isinstance(rows[0].get("STATUS"), list):
-            parts[key] = _answer(rows[0], reply)
-        else:
-            sections[key] = tuple([Row(section=key, values=row) for row in rows])
-    return Answer(
-        status=_status(sections.get("STATUS", ()), fields),
-        sections=sections,
-        parts=parts,
-        fields=Row(section="answer", values=fields),
-        reply=reply,
-    )
+        for member in value:
+            if not isinstance(member, dict):
+                raise BadReplyError(
+                    f"The machine's section {name} holds something other than objects.",
+                    reply=reply,
+                )
+        if _is_part(value):
+            _refuse_strange_sections(value[0], reply)
 
 
-def _status(rows: tuple[Row, ...], fields: dict[str, object]) -> Status | None:
-    """The verdict as a section (cgminer), at the top level (btminer), or a bare "error"."""
-    if rows:
-        return _status_of(rows[0].values)
-    if isinstance(fields.get("STATUS"), str):
-        return _status_of(fields)
-    if "error" in fields:
-        return Status(letter="E", code=0, message=str(fields["error"]))
-    return None
+def _is_part(rows: list[dict[str, object]]) -> bool:
+    return len(rows) == 1 and type(rows[0].get("STATUS")) is list
+
+
+def _rows(section: str, rows: list[dict[str, object]]) -> tuple[Row, ...]:
+    return tuple([Row(section=section, values=row) for row in rows])
 
 
 def _status_of(values: Mapping[str, object]) -> Status:

@@ -5,6 +5,7 @@ vendor's API documentation (docs.luxor.tech, LuxOS API). Board numbers are the "
 which ``disableboard`` takes; the order of the rows means nothing.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ TH = 1e12
 # A wrong unit is a factor of 1000; a machine tuned to the limit stays below 1.5.
 HASHRATE_MARGIN = 1.5
 
+_NUMBER_OF = operator.attrgetter("board")
 _AWAKE_MODES = frozenset({"none", "wakeup", "wake-up", ""})
 
 
@@ -79,8 +81,8 @@ def luxminer_version_of(answer: Answer) -> str | None:
 
 def boards_of(answer: Answer) -> tuple[BoardReading, ...]:
     """``devs`` by board number. Raises BadReplyError where a board stands twice."""
-    boards = sorted((_board(row) for row in answer.rows("DEVS")), key=lambda board: board.board)
-    if len({board.board for board in boards}) != len(boards):
+    boards = sorted([_board(row) for row in answer.rows("DEVS")], key=_NUMBER_OF)
+    if len(set(map(_NUMBER_OF, boards))) != len(boards):
         raise BadReplyError("The machine lists a hashboard twice.", reply=answer.reply)
     return tuple(boards)
 
@@ -104,9 +106,11 @@ def _board(row: Row) -> BoardReading:
 def dead_boards_of(answer: Answer) -> frozenset[int]:
     """Boards that the firmware calls something other than alive, though they should be on."""
     return frozenset(
-        row.whole("ID")
-        for row in answer.rows("DEVS")
-        if row.has("Status") and row.text("Status").lower() != "alive"
+        [
+            row.whole("ID")
+            for row in answer.rows("DEVS")
+            if row.has("Status") and row.text("Status").lower() != "alive"
+        ]
     )
 
 
@@ -128,7 +132,7 @@ def believed_hashrate_hs(
 
     ``summary`` says the same ("GHS 5s" is the sum of "MHS 5s"), so it need not be asked.
     """
-    hashrate_hs = sum(board.hashrate_hs for board in boards)
+    hashrate_hs = sum([board.hashrate_hs for board in boards])
     if nameplate_hashrate_hs and hashrate_hs > HASHRATE_MARGIN * nameplate_hashrate_hs:
         raise BadReplyError(
             f"The machine says {hashrate_hs / TH:.0f} TH/s, more than 1.5 times its nameplate of "

@@ -26,9 +26,18 @@ class Reply:
 
     code: int
     when_s: int | None
-    words: str
-    message: Row
+    told: object
     reply: bytes
+
+    @property
+    def message(self) -> Row:
+        """``msg`` as a table, empty where it is none."""
+        return Row(section="answer", values=self.told if isinstance(self.told, dict) else {})
+
+    @property
+    def words(self) -> str:
+        """``msg`` as text, empty where it is none."""
+        return self.told[:_WORDS_MAX] if isinstance(self.told, str) else ""
 
     def accepted(self, command: str) -> "Reply":
         """This answer where the machine said yes. Raises RefusedError and BusyError."""
@@ -51,7 +60,7 @@ class Reply:
 
     def part(self, name: str) -> Row:
         """One table of ``msg``. Raises BadReplyError where there is none."""
-        value = self.message.values.get(name)
+        value = self.told.get(name) if isinstance(self.told, dict) else None
         if not isinstance(value, dict):
             raise BadReplyError(
                 f"The machine's answer has no table {name!r}: "
@@ -62,7 +71,7 @@ class Reply:
 
     def parts(self, name: str) -> tuple[Row, ...]:
         """One list of tables of ``msg``; a sleeping machine may leave it out."""
-        value = self.message.values.get(name)
+        value = self.told.get(name) if isinstance(self.told, dict) else None
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
@@ -90,8 +99,9 @@ def encode_write(command: str, param: object, *, password: str, salt: str, clock
 
 def decode_reply(reply: bytes, command: str) -> Reply:
     """The answer to ``command``. Raises BadReplyError for what is none."""
+    body = reply if reply.endswith(b"}") else reply.strip(b"\0 \t\r\n")
     try:
-        document = orjson.loads(reply.strip(b"\0 \t\r\n"))
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadReplyError(
             "The answer is cut off or is not JSON: the machine may be restarting.", reply=reply
@@ -108,7 +118,6 @@ def decode_reply(reply: bytes, command: str) -> Reply:
     return Reply(
         code=code,
         when_s=when if isinstance(when, int) and not isinstance(when, bool) else None,
-        words=message[:_WORDS_MAX] if isinstance(message, str) else "",
-        message=Row(section="answer", values=message if isinstance(message, dict) else {}),
+        told=message,
         reply=reply,
     )

@@ -5,7 +5,6 @@ answer recorded from an M50. Hashrates are TH/s. Numbers come as numbers or as t
 Never saw a socket, never guesses a value: what is missing or of another kind is a BadReplyError.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ _WORDS_MAX = 200
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
 _TYPE = re.compile(r"M[0-9]{2}[0-9A-Z+]*(?:_[0-9A-Z]+)?\Z")
+_WARMTH = "board-temperature"
 _IS_ON = {"true": True, "false": False, "enable": True, "disable": False, "1": True, "0": False}
 
 # The class of a fault by the start of its code, the longest first (MicroBT's table of codes).
@@ -129,7 +129,7 @@ def boards_of(status: Reply, info: DeviceInfo) -> tuple[BoardReading, ...]:
     strange = sorted(set(rows) - set(range(info.board_count)))
     if strange:
         raise BadReplyError(f"The machine has no board {strange[0]}.", reply=status.reply)
-    warmth = summary.values.get("board-temperature")
+    warmth = summary.values.get(_WARMTH)
     return tuple(
         [
             BoardReading(
@@ -157,7 +157,7 @@ def believed_hashrate_hs(
     boards: Sequence[BoardReading], nameplate_hashrate_hs: float | None
 ) -> float:
     """Sum of the boards, if it lies within 0…1.5 × nameplate. Raises BadReplyError."""
-    hashrate_hs = sum(board.hashrate_hs for board in boards)
+    hashrate_hs = sum([board.hashrate_hs for board in boards])
     if nameplate_hashrate_hs and hashrate_hs > HASHRATE_MARGIN * nameplate_hashrate_hs:
         raise BadReplyError(
             f"The machine says {hashrate_hs / TH:.0f} TH/s, more than 1.5 times its nameplate of "
@@ -301,7 +301,10 @@ def _is_tuned(summary: Row) -> bool:
 
 def _temperature(row: Row | None, warmth: object, slot: int) -> float | None:
     if isinstance(warmth, list) and slot < len(warmth):
-        return _number(Row(section="summary", values={"board-temperature": warmth[slot]}))
+        value = warmth[slot]
+        if isinstance(value, float):
+            return value
+        return _number(Row(section="summary", values={_WARMTH: value}), _WARMTH)
     if row is not None and _has(row, "chip-temp-max"):
         return _number(row, "chip-temp-max")
     return None
@@ -313,12 +316,17 @@ def _has(row: Row, key: str) -> bool:
 
 
 def _text(row: Row, key: str) -> str:
-    return row.text(key).strip() if row.has(key) else ""
+    value = row.values.get(key)
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else row.text(key)
 
 
-def _number(row: Row, key: str = "board-temperature") -> float:
+def _number(row: Row, key: str) -> float:
     """A finite number, also where the firmware writes it as text."""
     value = row.values.get(key)
+    if isinstance(value, float):
+        return value  # orjson yields finite ones only
     if isinstance(value, str) and _NUMBER.match(value):
         return float(value)
     return row.number(key)
@@ -333,8 +341,10 @@ def _hashrate(row: Row, key: str) -> float:
 
 
 def _not_negative(row: Row, key: str) -> float:
-    value = _number(row, key)
-    if value < 0 or not math.isfinite(value):
+    value = row.values.get(key)
+    if not isinstance(value, float):
+        value = _number(row, key)
+    if value < 0:
         raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")
     return value
 
@@ -342,7 +352,9 @@ def _not_negative(row: Row, key: str) -> float:
 def _is_on(row: Row, key: str) -> bool:
     """Yes or no, as this firmware writes it: true, "true", 1, "enable"."""
     value = row.values.get(key)
-    word = str(value).lower() if isinstance(value, (bool, int, str)) else ""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower() if isinstance(value, (int, str)) else ""
     if word not in _IS_ON:
         raise BadReplyError(
             f"The machine's {row.section} has {key!r} that is not yes or no: "
