@@ -1,8 +1,9 @@
 """The bytes that one command sends and receives, as they are on the wire, without its secrets.
 
-An event loop whose connections remember; lines, which make no use of the loop's connections, tell
-the same. No driver knows of it, so that nothing is shown that was not sent. Passwords, tokens and cookies are masked before anybody sees them, in both
-directions: what is shown is there to be handed to others.
+An event loop whose connections remember; lines, which do without the loop's connections, tell the
+same. No driver knows of it, so that nothing is shown that was not sent. Passwords, tokens and
+cookies are masked before anybody sees them, in both directions: what is shown is there to be
+handed to others.
 """
 
 import asyncio
