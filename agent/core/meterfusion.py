@@ -212,13 +212,28 @@ def _accept(fusion: Fusion, sample: Sample, still_wh: float) -> Fusion:
     if stood_s <= fusion.traits.refresh_s + UNPROVEN_S:
         fusion = _longer(fusion, sample)
     elif sample.has_moved:
+        before = fusion
         unseen_s = max(sample.latched_s - fusion.tail_until_s, 0.0)
         unseen_wh = fusion.tail_w * unseen_s / SECONDS_PER_HOUR if unseen_s else 0.0
         ceiling_wh = min(interval_now(fusion).upper_wh + unseen_wh, sample.ceiling_wh)
         row = fusion.samples[: fusion.samples.index(fusion.proven) + 1]
         late = replace(sample, ceiling_wh=ceiling_wh, is_after_gap=True)
         fusion = _longer(replace(fusion, samples=row), late)
+        return _watched(before, _noted(fusion, sample, still_wh), sample)
     return _noted(fusion, sample, still_wh)
+
+
+def _watched(before: Fusion, after: Fusion, sample: Sample) -> Fusion:
+    """Keep what was counted since the sample may have been latched, if that was long ago.
+
+    Between may be readings that nobody believed, and more power than there is now: what ticks have
+    counted of it is known, and so is where the register was at most at the last of them.
+    """
+    if before.tail_until_s - sample.latched_s <= SILENCE_S:
+        return after
+    most_wh = interval_now(before).upper_wh - interval_at(after, after.proven.latched_s).upper_wh
+    tail_wh = min(before.tail_wh, max(most_wh, 0.0))
+    return replace(after, tail_wh=tail_wh, tail_until_s=before.tail_until_s)
 
 
 def _longer(fusion: Fusion, sample: Sample) -> Fusion:

@@ -1,14 +1,18 @@
-"""What machines may have drawn since they were last asked, while no meter watches.
+"""What may have been drawn unseen: by machines since they were last asked, and before the start.
 
 A machine that stands lower than its nameplate may start by itself at any moment. Until it is asked
 again it counts at its nameplate; what its answer then shows is counted for the whole time between.
 Energies are Wh, powers W, times monotonic seconds.
 """
 
+import math
 from collections.abc import Mapping
 
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Judged, nameplate_w
+from agent.core.ledger import Ledger, set_start_error
+
+JUST_OPENED_MS = 60_000
 
 
 def unseen_wh(judgements: Mapping[str, Judged], now_s: float) -> float:
@@ -33,3 +37,18 @@ def surprise_wh(before: Mapping[str, Judged], after: Mapping[str, Judged]) -> fl
         elapsed_s = now.view.reading.replied_at_s - then.view.reading.replied_at_s
         watt_seconds += risen_w * max(elapsed_s, 0.0)
     return watt_seconds / SECONDS_PER_HOUR
+
+
+def unseen_start(ledger: Ledger, *, at_ms: int, rated_w: float) -> Ledger:
+    """Charge windows that opened just before the first reading ever with the most that has flowed.
+
+    Nothing in the books tells where the register stood then. A window that is open for longer
+    counts from this reading on: what was used of it before only its owner knows, and takes off.
+    """
+    charged = ledger
+    for start_ms in {account.transaction.start_ms for account in ledger.open_accounts(at_ms)}:
+        gap_ms = at_ms - start_ms
+        if 0 < gap_ms <= JUST_OPENED_MS:
+            error_wh = math.ceil(rated_w * gap_ms / 3_600_000)
+            charged = set_start_error(charged, start_ms=start_ms, error_wh=error_wh)
+    return charged

@@ -162,7 +162,7 @@ def test_the_error_of_a_split_is_left_as_it_is_when_its_samples_are_gone(
 def test_an_edge_at_which_nothing_opens_has_no_error(
     toy: SimpleNamespace, parameters: Parameters
 ) -> None:
-    ticks = Ticks(toy, parameters, toy.purchase(1, 0, 5, 10_000)).until(1, 9)
+    ticks = Ticks(toy, parameters, toy.purchase(1, -100, 5, 10_000)).until(1, 9)
     assert ticks.state.edge_ms == ticks.state.ledger.accounts[0].transaction.end_ms
     assert ticks.state.ledger.account("t1").start_error_wh == 0
 
