@@ -57,7 +57,7 @@ def _verify_bundle(path: Path, keys: Keys) -> Report:
         checkpoints=1,
         boots=verdict.boots,
         root=verdict.root,
-        cosigned_size=0 if verdict.cosigned_at_s is None else verdict.size,
+        cosigned_size=verdict.cosigned_size,
         cosigned_at_s=verdict.cosigned_at_s,
         defects=tuple(Defect(index=one.index, words=one.words) for one in verdict.faults),
         remarks=(*receipts, *verdict.remarks),

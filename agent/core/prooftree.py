@@ -5,7 +5,7 @@ thousand records of an hour would take it days. Here each subtree carries the un
 of the wanted leaves below it, and every join appends to them what stands on the other side.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.core.merkle import EMPTY_ROOT, node_hash
@@ -58,3 +58,17 @@ class ProofTree:
         while self._subtrees:
             whole = self._subtrees.pop().joined(whole)
         return whole.root, {index: tuple(path) for index, path in self._paths.items()}
+
+
+def consistency_from(old_size: int, leaf: bytes, path: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The proof that the first ``old_size`` leaves are the beginning of a tree (RFC 6962, 2.1.2).
+
+    Made of the audit path of the last old leaf: up to the perfect subtree that ends with it, that
+    path leads through the old tree; above, it is the proof. ``leaf`` is that leaf's hash.
+    """
+    inside = (old_size & -old_size).bit_length() - 1
+    root = leaf
+    for sibling in path[:inside]:
+        root = node_hash(sibling, root)
+    is_whole = old_size.bit_count() == 1  # then the old root is known, and the proof leaves it out
+    return (*(() if is_whole else (root,)), *path[inside:])

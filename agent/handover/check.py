@@ -26,8 +26,8 @@ from agent.handover.page import page_of
 from agent.handover.receipt import ParsedRecord, receipt_bytes, receipt_of
 from agent.handover.seals import Head, head_of, keys_of
 from agent.handover.shape import (
-    CHECKPOINT,
     FIXED_FILES,
+    GROWTH_FILES,
     KEYS,
     PROOFS,
     RECEIPTS,
@@ -60,6 +60,7 @@ class Verdict:
     root: str
     records: int
     boots: int
+    cosigned_size: int
     cosigned_at_s: int | None
     transactions: tuple[str, ...]
     faults: tuple[Fault, ...]
@@ -79,7 +80,7 @@ def check_bundle(
     findings = Findings()
     _check_files(members, findings)
     keys = keys_of(_text(members, KEYS), {ED25519: device, COSIGNATURE_V1: pool}, findings)
-    head = head_of(_text(members, CHECKPOINT), keys, findings)
+    head = head_of(members, keys, findings)
     records = _Records(members, head, findings).checked()
     pools = [good.key for good in keys if good.key.algorithm == COSIGNATURE_V1]
     _check_order(records, findings)
@@ -92,6 +93,7 @@ def check_bundle(
         root="" if head is None else head.checkpoint.root.hex(),
         records=len(records),
         boots=len({record["b"] for record in records}),
+        cosigned_size=0 if head is None else head.cosigned_size,
         cosigned_at_s=None if head is None else head.cosigned_at_s,
         transactions=tuple(transactions),
         faults=tuple(findings.faults),
@@ -101,14 +103,16 @@ def check_bundle(
 
 def _check_files(members: Mapping[str, bytes], findings: Findings) -> None:
     """SHA256SUMS must be, byte for byte, what it would be for the files that are there."""
-    for name in sorted(FIXED_FILES - members.keys()):
+    known = FIXED_FILES | GROWTH_FILES
+    needed = FIXED_FILES if GROWTH_FILES.isdisjoint(members) else known
+    for name in sorted(needed - members.keys()):
         findings.add(None, f"the file {name} is missing")
     listed = {}
     for line in _text(members, SUMS).splitlines():
         digest, _, name = line.partition("  ")
         listed[name] = digest
     for name in sorted((members.keys() | listed.keys()) - {SUMS}):
-        if name not in FIXED_FILES and not name.startswith(RECEIPTS):
+        if name not in known and not name.startswith(RECEIPTS):
             findings.add(None, f"the file {name} does not belong to a bundle")
         elif name not in members:
             findings.add(None, f"the file {name} is listed in {SUMS} and is missing")

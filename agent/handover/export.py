@@ -16,13 +16,15 @@ from pathlib import Path
 
 from agent.core.merkle import leaf_hash
 from agent.core.note import Checkpoint, NoteError, VerifierKey, parse_checkpoint, parse_note
-from agent.core.prooftree import ProofTree
+from agent.core.prooftree import ProofTree, consistency_from
 from agent.handover.onefile import verifier_source
 from agent.handover.page import page_of
 from agent.handover.receipt import receipt_bytes, receipt_of
 from agent.handover.selection import Selection, SelectionError, Wanted
 from agent.handover.shape import (
     CHECKPOINT,
+    COSIGNED,
+    GROWTH,
     KEYS,
     PROOFS,
     README,
@@ -31,6 +33,7 @@ from agent.handover.shape import (
     SUMS,
     VERIFIER,
     checkpoint_fields,
+    growth_file,
     key_line,
     proof_line,
     runs_of,
@@ -51,6 +54,8 @@ records.ndjson   one record per line; a line without its line feed is exactly wh
 proofs.ndjson    one line per record: the hashes that lead from it to the root (RFC 6962, 2.1.1)
 checkpoint.note  the signed size and root (c2sp.org/tlog-checkpoint), by the device and, where it
                  had it already, by the pool (c2sp.org/tlog-cosignature)
+cosigned.note, consistency.json  only where the pool had less of the log than that: what it had,
+                 and the proof that the log grew out of it (RFC 6962, 2.1.2)
 keys.txt         from size, to size (- is without end) and public key: compare them with the
                  pool's register
 receipts/        what became of each purchase, worked out from these records
@@ -108,12 +113,15 @@ async def export_zip(
     checkpoint = parse_checkpoint(parse_note(note).text)
     if checkpoint.origin != device.name:
         raise SelectionError(f"The log is {checkpoint.origin}, and the key is of {device.name}.")
-    records, proofs = await _proven(source, indices, checkpoint)
+    earlier = cosigned if 0 < cosigned < checkpoint.size else 0
+    records, proofs, growth = await _proven(source, indices, checkpoint, earlier)
     content = _Content(
         checkpoint=checkpoint,
         note=note,
         records=records,
         proofs=proofs,
+        cosigned_note=source.cosigned_note if earlier else "",
+        growth=growth,
         transactions=tuple(selection.transactions()),
         is_part=bool(wanted.transactions),
         keys=tuple(key for key in (device, pool) if key is not None),
@@ -135,6 +143,8 @@ class _Content:
     note: str
     records: dict[int, bytes]
     proofs: dict[int, tuple[bytes, ...]]
+    cosigned_note: str
+    growth: tuple[bytes, ...]
     transactions: tuple[str, ...]
     is_part: bool
     keys: tuple[VerifierKey, ...]
@@ -154,6 +164,9 @@ class _Content:
                 scope=_SCOPE_PART if self.is_part else _SCOPE_WHOLE,
             ).encode(),
         }
+        if self.cosigned_note:
+            members[COSIGNED] = self.cosigned_note.encode()
+            members[GROWTH] = growth_file(self.growth)
         parsed = [json.loads(line) for line in self.records.values()]
         for number, name in enumerate(self.transactions, 1):
             receipt = receipt_of(parsed, name, checkpoint_fields(self.checkpoint))
@@ -174,10 +187,14 @@ async def _pages(source: Source, size: int) -> AsyncIterator[list[bytes]]:
 
 
 async def _proven(
-    source: Source, indices: Sequence[int], checkpoint: Checkpoint
-) -> tuple[dict[int, bytes], dict[int, tuple[bytes, ...]]]:
-    """The wanted records with their proofs. Raises SelectionError where they lead nowhere."""
-    wanted, records, tree = set(indices), dict[int, bytes](), ProofTree(indices)
+    source: Source, indices: Sequence[int], checkpoint: Checkpoint, cosigned: int
+) -> tuple[dict[int, bytes], dict[int, tuple[bytes, ...]], tuple[bytes, ...]]:
+    """The wanted records, their proofs, and that the log grew out of the cosigned one (0: none).
+
+    Raises SelectionError where they do not lead to the signed root.
+    """
+    wanted, records, total = set(indices), dict[int, bytes](), 0
+    tree, last_cosigned = ProofTree({*indices, cosigned - 1}), b""
 
     def take(page: Sequence[bytes]) -> int:
         kept = {at: line for at, line in enumerate(page, tree.size) if at in wanted}
@@ -185,15 +202,19 @@ async def _proven(
         tree.extend(leaf_hash(line) for line in page)
         return sum(map(len, kept.values()))
 
-    total = 0
     async for page in _pages(source, checkpoint.size):
+        if tree.size < cosigned <= tree.size + len(page):
+            last_cosigned = page[cosigned - 1 - tree.size]
         total += await asyncio.to_thread(take, page)
         if total > BYTES_MAX:
             raise SelectionError(f"That is more than {BYTES_MAX} bytes: take a shorter span.")
     root, proofs = await asyncio.to_thread(tree.finish)
     if root != checkpoint.root:
         raise SelectionError("The records do not lead to the signed root: run `kwota verify`.")
-    return records, proofs
+    growth: tuple[bytes, ...] = ()
+    if cosigned:
+        growth = consistency_from(cosigned, leaf_hash(last_cosigned), proofs[cosigned - 1])
+    return records, proofs, growth
 
 
 def _check_amount(count: int) -> None:

@@ -49,7 +49,9 @@ def _words(verdict: Verdict) -> str:
     ]
     if verdict.cosigned_at_s is not None:
         moment = datetime.fromtimestamp(verdict.cosigned_at_s, UTC)
-        lines.append(f"pool        had this log at {moment:%Y-%m-%d %H:%M:%S} UTC by its own clock")
+        lines.append(
+            f"pool        had {verdict.cosigned_size} records at {moment:%Y-%m-%d %H:%M:%S} UTC"
+        )
     lines += [f"receipt     {name}: says what the records say" for name in verdict.transactions]
     lines += [f"remark      {remark}" for remark in verdict.remarks]
     lines += [f"FAULT       {fault.words}" for fault in verdict.faults]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from agent.core.merkle import ProofError, verify_consistency
 from agent.core.note import (
     COSIGNATURE_V1,
     ED25519,
@@ -22,7 +23,7 @@ from agent.core.note import (
     verified_by,
 )
 from agent.handover.findings import Findings
-from agent.handover.shape import CHECKPOINT, KEYS, key_line
+from agent.handover.shape import CHECKPOINT, COSIGNED, GROWTH, KEYS, growth_from, key_line
 
 OWNERS = {ED25519: "the log", COSIGNATURE_V1: "the pool"}
 
@@ -41,9 +42,13 @@ class GoodKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The checkpoint, and when the pool had it by its own clock (None: not proven)."""
+    """The checkpoint, and how far the pool had the log at which time by its own clock.
+
+    ``cosigned_at_s`` None: nothing of the pool's is proven.
+    """
 
     checkpoint: Checkpoint
+    cosigned_size: int
     cosigned_at_s: int | None
 
 
@@ -72,40 +77,81 @@ def keys_of(
     return found
 
 
-def head_of(text: str, keys: Sequence[GoodKey], findings: Findings) -> Head | None:
+def head_of(
+    members: Mapping[str, bytes], keys: Sequence[GoodKey], findings: Findings
+) -> Head | None:
     """The checkpoint with its signatures checked. None: there is none that can be read."""
+    signed = _signed(members, CHECKPOINT, keys, findings)
+    if signed is None:
+        return None
+    note, checkpoint = signed
+    cosigned_size, cosigned_at_s = checkpoint.size, _pool_time_s(note, CHECKPOINT, keys, findings)
+    if COSIGNED in members:
+        earlier = _signed(members, COSIGNED, keys, findings)
+        if earlier is not None and _has_grown(members, earlier[1], checkpoint, findings):
+            cosigned_size = earlier[1].size
+            cosigned_at_s = _pool_time_s(earlier[0], COSIGNED, keys, findings)
+    if cosigned_at_s is None:
+        cosigned_size = 0
+        findings.remark("No pool has cosigned this log: when it existed is not proven.")
+    elif cosigned_size < checkpoint.size:
+        findings.remark(f"The pool has cosigned the log up to record {cosigned_size - 1}.")
+    return Head(checkpoint=checkpoint, cosigned_size=cosigned_size, cosigned_at_s=cosigned_at_s)
+
+
+def _signed(
+    members: Mapping[str, bytes], name: str, keys: Sequence[GoodKey], findings: Findings
+) -> tuple[Note, Checkpoint] | None:
+    """A note that holds a checkpoint, with the log's own signature checked."""
     try:
-        note = parse_note(text)
+        note = parse_note(members.get(name, b"").decode("utf-8", "replace"))
         checkpoint = parse_checkpoint(note.text)
     except NoteError as error:
-        findings.add(None, f"{CHECKPOINT} cannot be read: {error}")
+        findings.add(None, f"{name} cannot be read: {error}")
         return None
     good = [key.key for key in keys if key.is_good_for(checkpoint.size)]
     try:
         signers = verified_by(note, [key for key in good if key.algorithm == ED25519])
     except NoteError as error:
-        findings.add(None, f"the log's signature of {CHECKPOINT} does not hold: {error}")
+        findings.add(None, f"the log's signature of {name} does not hold: {error}")
     else:
         if any(key.name != checkpoint.origin for key in signers):
-            findings.add(None, f"{CHECKPOINT} is of another log than the key that signed it")
+            findings.add(None, f"{name} is of another log than the key that signed it")
     if any(not any(one.is_by(key.key) for key in keys) for one in note.signatures):
-        findings.add(None, f"{CHECKPOINT} has a signature by a key that {KEYS} does not name")
-    pools = [key for key in good if key.algorithm == COSIGNATURE_V1]
-    return Head(checkpoint=checkpoint, cosigned_at_s=_pool_time_s(note, pools, findings))
+        findings.add(None, f"{name} has a signature by a key that {KEYS} does not name")
+    return note, checkpoint
 
 
-def _pool_time_s(note: Note, pools: Sequence[VerifierKey], findings: Findings) -> int | None:
-    """The earliest time at which a pool had it."""
+def _has_grown(
+    members: Mapping[str, bytes], old: Checkpoint, new: Checkpoint, findings: Findings
+) -> bool:
+    """Whether the cosigned log is the beginning of the one that is proven."""
+    try:
+        if old.origin != new.origin:
+            raise ProofError("they are of two logs")
+        verify_consistency(
+            old_size=old.size,
+            old_root=old.root,
+            size=new.size,
+            root=new.root,
+            proof=growth_from(members.get(GROWTH, b"")),
+        )
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        findings.add(None, f"{GROWTH} does not lead from {COSIGNED} to {CHECKPOINT}: {error}")
+        return False
+    return True
+
+
+def _pool_time_s(note: Note, name: str, keys: Sequence[GoodKey], findings: Findings) -> int | None:
+    """The earliest time at which a pool had it. None: no known pool has signed it."""
     times = []
-    for key in pools:
+    for key in (good.key for good in keys if good.key.algorithm == COSIGNATURE_V1):
         if not any(signature.is_by(key) for signature in note.signatures):
             continue
         try:
             times.append(cosigned_at_s(note, key))
         except NoteError as error:
-            findings.add(None, f"the pool's signature of {CHECKPOINT} does not hold: {error}")
-    if not times:
-        findings.remark("No pool has cosigned this checkpoint: when it existed is not proven.")
+            findings.add(None, f"the pool's signature of {name} does not hold: {error}")
     return min(times, default=None)
 
 

@@ -21,8 +21,12 @@ from agent.handover.receipt import ParsedRecord
 
 RECORDS, PROOFS, SUMS = "records.ndjson", "proofs.ndjson", "SHA256SUMS"
 CHECKPOINT, KEYS, README, VERIFIER = "checkpoint.note", "keys.txt", "README.txt", "verify.py"
+COSIGNED, GROWTH = "cosigned.note", "consistency.json"
 RECEIPTS = "receipts/"
 FIXED_FILES = frozenset({RECORDS, PROOFS, SUMS, CHECKPOINT, KEYS, README, VERIFIER})
+GROWTH_FILES = frozenset({COSIGNED, GROWTH})
+"""Only where the pool has cosigned an earlier checkpoint than the one that proves the records."""
+
 BUNDLE_MAX_BYTES = 2_000_000_000
 RUNS_MAX = 8
 
@@ -90,6 +94,20 @@ def proof_line(index: int, proof: Sequence[bytes]) -> bytes:
     return f'{{"i":{index},"proof":[{hashes}]}}'.encode()
 
 
+def growth_file(proof: Sequence[bytes]) -> bytes:
+    """consistency.json: that the cosigned log is the beginning of the one that is proven."""
+    hashes = ",".join(f'"{base64.b64encode(node).decode("ascii")}"' for node in proof)
+    return f'{{"proof":[{hashes}]}}\n'.encode()
+
+
+def growth_from(content: bytes) -> tuple[bytes, ...]:
+    """Read back ``growth_file``. Raises ValueError, LookupError or TypeError."""
+    hashes = _hashes_from(json.loads(content)["proof"])
+    if growth_file(hashes) != content:
+        raise ValueError("it is not written as it has to be")
+    return hashes
+
+
 def checkpoint_fields(checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint as it stands in receipts."""
     return {
@@ -116,15 +134,22 @@ def proof_from(line: bytes) -> tuple[int, tuple[bytes, ...]]:
     """Read back ``proof_line``. Raises ValueError, LookupError or TypeError."""
     fields = json.loads(line)
     index = fields["i"]
-    try:
-        hashes = tuple(base64.b64decode(text, validate=True) for text in fields["proof"])
-    except binascii.Error as error:
-        raise ValueError("a hash is not base64") from error
-    if type(index) is not int or any(len(node) != HASH_BYTES for node in hashes):
-        raise ValueError("a field is not what it has to be")
+    hashes = _hashes_from(fields["proof"])
+    if type(index) is not int:
+        raise ValueError("its index is no number")
     if proof_line(index, hashes) != line:
         raise ValueError("it is not written as it has to be")
     return index, hashes
+
+
+def _hashes_from(texts: Sequence[str]) -> tuple[bytes, ...]:
+    try:
+        hashes = tuple(base64.b64decode(text, validate=True) for text in texts)
+    except binascii.Error as error:
+        raise ValueError("a hash is not base64") from error
+    if any(len(node) != HASH_BYTES for node in hashes):
+        raise ValueError("a hash has the wrong length")
+    return hashes
 
 
 def parsed_record(line: bytes) -> ParsedRecord | None:

@@ -1,8 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.merkle import EMPTY_ROOT, Frontier, inclusion_proof, leaf_hash, verify_inclusion
-from agent.core.prooftree import ProofTree
+from agent.core.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    verify_inclusion,
+)
+from agent.core.prooftree import ProofTree, consistency_from
 
 
 def leaves_of(size: int) -> list[bytes]:
@@ -35,3 +42,14 @@ def test_the_proofs_of_a_few_leaves_verify(size: int, data: st.DataObject) -> No
 
 def test_a_tree_of_nothing_has_the_empty_root() -> None:
     assert ProofTree({0}).finish() == (EMPTY_ROOT, {})
+
+
+def test_the_way_of_the_last_old_leaf_holds_the_proof_that_a_tree_only_grew() -> None:
+    for size in range(2, 40):
+        leaves = leaves_of(size)
+        tree = ProofTree(range(size))
+        tree.extend(leaves)
+        _, paths = tree.finish()
+        for old in range(1, size):
+            proof = consistency_from(old, leaves[old - 1], paths[old - 1])
+            assert proof == consistency_proof(old, size, leaves.__getitem__)
