@@ -16,6 +16,8 @@ from typing import Any
 RECEIPT_VERSION = 1
 FRAME_MAX_BYTES = 256_000_000
 
+_OF_ONE_POINT = ("ledger", "statement", "preflight", "decision")
+
 ParsedRecord = Mapping[str, Any]
 """A record as ``json`` reads it: docs/wire.md."""
 
@@ -33,7 +35,7 @@ def receipt_of(
     closed = _last(_events(records, point, "closed", transaction_id))
     until_ms = _until_ms(records, wanted, closed)
     window = (wanted["start_ms"], until_ms)
-    meters, miners = devices_of(records, point)
+    meters, miners = devices_of(records, point, window)
     inside = [record for record in records if _is_within(record["t"] // 1000, window)]
     booked = [record for record in _events(records, point, "booked") if _overlaps(record, window)]
     return {
@@ -56,7 +58,7 @@ def receipt_of(
             for r in records
             if r["k"] == "gap" and _concerns(r, point) and _gap_overlaps(r, window)
         ],
-        "time": _time(inside),
+        "time": _time([record for record in inside if _tells_time(record, point)]),
         "checkpoint": dict(checkpoint),
     }
 
@@ -75,24 +77,29 @@ def purchase_in(records: Sequence[ParsedRecord], transaction_id: str) -> ParsedR
     raise ValueError(f"the purchase {transaction_id} is not among the records")
 
 
-def devices_of(records: Iterable[ParsedRecord], point: str) -> tuple[set[str], set[str]]:
-    """The meters and machines of a meter point, by the frames that list them."""
+def devices_of(
+    records: Sequence[ParsedRecord], point: str, window: tuple[int, int]
+) -> tuple[set[str], set[str]]:
+    """The meters and machines of a meter point, by the frames that list them.
+
+    These are the newest before the window, and those of starts of the agent in it: what is whose
+    is read from the configuration, and that is read at a start.
+    """
+    frames = [record for record in records if record["k"] == "frame" and record["s"] == point]
+    before = [r for r in frames if r["t"] // 1000 < window[0]]
+    newest = [r for r in before if r["t"] == before[-1]["t"]]
+    starts = [r for r in frames if r["d"]["why"] == "start" and _is_within(r["t"] // 1000, window)]
     meters: set[str] = set()
     miners: set[str] = set()
     parts: list[str] = []
-    for record in records:
+    for record in [*newest, *starts]:
         data = record["d"]
-        if record["k"] != "frame" or record["s"] != point:
-            continue
-        if data["part"] == 0:
-            parts = []
-        parts.append(data["zlib_base64"])
-        if len(parts) != data["parts"] or data["part"] + 1 != data["parts"]:
+        parts = [*(parts if data["part"] else []), data["zlib_base64"]]
+        if data["part"] + 1 != data["parts"]:
             continue
         packed = base64.b64decode("".join(parts))
-        sight = json.loads(zlib.decompressobj().decompress(packed, FRAME_MAX_BYTES))["frame"][
-            "sight"
-        ]
+        plain = zlib.decompressobj().decompress(packed, FRAME_MAX_BYTES)
+        sight = json.loads(plain)["frame"]["sight"]
         meters |= {meter["meter_id"] for meter in sight["meters"]}
         miners |= {miner["miner_id"] for miner in sight["miners"]}
     return meters, miners
@@ -228,6 +235,13 @@ def _until_ms(records: Sequence[ParsedRecord], wanted: Mapping[str, Any], closed
     if wanted["end_ms"] is not None:
         return int(wanted["end_ms"])
     return int((records[-1] if closed is None else closed)["t"]) // 1000
+
+
+def _tells_time(record: ParsedRecord, point: str) -> bool:
+    """Whether a record counts: it is no tick, no frame and not another point's."""
+    if record["k"] in ("tick", "frame"):
+        return False
+    return record["k"] not in _OF_ONE_POINT or record["s"] == point
 
 
 def _events(

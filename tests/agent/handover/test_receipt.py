@@ -96,3 +96,11 @@ def test_one_that_is_not_closed_says_so(farm) -> None:
 def test_a_purchase_that_was_never_made_has_none(farm) -> None:
     with pytest.raises(SelectionError, match="no purchase 'tx-9'"):
         farm.export(Wanted(transactions=("tx-1", "tx-9")))
+
+
+def test_a_selection_and_the_whole_log_give_the_same_receipt(farm, receipt) -> None:
+    members = members_of(farm.export(Wanted())[0])
+    (name,) = (name for name in members if name.endswith("tx-1.json"))
+    of_all = json.loads(members[name])
+    assert of_all.pop("checkpoint") != receipt["checkpoint"]
+    assert of_all == {key: value for key, value in receipt.items() if key != "checkpoint"}
