@@ -144,15 +144,15 @@ async def _run(farm: Farm) -> None:
     async with open_journal(options, farm.key, SiteClock()) as journal:
         for record in before:
             await journal.append([record])
-        await _acknowledge(journal, farm.pool)
+        await _acknowledge(journal, farm.pool, 0)
         await journal.append(_inside())
     async with open_journal(options, farm.key, SiteClock()) as journal:
         await journal.append(after[:-2])
-        await _acknowledge(journal, farm.pool)
+        await _acknowledge(journal, farm.pool, 1910)
         await journal.append(after[-2:])
 
 
-async def _acknowledge(journal: Journal, pool: VerifierKey) -> None:
+async def _acknowledge(journal: Journal, pool: VerifierKey, offset_s: int) -> None:
     checkpoint = await journal.newest_checkpoint(0, journal.size)
     assert checkpoint is not None
     note = parse_note(checkpoint.note)
@@ -163,7 +163,7 @@ async def _acknowledge(journal: Journal, pool: VerifierKey) -> None:
     answer = Note(text=note.text, signatures=(*note.signatures, line)).encode()
     await journal.set_cosigned(checkpoint.size, answer)
     data = {"size": checkpoint.size, "pool_time_s": time_s, "note": answer}
-    await journal.append([_at(0, NewRecord(kind="ack", source="agent", data=data))])
+    await journal.append([_at(offset_s, NewRecord(kind="ack", source="agent", data=data))])
 
 
 def purchase(name: str, point: str) -> Transaction:
