@@ -108,9 +108,10 @@ def _check_files(members: Mapping[str, bytes], findings: Findings) -> None:
     for name in sorted(needed - members.keys()):
         findings.add(None, f"the file {name} is missing")
     listed = {}
-    for line in _text(members, SUMS).splitlines():
+    for line in _text(members, SUMS).removesuffix("\n").split("\n"):
         digest, _, name = line.partition("  ")
-        listed[name] = digest
+        if name:
+            listed[name] = digest
     for name in sorted((members.keys() | listed.keys()) - {SUMS}):
         if name not in known and not name.startswith(RECEIPTS):
             findings.add(None, f"the file {name} does not belong to a bundle")

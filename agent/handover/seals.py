@@ -56,7 +56,8 @@ def keys_of(
     text: str, given: Mapping[int, VerifierKey | None], findings: Findings
 ) -> list[GoodKey]:
     """The keys to verify with: those given, or else what the bundle itself says."""
-    listed = [key for line in text.splitlines() if (key := _key_from(line, findings)) is not None]
+    lines = text.removesuffix("\n").split("\n") if text else []
+    listed = [key for line in lines if (key := _key_from(line, findings)) is not None]
     found: list[GoodKey] = []
     for algorithm, wanted in given.items():
         owner = OWNERS[algorithm]
@@ -72,7 +73,7 @@ def keys_of(
         elif same := [good for good in own if good.key == wanted]:
             found += same
         else:
-            findings.add(None, f"{KEYS} does not name the key of {owner} that was given")
+            findings.add(None, f"the file {KEYS} does not name the key of {owner} that was given")
             found.append(GoodKey(since=0, until=None, key=wanted))
     return found
 
@@ -107,7 +108,7 @@ def _signed(
         note = parse_note(members.get(name, b"").decode("utf-8", "replace"))
         checkpoint = parse_checkpoint(note.text)
     except NoteError as error:
-        findings.add(None, f"{name} cannot be read: {error}")
+        findings.add(None, f"the file {name} cannot be read: {error}")
         return None
     good = [key.key for key in keys if key.is_good_for(checkpoint.size)]
     try:
@@ -116,9 +117,9 @@ def _signed(
         findings.add(None, f"the log's signature of {name} does not hold: {error}")
     else:
         if any(key.name != checkpoint.origin for key in signers):
-            findings.add(None, f"{name} is of another log than the key that signed it")
+            findings.add(None, f"the file {name} is of another log than the key that signed it")
     if any(not any(one.is_by(key.key) for key in keys) for one in note.signatures):
-        findings.add(None, f"{name} has a signature by a key that {KEYS} does not name")
+        findings.add(None, f"the file {name} has a signature by a key that {KEYS} does not name")
     return note, checkpoint
 
 
@@ -137,7 +138,9 @@ def _has_grown(
             proof=growth_from(members.get(GROWTH, b"")),
         )
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        findings.add(None, f"{GROWTH} does not lead from {COSIGNED} to {CHECKPOINT}: {error}")
+        findings.add(
+            None, f"the file {GROWTH} does not lead from {COSIGNED} to {CHECKPOINT}: {error}"
+        )
         return False
     return True
 
