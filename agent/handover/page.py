@@ -17,7 +17,8 @@ body { font: 11pt/1.4 sans-serif; margin: 2em auto; max-width: 50em; padding: 0 
 h1 { font-size: 1.5em; } h2 { font-size: 1.1em; margin-top: 1.6em; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .2em .6em .2em 0; border-bottom: 1px solid #bbb;
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; }
+td:last-child { overflow-wrap: anywhere; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .small { font-size: .85em; color: #444; overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; } tr { break-inside: avoid; } }
@@ -149,7 +150,7 @@ def _listed(title: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
             entry["record"],
             _moment(entry["at_us"] // 1000),
             entry["source"],
-            "; ".join(f"{k} {_value(k, v)}" for k, v in entry.items() if k not in head),
+            "; ".join(_told(k, v) for k, v in entry.items() if k not in head),
         )
         for entry in entries[:PAGE_ROWS_MAX]
     ]
@@ -180,13 +181,34 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "<table>\n" + "\n".join(lines) + "\n</table>" if lines else "<p>None.</p>"
 
 
+def _told(name: str, value: object) -> str:
+    """A field for people: energy in kWh, moments as such, names without their units."""
+    if name == "event":
+        return str(value)
+    words = name
+    for unit in ("_wh", "_ms"):
+        words = words.removesuffix(unit)
+    return f"{words.replace('_', ' ')} {_value(name, value)}"
+
+
 def _value(name: str, value: object) -> str:
+    if name == "shares" and isinstance(value, list):
+        return ", ".join(f"{owner} {_kwh(wh)} kWh" for owner, wh in value) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if value is None:
+        return "none"
     if isinstance(value, int) and not isinstance(value, bool):
-        if name.endswith("_wh"):
-            return f"{_kwh(value)} kWh"
-        if name in ("start_ms", "end_ms", "since_ms"):
-            return _moment(value)
+        return _figure(name, value)
     return str(value)
+
+
+def _figure(name: str, value: int) -> str:
+    if name.endswith("_wh"):
+        return f"{_kwh(value)} kWh"
+    if name in ("start_ms", "end_ms", "since_ms", "from_ms", "until_ms", "received_at_ms"):
+        return _moment(value)
+    return f"{value} ms" if name.endswith("_ms") else str(value)
 
 
 def _seconds(span_us: int) -> str:
