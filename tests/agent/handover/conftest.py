@@ -274,6 +274,7 @@ def _after() -> list[NewRecord]:
         *(
             _at(1806, entry_record("mp-1", entry))
             for entry in (
+                _entry(1_600, 1_700, 1_008_993, 1_009_000, over_wh=7),
                 _entry(1_700, 1_800, 1_009_000, 1_009_900, share_wh=900),
                 _entry(1_800, 1_805, 1_009_900, 1_009_910, over_wh=10),
             )

@@ -11,6 +11,7 @@ import pytest
 
 from agent.handover.selection import SelectionError, Wanted
 from agent.handover.shape import members_of
+from agent.keys import create_log_key
 
 START_MS = 4_000_000_000_000 - 4_000_000_000_000 % 900_000
 END_MS = START_MS + 1_800_000
@@ -31,7 +32,7 @@ def test_of_a_purchase_all_is_there_from_before_its_window_until_it_is_settled(f
     assert [r for r in offsets(records, "meter") if r > 1900] == []
     assert "tick" not in {record["k"] for record in records}
     events = [r["d"]["event"] for r in records if r["k"] == "ledger"]
-    assert events == ["state", "purchase", "booked", "booked", "closed", "state"]
+    assert events == ["state", "purchase", "booked", "booked", "booked", "closed", "state"]
 
 
 def test_what_stood_before_comes_along_and_what_no_longer_stood_does_not(farm) -> None:
@@ -92,6 +93,12 @@ def test_a_journal_that_does_not_lead_to_its_root_is_not_handed_over(farm, tmp_p
     with pytest.raises(SelectionError, match="do not lead to the signed root"):
         replace(farm, journal=copy).export(Wanted(transactions=("tx-1",)))
     assert not list(tmp_path.glob("*.zip"))
+
+
+def test_a_key_of_another_log_is_not_put_beside_it(farm, tmp_path) -> None:
+    other = create_log_key(tmp_path / "other.key", "pool.example/edge/other/1")
+    with pytest.raises(SelectionError, match="and the key is of pool"):
+        replace(farm, key=other).export(Wanted(transactions=("tx-1",)))
 
 
 def test_a_bundle_is_never_written_over(farm, tmp_path) -> None:

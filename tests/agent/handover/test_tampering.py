@@ -186,6 +186,15 @@ def test_a_flipped_byte_of_a_key_is_found_although_the_sums_were_written_anew(
     assert all(judged(farm, stranger, script, *files))
 
 
+@pytest.mark.parametrize("name", [PROOFS, GROWTH])
+def test_proofs_are_written_in_one_way_only(farm, stranger, script, whole, name: str) -> None:
+    """What says the same in other bytes could hide something from who reads the bytes."""
+    members = members_of(whole)
+    spaced = members[name].replace(b'"proof":[', b'"proof": [', 1)
+    (faults,) = judged(farm, stranger, script, farm.zipped({**members, name: spaced}, resum=True))
+    assert "written as it has to be" in faults[0][1]
+
+
 def test_a_receipt_that_says_something_else_is_found_with_new_sums(
     farm, stranger, script, bundle
 ) -> None:
