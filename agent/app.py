@@ -26,6 +26,7 @@ from agent.assembly import (
 )
 from agent.broker import MqttFileError
 from agent.control import Control, ControlError, open_control
+from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
 from agent.follower import Follower
 from agent.journal import open_journal
@@ -229,6 +230,7 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
         add_read_routes(app, keeper)
         zone = ZoneInfo(base.settings.site.zone)
         add_limit_routes(app, keeper.desks, zone, base.clock)
+        add_evidence_routes(app, base.journal, base.key.verifier, base.pool_key)
 
     door = open_control(status.socket, control, mount)
     await stack.enter_async_context(door)

@@ -20,6 +20,7 @@ from agent.commands import (
     discover,
     doctor,
     evidence,
+    export,
     limits,
     meters,
     site,
@@ -78,7 +79,7 @@ app.command()(discover.discover)
 app.command()(evidence.verify)
 app.command("enroll")(evidence.enroll_key)
 app.add_typer(evidence.journal, name="journal")
-app.add_typer(evidence.evidence, name="evidence")
+app.add_typer(export.evidence, name="evidence")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

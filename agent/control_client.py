@@ -76,6 +76,18 @@ def export_evidence(path: Path, directory: Path) -> int:
     return records
 
 
+def export_zip(path: Path, file: Path, **wanted: list[str] | int | None) -> dict[str, Any]:
+    """Have the daemon write a bundle into a new file; what stands in it.
+
+    Raises NoDaemonError or RefusedError.
+    """
+    content = json.dumps({"file": str(file.absolute()), **wanted}).encode()
+    headers = {"Content-Type": "application/json"}
+    body = _exchange(path, "POST", "/control/v1/evidence/zip", content, headers, limit_s=EXPORT_S)
+    exported: dict[str, Any] = json.loads(body)
+    return exported
+
+
 def send_purchases(path: Path, content: bytes, content_type: str) -> list[dict[str, Any]]:
     """Hand in purchases; one result per item. Raises NoDaemonError or RefusedError."""
     headers = {"Content-Type": content_type}

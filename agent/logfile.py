@@ -105,7 +105,7 @@ def _moment(path: Path) -> tuple[int, int, bytes]:
 
 
 def _open_journal(path: Path, stack: ExitStack) -> Log:
-    connection = stack.enter_context(closing(_connected(path)))
+    connection = stack.enter_context(closing(connected(path)))
     origin, size, cosigned_note = _head(connection, path)
     return Log(
         origin=origin,
@@ -136,7 +136,7 @@ def _open_bundle(path: Path, stack: ExitStack) -> Log:
     )
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def connected(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=0.2)
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Verbs about the journal: journal tail, verify, evidence export, enroll."""
+"""Verbs about the journal: journal tail, verify, enroll."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,14 +22,13 @@ from agent.commands.console import (
     asked,
     print_json,
     print_raw,
-    refused,
     say,
     show,
     socket_of,
     table_of,
 )
 from agent.commands.words import ABSENT
-from agent.control_client import TAIL_MAX, NoDaemonError, RefusedError, export_evidence
+from agent.control_client import TAIL_MAX
 from agent.core.note import VerifierKey
 from agent.keys import KeyFileError, enroll, load_vkey
 from agent.logfile import LogError
@@ -38,7 +37,6 @@ from agent.settings_faults import SettingsError
 from agent.verify import Keys
 from agent.verify import verify as verify_log
 
-evidence = typer.Typer(no_args_is_help=True, help="Hand over what an auditor verifies.")
 journal = typer.Typer(no_args_is_help=True, help="Look into the signed log of the daemon.")
 
 
@@ -68,29 +66,6 @@ def tail(
         return
     rows = [_row(orjson.loads(line)) for line in lines.splitlines()]
     show(table_of(["index", "at (UTC)", "kind", "source", "state", "data"], rows))
-
-
-@evidence.command()
-def export(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to be made.")],
-    *,
-    is_json: JsonOption = False,
-    config: ConfigOption = None,
-    socket: SocketOption = None,
-) -> None:
-    """Have the daemon write its whole log, checkpoints and public keys into a new directory.
-
-    The daemon writes it, so it must be a place where the daemon may write.
-
-    Exit 0: written; 3: no daemon answers; 4: it cannot write there.
-    """
-    try:
-        records = export_evidence(socket_of(socket, config), directory)
-    except (NoDaemonError, RefusedError) as error:
-        raise refused(error) from error
-    if is_json:
-        print_json({"directory": str(directory.absolute()), "records": records})
-    say(f"{records} records are in {directory}; prove them with `kwota verify {directory}`")
 
 
 def enroll_key(

@@ -1,0 +1,104 @@
+"""What a running agent hands over of one purchase, checked by a stranger with one file."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cryptography
+import pytest
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+KEYS = ("--key", "log.vkey", "--pool-key", "pool/pool.vkey")
+
+
+def strangers_verdict(site, bundle: Path, tmp_path: Path) -> tuple[int, str]:
+    """The verifier out of the bundle, run where there is nothing of ours to import."""
+    libraries = tmp_path / "libraries"
+    libraries.mkdir(exist_ok=True)
+    installed = Path(cryptography.__file__).parent.parent
+    for name in ("cryptography", "cffi", *(file.name for file in installed.glob("_cffi_backend*"))):
+        if not (libraries / name).exists():
+            (libraries / name).symlink_to(installed / name)
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extract("verify.py", tmp_path)
+    start = (
+        f"import runpy, sys; sys.path.append({str(libraries)!r});"
+        f" sys.argv[0] = 'verify.py'; runpy.run_path({str(tmp_path / 'verify.py')!r},"
+        " run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", start, str(bundle), *KEYS],
+        cwd=site.directory,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def settled(shared_site):
+    """A site whose agent still runs, after a purchase of which the books are closed."""
+    site = shared_site
+    site.start_broker()
+    site.start_farm(3)
+    site.buy(count=1, window_s=15)
+    site.start_agent()
+    (window,) = site.judged
+    site.wait_until(window.end_ms + 4_000)
+    site.wait_for_receipts()
+    return site
+
+
+def test_a_purchase_of_a_running_agent_is_proven_to_a_stranger(settled, tmp_path) -> None:
+    (window,) = settled.judged
+    bundle = tmp_path / "one.zip"
+    done = settled.kwota(
+        "evidence", "export", str(bundle), "--transaction", window.transaction_id, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["is_cosigned"]
+    code, words = strangers_verdict(settled, bundle, tmp_path)
+    assert (code, words.splitlines()[-1]) == (0, "SOUND"), words
+    code, report = settled.verify(bundle)
+    assert (code, report["defects"]) == (0, [])
+    assert report["cosigned_at_s"] is not None
+    with zipfile.ZipFile(bundle) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".json"))
+        receipt = json.loads(archive.read(name))
+    assert receipt["status"] == "closed"
+    assert receipt["purchased_wh"] == window.energy_wh
+    assert receipt["allocated_wh"] + receipt["unused_wh"] == window.energy_wh
+    assert receipt["over_wh"] == 0
+    register = receipt["register"]
+    assert register["closed_at_wh"] - register["opened_at_wh"] == receipt["allocated_wh"]
+    assert {(r["edge"], r["side"]) for r in register["readings"]} == {
+        (edge, side) for edge in ("start", "end") for side in ("before", "after")
+    }
+    assert receipt["decisions"]
+
+
+def test_the_journal_of_the_stopped_agent_gives_the_same_receipt(settled, tmp_path) -> None:
+    (window,) = settled.judged
+    settled.agent.stop()
+    files = (tmp_path / "part.zip", tmp_path / "all.zip")
+    chosen = (("--transaction", window.transaction_id), ())
+    for file, words in zip(files, chosen, strict=True):
+        done = settled.kwota(
+            *("evidence", "export", str(file), "--journal", str(settled.journal), *KEYS, *words)
+        )
+        assert done.returncode == 0, done.stderr
+        code, said = strangers_verdict(settled, file, tmp_path)
+        assert (code, said.splitlines()[-1]) == (0, "SOUND"), said
+        assert settled.verify(file)[0] == 0
+    figures = []
+    for file in files:
+        with zipfile.ZipFile(file) as archive:
+            names = [n for n in archive.namelist() if n.endswith(f"{window.transaction_id}.json")]
+            receipt = json.loads(archive.read(names[0]))
+        figures.append({name: value for name, value in receipt.items() if name != "checkpoint"})
+    assert figures[0] == figures[1]
