@@ -15,6 +15,7 @@ from pydantic import (
 
 from simulator.families import families, model_keys
 from simulator.model import MachineModel, machine_models
+from simulator.relay_table import RelayTable
 from simulator.table import Port, Seconds, Table
 from simulator.whatsminer_table import WhatsminerTable
 
@@ -183,6 +184,7 @@ class FarmFile(Table):
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]
     meters: Annotated[tuple[MeterTable, ...], Field(min_length=1)]
+    relays: tuple[RelayTable, ...] = ()
 
     def with_count(self, count: int) -> "FarmFile":
         """The same farm with ``count`` machines, in the same proportions."""
