@@ -14,12 +14,13 @@ from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.complaints import complaints
 from agent.core.cards import CARDS
-from agent.core.decisions import Command
+from agent.core.decisions import Command, RelayOrder
 from agent.core.fleet import Memory
 from agent.core.ledger import QUARTER_MS, Ledger
 from agent.core.note import VerifierKey
 from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
+from agent.feeder import Feeder
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.keys import LogKey
@@ -34,6 +35,7 @@ from agent.purchases import PurchaseReader
 from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded, statement_of, statements_since
+from agent.relaylog import recover_relays
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
 from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
@@ -151,14 +153,21 @@ def open_publisher(base: Base) -> Publisher | None:
 
 
 async def open_keeper(
-    base: Base, poller: Poller, actuator: Actuator | None, publisher: Publisher | None
+    base: Base,
+    poller: Poller,
+    actuator: Actuator | None,
+    feeder: Feeder,
+    publisher: Publisher | None,
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
     submit = _refuse if actuator is None else actuator.submit
     return Keeper(
         clock=clock,
-        points=[await _open_point(base, point, poller, submit) for point in settings.meter_points],
+        points=[
+            await _open_point(base, point, poller, submit, feeder.submit)
+            for point in settings.meter_points
+        ],
         zone=settings.site.zone,
         recorder=base.recorder,
         journal=journal,
@@ -167,6 +176,7 @@ async def open_keeper(
         delivery=lambda: _delivery(base, publisher),
         faults=lambda: [
             *_delivery_conditions(publisher),
+            *feeder.conditions(),
             *complaints(poller.miners, _accreditation(base)),
         ],
         cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),
@@ -203,6 +213,7 @@ async def _open_point(
     point: MeterPointSettings,
     poller: Poller,
     submit: Callable[[Sequence[Command]], None],
+    switch: Callable[[Sequence[RelayOrder]], None],
 ) -> Point:
     """One point as the journal has it. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
@@ -214,10 +225,13 @@ async def _open_point(
     miners = [post for post in poller.miners if post.miner_id in realm.miner_ids]
     cards = {miner.miner_id: CARDS[miner.family] for miner in miners}
     wear = await recover_wear(journal, cards, now_s=now_s, now_ms=now_ms)
+    names = {relay.id for relay in settings.relays}
+    relays = await recover_relays(journal, names, now_s=now_s, now_ms=now_ms)
     state = SiteState(
         fusion=seeded(traits_at(meter, recovered.ledger), recovered, now_s=now_s, now_ms=now_ms),
         ledger=recovered.ledger,
         memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},
+        relays=relays,
         is_recovering=recovered.ledger.booked_wh is not None,
         quarter=recovered.quarter,
     )
@@ -240,6 +254,7 @@ async def _open_point(
         clock=clock,
         recorder=base.recorder,
         submit=submit,
+        switch=switch,
     )
 
 

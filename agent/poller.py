@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.core.snapshot import Snapshot
+from agent.core.snapshot import MeterView, MinerView, RelayView, Snapshot
 from agent.posts import MeterPost, MinerPost
 from agent.siteclock import SiteClock
 from drivers.errors import DriverError, WrongDeviceError
@@ -22,27 +22,45 @@ BACKOFF_LAST_S = 60.0
 DETAILS_EVERY_S = 600.0
 POLL_LIMIT_S = 30.0
 
+RelayViews = Callable[[Sequence[MeterView], Sequence[MinerView], float], tuple[RelayView, ...]]
+
 _log = logging.getLogger(__name__)
+
+
+def _no_relays(
+    meters: Sequence[MeterView], miners: Sequence[MinerView], now_s: float
+) -> tuple[RelayView, ...]:
+    """A farm that has none."""
+    del meters, miners, now_s
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poller:
-    """Asks meters and machines. ``miner_period_s`` is the pause between two fast reads."""
+    """Asks meters and machines. ``miner_period_s`` is the pause between two fast reads.
+
+    What relays are depends on what meters and machines say: ``relays`` is asked with both.
+    """
 
     clock: SiteClock
     meters: Sequence[MeterPost]
     miners: Sequence[MinerPost]
     miner_period_s: float
+    relays: RelayViews = _no_relays
     _ladders: dict[tuple[Profile, ...], tuple[Profile, ...]] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         """The newest answers of all devices, frozen."""
+        now_s = self.clock.now_s()
+        meters = tuple(post.view() for post in self.meters)
+        miners = tuple(post.view() for post in self.miners)
         return Snapshot(
-            now_s=self.clock.now_s(),
+            now_s=now_s,
             now_ms=self.clock.now_ms(),
             is_clock_trusted=self.clock.is_trusted,
-            meters=tuple(post.view() for post in self.meters),
-            miners=tuple(post.view() for post in self.miners),
+            meters=meters,
+            miners=miners,
+            relays=self.relays(meters, miners, now_s),
         )
 
     async def poll_meter(self, post: MeterPost) -> None:

@@ -115,6 +115,7 @@ class Control:
                     "unit": board.table.unit,
                     "profile": board.table.model,
                     "coils": board.coils,
+                    "watchdog_s": board.watchdog_s,
                     "contactors": [one.model_dump() for one in board.table.contactors],
                     "writes": board.writes,
                     "timeouts": board.timeouts,

@@ -50,10 +50,14 @@ class RelayBoard:
             for one in self.table.contactors:
                 self.move(one.machines, False)
 
+    @property
+    def watchdog_s(self) -> int:
+        """After how many seconds of silence it opens by itself; 0: never."""
+        return self.settings.get(_TIMEOUT, 0)
+
     def step(self, now_s: float) -> None:
         """Let the watchdog and the contactors do what is due."""
-        timeout_s = self.settings.get(_TIMEOUT, 0)
-        if timeout_s and now_s - self._asked_s >= timeout_s:
+        if self.watchdog_s and now_s - self._asked_s >= self.watchdog_s:
             self._asked_s = now_s
             self.timeouts += 1
             for place in range(len(self.coils)):
