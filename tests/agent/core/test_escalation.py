@@ -45,6 +45,21 @@ def test_the_same_order_said_again_is_no_second_opening() -> None:
     assert again == after
 
 
+@pytest.mark.parametrize("memory", [{}, {"row": RelayMemory(opened_at_s=7.0, closed_at_s=900.0)}])
+def test_a_relay_that_is_open_though_nobody_told_it_to_has_opened_once(
+    memory: dict[str, RelayMemory],
+) -> None:
+    after = remembered(memory, row(is_open=True), (), 1000.0)
+    assert (after["row"].opened_at_s, after["row"].trips_s) == (1000.0, (1000.0,))
+    assert remembered(after, row(is_open=True), (), 1001.0) == after
+
+
+def test_a_relay_that_has_not_yet_closed_as_told_has_not_opened_by_itself() -> None:
+    opened = {"row": RelayMemory(opened_at_s=100.0, trips_s=(100.0,))}
+    after = remembered(opened, row(is_open=True), told(is_open=False), 900.0)
+    assert remembered(after, row(is_open=True), (), 901.0) == after
+
+
 @pytest.mark.parametrize(("now_s", "count"), [(DAY_S, 2), (DAY_S + 60.0, 1), (2 * DAY_S, 0)])
 def test_openings_count_for_a_day(now_s: float, count: int) -> None:
     memory = RelayMemory(trips_s=(50.0, DAY_S / 2))
