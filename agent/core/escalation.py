@@ -95,10 +95,7 @@ def remembered(
         if order.is_repeated:
             continue
         memory = after.get(order.relay_id, NO_ORDERS)
-        if order.is_open:
-            memory = _opened(memory, now_s)
-        else:
-            memory = replace(memory, closed_at_s=now_s)
+        memory = _opened(memory, now_s) if order.is_open else replace(memory, closed_at_s=now_s)
         after[order.relay_id] = replace(memory, is_awaited=True)
     return after
 

@@ -1,4 +1,4 @@
-"""A relay on a real socket: absolute writes, read back, and a board's watchdog never set unasked."""
+"""A relay on a real socket: absolute writes, read back, no setting changed unasked."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
