@@ -2,6 +2,8 @@
 agent has stopped."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,24 @@ def test_an_agent_that_is_stopped_lets_the_feed_go(site) -> None:
             if r["d"]["event"] == "coil_off" and r["s"] == name
         ]
         assert off["words"] == "nobody here told it to"
+
+
+def test_the_failsafe_takes_the_feed_of_those_who_do_not_sleep_and_of_no_others(site) -> None:
+    """Machine 3 is deaf and hangs on channel 2; channel 1 has only machines that obey."""
+    feeds = {1: [0, 1], 2: [2, 3]}
+    site.start_farm(6, farm_with(site, feeds))
+    configure(site, feeds)
+    site.fault("miner_ignores", [3])
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.failsafe", "--config", str(site.config), "--total-s", "8"],
+        cwd=site.directory,
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "failsafe: relay k2 is open.\n" in done.stdout
+    assert "relay k1" not in done.stdout
+    site.wait_for(lambda: powered(site) == [True, True, False, False, True, True], 3, "no trip")

@@ -13,8 +13,10 @@ from drivers.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from drivers.relays.registry import open_relay
-from drivers.relays.relay import Guard
+from drivers.link.modbus import SHARED_RACK
+from drivers.relays.profile import load_relay_profile
+from drivers.relays.registry import open_relay, relay_address
+from drivers.relays.relay import Channel, CoilRelay, Guard
 
 BoardAt = Callable[..., Awaitable[Any]]
 WB = {6: 1, 8: 0} | {930 + place: 1 for place in range(6)} | {938 + place: 0 for place in range(6)}
@@ -47,6 +49,23 @@ async def test_the_first_coil_of_some_boards_is_the_sixteenth(board_at: BoardAt)
     relay = relay_at(uri, channel=1)
     await relay.switch(is_closed=True)
     assert [at for at, is_on in enumerate(board.coils) if is_on] == [16]
+    await relay.close()
+
+
+async def test_boards_that_know_only_function_15_are_written_by_it(board_at: BoardAt) -> None:
+    board, uri = await board_at()
+    address = relay_address(uri)
+    relay = CoilRelay(
+        relay_id="row",
+        lease=SHARED_RACK.lease(address.endpoint),
+        channel=Channel(unit=address.unit, number=3),
+        profile=load_relay_profile("generic").model_copy(update={"write_function": 15}),
+        guard=None,
+    )
+    await relay.switch(is_closed=True)
+    assert (await relay.read()).is_energised
+    await relay.switch(is_closed=False)
+    assert board.writes == [b"\x0f\0\2\0\1\1\1", b"\x0f\0\2\0\1\1\0"]
     await relay.close()
 
 
