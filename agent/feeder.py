@@ -57,7 +57,8 @@ class Feeder:
         self._tell = tell
         self._is_fed: Callable[[], bool] = lambda: False
         self._by_id = {post.relay_id: post for post in posts}
-        self._seen: dict[str, _Seen] = {}
+        self._meters: Sequence[MeterView] = ()
+        self._miners: Sequence[MinerView] = ()
 
     def feed_on(self, is_healthy: Callable[[], bool]) -> None:
         """What has to be true for the relays to be asked: that the loop decides."""
@@ -67,24 +68,19 @@ class Feeder:
         self, meters: Sequence[MeterView], miners: Sequence[MinerView], now_s: float
     ) -> tuple[RelayView, ...]:
         """The relays as the tick may believe them, by what meter and machines say now."""
+        self._meters, self._miners = meters, miners
         for post in self.posts:
-            seen = _Seen(
-                meter=next((one for one in meters if one.meter_id == post.meter_id), None),
-                behind=[one for one in miners if one.miner_id in post.miner_ids],
-                beside=[one for one in miners if one.miner_id in post.beside_ids],
-            )
-            self._seen[post.relay_id] = seen
             if post.gone is not None:
-                self._judge(post, seen, now_s)
+                self._judge(post, self._seen(post), now_s)
         return tuple(post.view() for post in self.posts)
 
     def submit(self, orders: Sequence[RelayOrder]) -> None:
         """Hand over orders; the newest for a relay replaces one not yet taken up."""
         for order in orders:
             post = self._by_id[order.relay_id]
-            seen = self._seen.get(post.relay_id)
             is_news = order.is_open and (post.baseline is None or not order.is_repeated)
-            if seen is not None and is_news and post.gone is None:
+            if is_news and post.gone is None:
+                seen = self._seen(post)
                 post.baseline = baseline_of(seen.meter, seen.behind, seen.beside)
             post.is_told_open = order.is_open
             post.mailbox = order
@@ -214,7 +210,14 @@ class Feeder:
             words = "it was found open"
         self._note(post, "coil_off", words)
 
-    def _judge(self, post: RelayPost, seen: "_Seen", now_s: float) -> None:
+    def _seen(self, post: RelayPost) -> _Seen:
+        return _Seen(
+            meter=next((one for one in self._meters if one.meter_id == post.meter_id), None),
+            behind=[one for one in self._miners if one.miner_id in post.miner_ids],
+            beside=[one for one in self._miners if one.miner_id in post.beside_ids],
+        )
+
+    def _judge(self, post: RelayPost, seen: _Seen, now_s: float) -> None:
         assert post.gone is not None
         before = post.proof
         post.proof, post.doubt = proven(

@@ -18,6 +18,7 @@ from agent.announcer import Announcer
 from agent.bookkeeper import Bookkeeper
 from agent.control import NotNowError, Why
 from agent.core.decisions import Command, Decision, RelayOrder, Setpoint
+from agent.core.escalation import is_to_open
 from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Admission, Transaction, admit_all
@@ -273,8 +274,10 @@ class Point:
 
     def _raise(self, rising: Sequence[Command], closing: Sequence[RelayOrder]) -> None:
         self._submit(rising)
-        if closing:
-            self._switch(closing)
+        # The disk may take its time: what was told to open meanwhile stays open.
+        orders = [order for order in closing if not is_to_open(self.state, order.relay_id)]
+        if orders:
+            self._switch(orders)
 
     def _is_other_advice(self, decision: Decision) -> bool:
         """Whether a shadow run would send something else than it last said; not every tick."""

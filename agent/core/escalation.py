@@ -100,6 +100,11 @@ def remembered(
     return after
 
 
+def is_to_open(state: SiteState, relay_id: str) -> bool:
+    """Whether the last that a relay was told, or did by itself, was to open."""
+    return _is_to_open(state.relays.get(relay_id, NO_ORDERS))
+
+
 def _opened(memory: RelayMemory, now_s: float) -> RelayMemory:
     trips_s = tuple(at_s for at_s in memory.trips_s if at_s > now_s - DAY_S)
     return replace(memory, opened_at_s=now_s, trips_s=(*trips_s, now_s))

@@ -4,6 +4,7 @@ agent has stopped."""
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,16 @@ def test_machines_that_ignore_every_command_lose_their_feed_and_no_purchase_is_l
     assert all(powered(site))
     site.wait_for(lambda: relays(site) == {"k2": "open"}, 60, "the relay did not open")
     assert [at for at, is_fed in enumerate(powered(site)) if not is_fed] == list(DEAF)
+    time.sleep(10)
+    assert alarms(site) >= {"RELAY_OPEN"}
+    assert "MINER_UNREACHABLE" not in alarms(site)
     site.wait_until(site.judged[-1].end_ms + 2_000)
     site.agent.stop()
 
     assert min(site.margins_wh().values()) >= 0, site.margins_wh()
+    exact = [sys.executable, "-m", "simulator", "replay", str(site.journal), "--json"]
+    done = subprocess.run(exact, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     told = [order for r in site.records("decision") for order in r["d"].get("relays", ())]
     assert [(order["relay"], order["is_open"]) for order in told] == [("k2", True)]
     seen = events(site, "k2")

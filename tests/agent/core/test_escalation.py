@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from agent.core.decisions import Because, Decision, Mode, RelayOrder
-from agent.core.escalation import DAY_S, REPORT_S, openings_today, remembered
+from agent.core.escalation import DAY_S, REPORT_S, is_to_open, openings_today, remembered
 from agent.core.site import RelayMemory
 from agent.core.snapshot import RelayView
 
@@ -52,6 +52,14 @@ def test_a_relay_that_is_open_though_nobody_told_it_to_has_opened_once(
     after = remembered(memory, row(is_open=True), (), 1000.0)
     assert (after["row"].opened_at_s, after["row"].trips_s) == (1000.0, (1000.0,))
     assert remembered(after, row(is_open=True), (), 1001.0) == after
+
+
+def test_the_last_word_on_a_relay_is_the_later_one() -> None:
+    relays = {"row": RelayMemory(opened_at_s=9.0, closed_at_s=8.0), "hall": RelayMemory()}
+    state = SimpleNamespace(relays=relays)
+    assert is_to_open(state, "row")
+    assert not is_to_open(state, "hall")
+    assert not is_to_open(state, "new")
 
 
 def test_a_relay_that_has_not_yet_closed_as_told_has_not_opened_by_itself() -> None:
