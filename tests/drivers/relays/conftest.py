@@ -8,6 +8,16 @@ from typing import Any
 import pytest
 
 
+def crc(frame: bytes) -> bytes:
+    """Modbus over Serial Line V1.02, 6.2.2."""
+    value = 0xFFFF
+    for byte in frame:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0xA001 if value & 1 else 0)
+    return value.to_bytes(2, "little")
+
+
 class Board:
     """Coils and holding registers of one unit; ``log`` has each PDU in the order of arrival.
 
@@ -39,6 +49,19 @@ class Board:
                 writer.write(struct.pack(">HHHB", tid, 0, len(answer) + 1, unit) + answer)
                 await writer.drain()
 
+    async def serve_rtu(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The same behind a transparent gateway; requests of eight bytes are enough here."""
+        while True:
+            try:
+                request = await reader.readexactly(8)
+            except asyncio.IncompleteReadError:
+                return
+            assert crc(request[:-2]) == request[-2:]
+            self.log.append(request[1:-2])
+            answer = request[:1] + self.answer(request[1:-2])
+            writer.write(answer + crc(answer))
+            await writer.drain()
+
     def answer(self, pdu: bytes) -> bytes:
         function, address, second = struct.unpack(">BHH", pdu[:5])
         if function == 1:
@@ -62,9 +85,12 @@ class Board:
 async def board_at(listen: Callable[[Any], Awaitable[int]]) -> Callable[..., Awaitable[Any]]:
     """A board that listens, and its URI."""
 
-    async def start(profile: str = "generic", **more: Any) -> tuple[Board, str]:
+    async def start(
+        profile: str = "generic", *, is_rtu: bool = False, **more: Any
+    ) -> tuple[Board, str]:
         board = Board(**more)
-        port = await listen(board.serve)
-        return board, f"modbus://127.0.0.1:{port}/3?profile={profile}"
+        port = await listen(board.serve_rtu if is_rtu else board.serve)
+        scheme = "modbus+rtu" if is_rtu else "modbus"
+        return board, f"{scheme}://127.0.0.1:{port}/3?profile={profile}"
 
     return start

@@ -29,8 +29,11 @@ def relay_at(uri: str, channel: int = 2, guard: Guard | None = None) -> Switches
     return relay
 
 
-async def test_a_channel_is_the_coil_of_its_number_and_reads_back(board_at: BoardAt) -> None:
-    board, uri = await board_at()
+@pytest.mark.parametrize("is_rtu", [False, True])
+async def test_a_channel_is_the_coil_of_its_number_and_reads_back(
+    board_at: BoardAt, is_rtu: bool
+) -> None:
+    board, uri = await board_at(is_rtu=is_rtu)
     relay = relay_at(uri)
     assert not (await relay.read()).is_energised
     await relay.switch(is_closed=True)
@@ -144,10 +147,11 @@ async def test_a_watchdog_that_is_not_set_is_told_and_left_alone(board_at: Board
     await relay.close()
 
 
+@pytest.mark.parametrize("is_rtu", [False, True])
 async def test_a_watchdog_is_set_where_the_owner_asked_and_its_seconds_last(
-    board_at: BoardAt,
+    board_at: BoardAt, is_rtu: bool
 ) -> None:
-    board, uri = await board_at("wb-mr6", registers=WB)
+    board, uri = await board_at("wb-mr6", is_rtu=is_rtu, registers=WB)
     relay = relay_at(uri, guard=Guard(after_s=10, is_written=True))
     assert await relay.check_guard() == ()
     assert board.registers == WB_SET
