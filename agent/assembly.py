@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from agent.accreditation import Accreditation, accreditation_on
 from agent.actuator import Actuator
-from agent.alarms import Condition
 from agent.bookkeeper import Bookkeeper
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
@@ -20,6 +19,7 @@ from agent.core.ledger import QUARTER_MS, Ledger
 from agent.core.note import VerifierKey
 from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
+from agent.delivered import delivery_conditions, delivery_view
 from agent.feeder import Feeder
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -41,7 +41,6 @@ from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
 from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
-from agent.status.view import DeliveryView
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
 from drivers.meters.profile_file import ProfileError
@@ -173,9 +172,9 @@ async def open_keeper(
         journal=journal,
         snapshot=poller.snapshot,
         facts=lambda: _facts(base, poller),
-        delivery=lambda: _delivery(base, publisher),
+        delivery=lambda: delivery_view(base.journal, base.key.origin, publisher),
         faults=lambda: [
-            *_delivery_conditions(publisher),
+            *delivery_conditions(publisher),
             *feeder.conditions(),
             *complaints(poller.miners, _accreditation(base)),
         ],
@@ -352,34 +351,6 @@ def first_record(base: Base) -> NewRecord:
     return config_record(
         digest=digest, policy_from=policy_from, version=base.version, is_shadow=base.is_shadow
     )
-
-
-def _delivery(base: Base, publisher: Publisher | None) -> DeliveryView:
-    delivery = None if publisher is None else publisher.delivery
-    return DeliveryView(
-        origin=base.key.origin,
-        journal_size=base.journal.size,
-        cosigned_size=base.journal.cosigned_size,
-        unsent=base.journal.size - base.journal.cosigned_size,
-        last_receipt_ms=None if delivery is None else delivery.last_receipt_ms,
-        broker="off" if delivery is None else delivery.broker,
-        words="No broker is configured." if delivery is None else delivery.words,
-    )
-
-
-def _delivery_conditions(publisher: Publisher | None) -> list[Condition]:
-    if publisher is None:
-        return []
-    return [
-        Condition(
-            code=fault.code,
-            severity=fault.severity,
-            source="delivery",
-            words=fault.words,
-            remedy=fault.remedy,
-        )
-        for fault in publisher.delivery.faults
-    ]
 
 
 def purchase_reader(settings: Settings) -> PurchaseReader:

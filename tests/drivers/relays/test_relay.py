@@ -1,6 +1,7 @@
 """A relay on a real socket: absolute writes, read back, no setting changed unasked."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ async def test_boards_that_know_only_function_15_are_written_by_it(board_at: Boa
         relay_id="row",
         lease=SHARED_RACK.lease(address.endpoint),
         channel=Channel(unit=address.unit, number=3),
-        profile=load_relay_profile("generic").model_copy(update={"write_function": 15}),
+        profile=replace(load_relay_profile("generic"), write_function=15),
         guard=None,
     )
     await relay.switch(is_closed=True)

@@ -56,6 +56,12 @@ def test_the_boards_of_the_sheet_are_there() -> None:
         (("first_coil = 0", "first_coil = 0\nwrite_function = 6"), "write_function"),
         (("first_coil = 0", "first_coil = 0\nis_toggled = true"), "is_toggled"),
         (('source = "its maker"', ""), "source"),
+        (('source = "its maker"', "source = 3"), "source"),
+        (("first_coil = 0", "first_coil = true"), "first_coil"),
+        (("first_coil = 0", "first_coil = 0\nwatchdog = 8"), "watchdog.*no table"),
+        (("first_coil = 0", "first_coil = 0\nunconfirmed = [1]"), "unconfirmed"),
+        (("first_coil = 0", "first_coil = 0\n[timing]\nanswer_s = 60"), "timing.answer_s"),
+        (("first_coil = 0", "first_coil = 0\n[[watchdog.settings]]\nname = ''"), "watchdog"),
         (("coil_count = 4", "coil_count = "), "not TOML"),
     ],
 )
