@@ -48,6 +48,8 @@ class _Table:
     def _value(cls, name: str, item: Any, key: str) -> Any:
         kind = cls._kinds[name]
         if issubclass(kind, _Table):
+            if isinstance(item, list) is not (name == "settings"):
+                raise ValueError(f"{key}: write [[watchdog.settings]], and any other table once")
             if isinstance(item, list):
                 return tuple(kind.parsed(one, f"{key}[{at}].") for at, one in enumerate(item))
             return kind.parsed(item, f"{key}.")

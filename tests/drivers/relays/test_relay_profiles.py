@@ -57,6 +57,7 @@ def test_the_boards_of_the_sheet_are_there() -> None:
         (("first_coil = 0", "first_coil = 0\nis_toggled = true"), "is_toggled"),
         (('source = "its maker"', ""), "source"),
         (('source = "its maker"', "source = 3"), "source"),
+        (("first_coil = 0", "first_coil = 0\n[[watchdog]]\naddress = 8"), "any other table once"),
         (("first_coil = 0", "first_coil = true"), "first_coil"),
         (("first_coil = 0", "first_coil = 0\nwatchdog = 8"), "watchdog.*no table"),
         (("first_coil = 0", "first_coil = 0\nunconfirmed = [1]"), "unconfirmed"),
