@@ -108,6 +108,8 @@ def _decision_conditions(decision: Decision) -> Iterator[Condition]:
 
 def _miner_conditions(outcome: Outcome) -> Iterator[Condition]:
     for view in outcome.picture.snapshot.miners:
+        if outcome.picture.machines[view.miner_id].is_dark:
+            continue  # behind an open relay, which is an alarm of its own
         if view.fault is not None:
             yield Condition(
                 code="MINER_UNREACHABLE",

@@ -28,6 +28,7 @@ from agent.broker import MqttFileError
 from agent.control import Control, ControlError, open_control
 from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
+from agent.feeder import Feeder
 from agent.follower import Follower
 from agent.journal import open_journal
 from agent.keeper import Keeper
@@ -41,6 +42,7 @@ from agent.publisher import Publisher
 from agent.purchases import PurchasesError, read_file
 from agent.recorder import Recorder
 from agent.records import JournalError
+from agent.relaypost import RelayPost, relay_posts
 from agent.sdnotify import SdNotifier, SdNotifyError, watchdog_interval_s
 from agent.settings import Settings
 from agent.settings_faults import SettingsError
@@ -80,6 +82,7 @@ class _Parts:
     poller: Poller
     follower: Follower | None
     actuator: Actuator | None
+    feeder: Feeder
     publisher: Publisher | None
     keeper: Keeper
     notifier: SdNotifier
@@ -145,6 +148,8 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
         group.create_task(poll, name=f"poll {miner.miner_id}")
         if parts.actuator is not None:
             group.create_task(parts.actuator.drive(miner), name=f"drive {miner.miner_id}")
+    for relay in parts.feeder.posts:
+        group.create_task(parts.feeder.drive(relay), name=f"relay {relay.relay_id}")
     if parts.publisher is not None:
         group.create_task(parts.publisher.run(group), name="publisher")
         group.create_task(_show_live(parts), name="live")
@@ -158,19 +163,26 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     """Open everything that can fail to open. Raises one of the errors with a clear sentence."""
     base = await _open_base(stack, settings, is_shadow=is_shadow)
     meters, miners = meter_posts(settings), miner_posts(settings)
-    stack.push_async_callback(_close_devices, (*meters, *miners))
     period_s = settings.governor.miner_poll_s
+    # A shadow run touches no relay: to ask one keeps its board from opening by itself.
+    relays = [] if is_shadow else relay_posts(settings)
+    stack.push_async_callback(_close_devices, (*meters, *miners, *relays))
+    feeder = Feeder(
+        clock=base.clock, posts=relays, tell=lambda record: base.recorder.keep([record])
+    )
     poller = Poller(
         clock=base.clock,
         meters=meters,
         miners=miners,
         miner_period_s=period_s,
         lanes=Lanes(Sizes.of_fleet(len(miners) / period_s)),
+        relays=feeder.views,
     )
     actuator = None if is_shadow else _actuator(base, miners)
     publisher = open_publisher(base)
     base.recorder.keep([first_record(base)])
-    keeper = await open_keeper(base, poller, actuator, publisher)
+    keeper = await open_keeper(base, poller, actuator, feeder, publisher)
+    feeder.feed_on(keeper.is_healthy)
     await _open_doors(stack, base, keeper)
     notifier = SdNotifier()
     stack.callback(notifier.close)
@@ -179,6 +191,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         poller=poller,
         follower=open_follower(base, miners),
         actuator=actuator,
+        feeder=feeder,
         publisher=publisher,
         keeper=keeper,
         notifier=notifier,
@@ -236,12 +249,12 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
     await stack.enter_async_context(door)
 
 
-async def _close_devices(posts: Sequence[MeterPost | MinerPost]) -> None:
+async def _close_devices(posts: Sequence[MeterPost | MinerPost | RelayPost]) -> None:
     """All at once: a hall of dead machines must not hold up the stop one by one."""
     await asyncio.gather(*(_close_device(post) for post in posts))
 
 
-async def _close_device(post: MeterPost | MinerPost) -> None:
+async def _close_device(post: MeterPost | MinerPost | RelayPost) -> None:
     try:
         async with asyncio.timeout(CLOSE_DEVICE_S):
             await post.device.close()

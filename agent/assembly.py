@@ -8,18 +8,19 @@ from zoneinfo import ZoneInfo
 
 from agent.accreditation import Accreditation, accreditation_on
 from agent.actuator import Actuator
-from agent.alarms import Condition
 from agent.bookkeeper import Bookkeeper
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.complaints import complaints
 from agent.core.cards import CARDS
-from agent.core.decisions import Command
+from agent.core.decisions import Command, RelayOrder
 from agent.core.fleet import Memory
 from agent.core.ledger import QUARTER_MS, Ledger
 from agent.core.note import VerifierKey
 from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
+from agent.delivered import delivery_conditions, delivery_view
+from agent.feeder import Feeder
 from agent.follower import Follower
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -35,13 +36,13 @@ from agent.purchases import PurchaseReader
 from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded, statement_of, statements_since
+from agent.relaylog import recover_relays
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
 from agent.settings_discovery import hosts_of
 from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
 from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
-from agent.status.view import DeliveryView
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
 from drivers.meters.profile_file import ProfileError
@@ -175,22 +176,30 @@ def open_publisher(base: Base) -> Publisher | None:
 
 
 async def open_keeper(
-    base: Base, poller: Poller, actuator: Actuator | None, publisher: Publisher | None
+    base: Base,
+    poller: Poller,
+    actuator: Actuator | None,
+    feeder: Feeder,
+    publisher: Publisher | None,
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
     submit = _refuse if actuator is None else actuator.submit
     return Keeper(
         clock=clock,
-        points=[await _open_point(base, point, poller, submit) for point in settings.meter_points],
+        points=[
+            await _open_point(base, point, poller, submit, feeder.submit)
+            for point in settings.meter_points
+        ],
         zone=settings.site.zone,
         recorder=base.recorder,
         journal=journal,
         snapshot=poller.snapshot,
         facts=lambda: _facts(base, poller),
-        delivery=lambda: _delivery(base, publisher),
+        delivery=lambda: delivery_view(base.journal, base.key.origin, publisher),
         faults=lambda: [
-            *_delivery_conditions(publisher),
+            *delivery_conditions(publisher),
+            *feeder.conditions(),
             *complaints(poller.miners, _accreditation(base)),
         ],
         cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),
@@ -227,6 +236,7 @@ async def _open_point(
     point: MeterPointSettings,
     poller: Poller,
     submit: Callable[[Sequence[Command]], None],
+    switch: Callable[[Sequence[RelayOrder]], None],
 ) -> Point:
     """One point as the journal has it. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
@@ -238,10 +248,13 @@ async def _open_point(
     miners = [post for post in poller.miners if post.miner_id in realm.miner_ids]
     cards = {miner.miner_id: CARDS[miner.family] for miner in miners}
     wear = await recover_wear(journal, cards, now_s=now_s, now_ms=now_ms)
+    names = {relay.id for relay in settings.relays}
+    relays = await recover_relays(journal, names, now_s=now_s, now_ms=now_ms)
     state = SiteState(
         fusion=seeded(traits_at(meter, recovered.ledger), recovered, now_s=now_s, now_ms=now_ms),
         ledger=recovered.ledger,
         memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},
+        relays=relays,
         is_recovering=recovered.ledger.booked_wh is not None,
         quarter=recovered.quarter,
     )
@@ -264,6 +277,7 @@ async def _open_point(
         clock=clock,
         recorder=base.recorder,
         submit=submit,
+        switch=switch,
     )
 
 
@@ -362,34 +376,6 @@ def first_record(base: Base) -> NewRecord:
     return config_record(
         digest=digest, policy_from=policy_from, version=base.version, is_shadow=base.is_shadow
     )
-
-
-def _delivery(base: Base, publisher: Publisher | None) -> DeliveryView:
-    delivery = None if publisher is None else publisher.delivery
-    return DeliveryView(
-        origin=base.key.origin,
-        journal_size=base.journal.size,
-        cosigned_size=base.journal.cosigned_size,
-        unsent=base.journal.size - base.journal.cosigned_size,
-        last_receipt_ms=None if delivery is None else delivery.last_receipt_ms,
-        broker="off" if delivery is None else delivery.broker,
-        words="No broker is configured." if delivery is None else delivery.words,
-    )
-
-
-def _delivery_conditions(publisher: Publisher | None) -> list[Condition]:
-    if publisher is None:
-        return []
-    return [
-        Condition(
-            code=fault.code,
-            severity=fault.severity,
-            source="delivery",
-            words=fault.words,
-            remedy=fault.remedy,
-        )
-        for fault in publisher.delivery.faults
-    ]
 
 
 def purchase_reader(settings: Settings) -> PurchaseReader:

@@ -1,5 +1,7 @@
 """Puts every machine of the configuration to sleep. The last resort when the agent is dead.
 
+What is not asleep then and has a relay loses its feed: the coil is switched off and read back.
+
 It shares nothing with the agent but the drivers, and reads of the configuration only who the
 machines are: whatever broke the agent must not break this. Commands go out to all machines first;
 then each is read until it says that it sleeps. Run as ``python -m agent.failsafe --config F``.
@@ -13,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from drivers.device import ReadsMiner, Sleeps
@@ -25,6 +28,7 @@ from drivers.errors import (
 )
 from drivers.miners.registry import open_miner
 from drivers.readings import Activity
+from drivers.relays.registry import open_relay
 
 CONFIG_BYTES_MAX = 16 << 20
 ASLEEP = frozenset({Activity.SLEEPING, Activity.STOPPED})
@@ -42,11 +46,26 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """One relay of the configuration, and the ids or patterns of the machines behind it."""
+
+    name: str
+    uri: str
+    channel: int
+    miners: tuple[str, ...]
+
+    def covers(self, machine: Machine) -> bool:
+        """Whether the machine is behind it."""
+        return any(fnmatchcase(machine.name, one) for one in self.miners)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """The machines that a configuration names, and what is wrong with the rest of them."""
+    """What a configuration names, and what is wrong with the rest of it."""
 
     machines: tuple[Machine, ...]
     faults: tuple[str, ...]
+    relays: tuple[Relay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +80,7 @@ class Bounds:
 
 
 def read_inventory(text: str, base: Path = Path()) -> Inventory:
-    """The ``[[miners]]`` of a configuration, out of a text that may be broken elsewhere.
+    """``[[miners]]`` and ``[[relays]]``, out of a text that may be broken elsewhere.
 
     The paths of passwords start at ``base``, or are names in systemd's directory of secrets.
     """
@@ -71,28 +90,34 @@ def read_inventory(text: str, base: Path = Path()) -> Inventory:
     except tomllib.TOMLDecodeError as error:
         faults.append(f"the configuration is not TOML ({error}): taking what can be read of it")
         tables = list(_legible_tables(text, faults))
-    machines: dict[Machine, None] = {}
+    found = [_machine(row, base, faults) for row in _rows(tables, "miners")]
+    relays = [_relay(row, faults) for row in _rows(tables, "relays")]
+    return Inventory(
+        machines=tuple(dict.fromkeys(one for one in found if one is not None)),
+        relays=tuple(one for one in relays if one is not None),
+        faults=tuple(faults),
+    )
+
+
+def _rows(tables: Iterable[dict[str, object]], kind: str) -> Iterable[object]:
     for table in tables:
-        rows = table.get("miners", [])
-        for row in rows if isinstance(rows, list) else [rows]:
-            machine = _machine(row, base, faults)
-            if machine is not None:
-                machines[machine] = None
-    return Inventory(machines=tuple(machines), faults=tuple(faults))
+        rows = table.get(kind, [])
+        yield from rows if isinstance(rows, list) else [rows]
 
 
 def _legible_tables(text: str, faults: list[str]) -> Iterable[dict[str, object]]:
-    """Every ``[[miners]]`` block that is TOML by itself."""
+    """Every ``[[miners]]`` and ``[[relays]]`` block that is TOML by itself."""
     block: list[str] = []
     for line in [*text.splitlines(), "[end]"]:
         if not line.lstrip().startswith("["):
             block.append(line)
             continue
-        if block and block[0].replace(" ", "").startswith("[[miners]]"):
+        name = block[0].replace(" ", "").partition("]]")[0] if block else ""
+        if name in ("[[miners", "[[relays"):
             try:
                 yield tomllib.loads("\n".join(block))
             except tomllib.TOMLDecodeError as error:
-                faults.append(f"a [[miners]] block cannot be read ({error}): {' '.join(block)}")
+                faults.append(f"a {name}]] block cannot be read ({error}): {' '.join(block)}")
         block = [line]
 
 
@@ -111,6 +136,20 @@ def _machine(row: object, base: Path, faults: list[str]) -> Machine | None:
         mac=mac,
         password_file=_secret(password, base) if isinstance(password, str) else None,
     )
+
+
+def _relay(row: object, faults: list[str]) -> Relay | None:
+    if isinstance(row, dict):
+        uri, channel, miners = row.get("uri"), row.get("channel"), row.get("miners")
+        if isinstance(uri, str) and isinstance(channel, int) and isinstance(miners, list):
+            return Relay(
+                name=str(row.get("id", uri)),
+                uri=uri,
+                channel=channel,
+                miners=tuple(map(str, miners)),
+            )
+    faults.append(f"a relay without uri, channel and miners cannot be opened: {row}")
+    return None
 
 
 def _secret(text: str, base: Path) -> Path:
@@ -216,15 +255,62 @@ class Sleeper:
         del self.awake[machine]
 
 
+async def open_feeds(
+    relays: Sequence[Relay], awake: Iterable[Machine], bounds: Bounds
+) -> dict[str, str]:
+    """Open every relay behind which a machine is not asleep; what came of it, by its name.
+
+    That a coil is off is all that can be said here: the meter is not asked.
+    """
+    awake = tuple(awake)
+    wanted = [relay for relay in relays if any(relay.covers(machine) for machine in awake)]
+    said = await asyncio.gather(*(_open_feed(relay, bounds) for relay in wanted))
+    return {relay.name: words for relay, words in zip(wanted, said, strict=True)}
+
+
+async def _open_feed(relay: Relay, bounds: Bounds) -> str:
+    """Nothing where the coil reads back as off; else why it is not known to be."""
+    words = ""
+    for _ in range(bounds.tries):
+        try:
+            device = open_relay(relay.uri, relay_id=relay.name, channel=relay.channel)
+        except ValueError as error:
+            return str(error)
+        try:
+            async with asyncio.timeout(bounds.machine_s):
+                with contextlib.suppress(UnknownOutcomeError):
+                    await device.switch(is_closed=False)
+                reading = await device.read()
+            words = "its coil is still on." if reading.is_energised else ""
+        except TimeoutError:
+            words = f"no end within {bounds.machine_s:g} s."
+        except DriverError as error:
+            words = str(error)
+        finally:
+            await device.close()
+        if not words:
+            break
+    return words
+
+
+async def _sleep_and_open(inventory: Inventory, sleeper: Sleeper, bounds: Bounds) -> dict[str, str]:
+    await sleeper.run()
+    return await open_feeds(inventory.relays, sleeper.awake, bounds)
+
+
 def put_to_sleep(inventory: Inventory, bounds: Bounds) -> int:
     """Do it, say on standard output who is not asleep, and return the exit code."""
     sleeper = Sleeper(inventory.machines, bounds)
-    asyncio.run(sleeper.run())
+    opened = asyncio.run(_sleep_and_open(inventory, sleeper, bounds))
     awake = sleeper.awake
     for fault in inventory.faults:
         _say(f"failsafe: {fault}")
     for machine, reason in awake.items():
         _say(f"failsafe: {machine.name} ({machine.uri}) is not known to be asleep: {reason}")
+    for name, words in opened.items():
+        _say(
+            f"failsafe: relay {name} is {'not known to be ' if words else ''}open. {words}".rstrip()
+        )
     total = len(inventory.machines)
     _say(f"failsafe: {total - len(awake)} of {total} machines are asleep")
     return 1 if awake or inventory.faults else 0
@@ -234,7 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit codes are in its help."""
     parser = argparse.ArgumentParser(
         prog="python -m agent.failsafe",
-        description="Puts every machine of the configuration to sleep, without the agent.",
+        description="Puts every machine of the configuration to sleep, without the agent, and "
+        "opens the relays of those that are not.",
         epilog="Exit codes: 0 all machines are asleep; 1 some are not, and each is named; "
         "2 the configuration cannot be read.",
     )

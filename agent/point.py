@@ -17,7 +17,8 @@ from agent.alarms import Condition, conditions
 from agent.announcer import Announcer
 from agent.bookkeeper import Bookkeeper
 from agent.control import NotNowError, Why
-from agent.core.decisions import Command, Decision, Setpoint
+from agent.core.decisions import Command, Decision, RelayOrder, Setpoint
+from agent.core.escalation import is_to_open
 from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
 from agent.core.ledger import Admission, Transaction, admit_all
@@ -91,6 +92,7 @@ class Point:
         clock: SiteClock,
         recorder: Recorder,
         submit: Callable[[Sequence[Command]], None],
+        switch: Callable[[Sequence[RelayOrder]], None],
     ) -> None:
         self.realm = realm
         self.parameters = parameters
@@ -103,6 +105,7 @@ class Point:
         self._clock = clock
         self._recorder = recorder
         self._submit = submit
+        self._switch = switch
         self._statements: deque[StatementRow] = deque(maxlen=STATEMENTS_KEPT)
         self._show_statements(statements)
         self._decisions: deque[DecisionRow] = deque(maxlen=DECISIONS_KEPT)
@@ -242,8 +245,15 @@ class Point:
         self._statements.extend(statement_row(self.name, statement) for statement in statements)
 
     def _act(self, outcome: Outcome, previous: Outcome | None) -> None:
-        """Lowering commands now; rising ones once their decision is durable."""
+        """What lowers goes out now; what rises once its decision is durable.
+
+        An order to open is handed over at every tick for which it stands.
+        """
         decision = outcome.decision
+        opening = [order for order in decision.relays if order.is_open]
+        closing = [order for order in decision.relays if not order.is_open]
+        if opening and not self.parameters.is_shadow:
+            self._switch(opening)
         is_new = previous is None or previous.decision.mode is not decision.mode
         is_advice = self.parameters.is_shadow
         is_worth_it = self._is_other_advice(decision) if is_advice else decision.is_ordering
@@ -260,7 +270,14 @@ class Point:
         lowering = [command for command in decision.commands if command.is_urgent]
         rising = [command for command in decision.commands if not command.is_urgent]
         self._submit(lowering)
-        self._recorder.keep(list(records), then=lambda _: self._submit(rising))
+        self._recorder.keep(list(records), then=lambda _: self._raise(rising, closing))
+
+    def _raise(self, rising: Sequence[Command], closing: Sequence[RelayOrder]) -> None:
+        self._submit(rising)
+        # The disk may take its time: what was told to open meanwhile stays open.
+        orders = [order for order in closing if not is_to_open(self.state, order.relay_id)]
+        if orders:
+            self._switch(orders)
 
     def _is_other_advice(self, decision: Decision) -> bool:
         """Whether a shadow run would send something else than it last said; not every tick."""

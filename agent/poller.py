@@ -10,10 +10,10 @@ address now.
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.core.snapshot import Snapshot
+from agent.core.snapshot import MeterView, MinerView, RelayView, Snapshot
 from agent.lanes import Lanes
 from agent.posts import MeterPost, MinerPost
 from agent.rota import AWAY_AFTER_MISSES, DETAILS_AGAIN_S, Rota
@@ -23,28 +23,46 @@ from drivers.readings import MinerDetails, Profile
 
 METER_LIMIT_S = 30.0
 
+RelayViews = Callable[[Sequence[MeterView], Sequence[MinerView], float], tuple[RelayView, ...]]
+
 _log = logging.getLogger(__name__)
+
+
+def _no_relays(
+    meters: Sequence[MeterView], miners: Sequence[MinerView], now_s: float
+) -> tuple[RelayView, ...]:
+    """A farm that has none."""
+    del meters, miners, now_s
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poller:
-    """Asks meters and machines. ``miner_period_s`` is the time from one fast read to the next."""
+    """Asks meters and machines. ``miner_period_s`` is the time from one fast read to the next.
+
+    What relays are depends on what meters and machines say: ``relays`` is asked with both.
+    """
 
     clock: SiteClock
     meters: Sequence[MeterPost]
     miners: Sequence[MinerPost]
     miner_period_s: float
     lanes: Lanes = field(default_factory=Lanes)
+    relays: RelayViews = _no_relays
     _ladders: dict[tuple[Profile, ...], tuple[Profile, ...]] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         """The newest answers of all devices, frozen."""
+        now_s = self.clock.now_s()
+        meters = tuple(post.view() for post in self.meters)
+        miners = tuple(post.view() for post in self.miners)
         return Snapshot(
-            now_s=self.clock.now_s(),
+            now_s=now_s,
             now_ms=self.clock.now_ms(),
             is_clock_trusted=self.clock.is_trusted,
-            meters=tuple(post.view() for post in self.meters),
-            miners=tuple(post.view() for post in self.miners),
+            meters=meters,
+            miners=miners,
+            relays=self.relays(meters, miners, now_s),
         )
 
     async def poll_meter(self, post: MeterPost) -> None:

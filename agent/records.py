@@ -26,6 +26,7 @@ KINDS = frozenset(
         "preflight",
         "decision",
         "throttle",
+        "relay",
         "clock",
         "gap",
         "ack",

@@ -49,6 +49,7 @@ from agent.settings_points import (
     joined_points,
     without_moved,
 )
+from agent.settings_relays import RELAY_COUNT_MAX, RelaySettings, check_relays
 
 DEFAULT_LISTEN = Endpoint(host="127.0.0.1", port=8480)
 DEFAULT_SOCKET = Path("/run/kwota/kwota.sock")
@@ -151,6 +152,7 @@ class Settings:
     meter_points: tuple[MeterPointSettings, ...]
     meters: tuple[MeterSettings, ...]
     miners: tuple[MinerSettings, ...]
+    relays: tuple[RelaySettings, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -177,6 +179,7 @@ _ROWS: Mapping[str, type] = {
     "meter_points": MeterPointSettings,
     "meters": MeterSettings,
     "miners": MinerSettings,
+    "relays": RelaySettings,
 }
 _ADAPTERS = {shape: TypeAdapter[Any](shape) for shape in (*_TABLES.values(), *_ROWS.values())}
 
@@ -206,6 +209,10 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     points = _rows(found, data, MeterPointSettings, "meter_points", POINT_COUNT_MAX)
     meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
     miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
+    relays = {}
+    if "relays" in data:
+        relays = _rows(found, data, RelaySettings, "relays", RELAY_COUNT_MAX)
+        check_relays(found, data, relays, miners)
     check_duplicates(found, data)
     check_passwords(found, miners)
     _check_mqtt(found, mqtt)
@@ -230,6 +237,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         meter_points=whole[0],
         meters=tuple(meters.values()),
         miners=whole[1],
+        relays=tuple(relays.values()),
     )
 
 

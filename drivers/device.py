@@ -17,6 +17,7 @@ from drivers.readings import (
     MinerIdentity,
     MinerReading,
     QuantityReading,
+    RelayReading,
 )
 
 
@@ -92,3 +93,20 @@ class ReadsQuantities(Protocol):
 
     async def read_quantities(self) -> tuple[QuantityReading, ...]:
         """All quantities, one after the other; what the meter has not stands with the reason."""
+
+
+@runtime_checkable
+class SwitchesFeed(Protocol):
+    """A relay in the feed of machines."""
+
+    async def read(self) -> RelayReading:
+        """The coil, as it reads back."""
+
+    async def switch(self, *, is_closed: bool) -> None:
+        """Tell the coil where to be: absolute, so that saying it twice does no harm."""
+
+    async def check_guard(self) -> tuple[str, ...]:
+        """What is not set as configured for the relay to open by itself, a sentence each."""
+
+    async def close(self) -> None:
+        """Close the bus if this was its last user; the relay stays where it is."""

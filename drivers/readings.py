@@ -192,3 +192,14 @@ class MeterReading:
     frequency_hz: float | None
     quality: Quality = Quality.GOOD
     energy_step_wh: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayReading:
+    """Whether a relay's coil is on: that it feeds, if the contactor behind it does as it does."""
+
+    relay_id: str
+    requested_at_s: float
+    replied_at_s: float
+    taken_at_ms: int
+    is_energised: bool

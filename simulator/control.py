@@ -76,7 +76,12 @@ class Control:
             }
             for label in self._farm.labels
         ]
-        return {"machines": machines, "meters": self._meters(), "pool": self._pool_state()}
+        return {
+            "machines": machines,
+            "meters": self._meters(),
+            "relays": self._relays(),
+            "pool": self._pool_state(),
+        }
 
     def _meters(self) -> list[dict[str, Any]]:
         rows = []
@@ -95,6 +100,25 @@ class Control:
                     "requests": server.requests,
                     "refused": server.refused,
                     "tampered": server.tampered,
+                }
+            )
+        return rows
+
+    def _relays(self) -> list[dict[str, Any]]:
+        rows = []
+        for position, board in enumerate(self._farm.relays):
+            host, port = self._network.relay_address(position)
+            rows.append(
+                {
+                    "id": board.table.id,
+                    "address": f"{host}:{port}",
+                    "unit": board.table.unit,
+                    "profile": board.table.model,
+                    "coils": board.coils,
+                    "watchdog_s": board.watchdog_s,
+                    "contactors": [one.model_dump() for one in board.table.contactors],
+                    "writes": board.writes,
+                    "timeouts": board.timeouts,
                 }
             )
         return rows
@@ -163,6 +187,7 @@ class Control:
             "hashrate_hs": machine.hashrate_hs.value(now_s),
             "energy_wh": machine.energy_ws / 3600.0,
             "is_awake": machine.is_awake,
+            "is_powered": machine.is_powered,
             "is_steady": machine.steady_from_s <= now_s,
             "profile": machine.point.name,
             "boards_on": [n for n, board in enumerate(machine.boards) if board.is_enabled],

@@ -14,6 +14,7 @@ from simulator.history import EnergyHistory
 from simulator.machine import Bias, Machine, Timings
 from simulator.meter import Meter
 from simulator.plant import Plant
+from simulator.relay_board import RelayBoard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +41,13 @@ class Farm:
     faults: Faults
     labels: Sequence[Label]
     atm: set[int]
+    relays: Sequence[RelayBoard] = ()
     _jumps_kwh: dict[int, float] = field(init=False, default_factory=dict)
 
     def step(self, now_s: float) -> None:
         """Advance plant and meters; every meter samples exactly at its refresh instants."""
+        for board in self.relays:
+            board.step(now_s)
         while True:
             due = min(self.meters, key=lambda meter: meter.next_refresh_s)
             if due.next_refresh_s > now_s:
@@ -97,11 +101,26 @@ class Farm:
             meter.is_energy_frozen = is_energy or is_all
             meter.is_power_frozen = is_all
             meter.offset_kwh = self._jumps_kwh.get(position, 0.0)
+        for position, board in enumerate(self.relays):
+            board.is_silent = self.faults.has_relay(FaultKind.RELAY_SILENT, position)
+            board.is_welded = self.faults.has_relay(FaultKind.RELAY_WELDED, position)
+
+    def feed(self, indices: Sequence[int], is_fed: bool) -> None:
+        """A contactor moves: the machines behind it lose their feed, or boot."""
+        for index in indices:
+            self.plant.act(
+                index,
+                self.clock.now_s(),
+                lambda machine, at_s: (
+                    machine.restore_power(now_s=at_s) if is_fed else machine.cut_power(now_s=at_s)
+                ),
+            )
 
     def _wake_restless(self, now_s: float) -> None:
         for index in self.faults.miners(FaultKind.MINER_WAKES):
             since_s = self.plant.machines[index].asleep_since_s
-            if since_s is not None and now_s - since_s >= self.file.timings.self_wake_s:
+            is_fed = self.plant.machines[index].is_powered
+            if is_fed and since_s is not None and now_s - since_s >= self.file.timings.self_wake_s:
                 self.plant.act(index, now_s, lambda machine, at_s: machine.resume(now_s=at_s))
 
 
@@ -119,7 +138,7 @@ def build_farm(file: FarmFile, clock: SiteClock) -> Farm:
         now_s=now_s,
     )
     points = int(file.site.history_h * 3600.0 / file.site.step_s)
-    return Farm(
+    farm = Farm(
         file=file,
         clock=clock,
         plant=Plant(
@@ -140,13 +159,22 @@ def build_farm(file: FarmFile, clock: SiteClock) -> Farm:
             )
             for one in file.meters
         ],
-        faults=Faults(seed=seed, machines=len(machines), meters=len(file.meters)),
+        faults=Faults(
+            seed=seed,
+            machines=len(machines),
+            meters=len(file.meters),
+            relays=len(file.relays),
+        ),
         labels=[
             _label(file, machine, family)
             for machine, family in zip(machines, _families(file), strict=True)
         ],
         atm=_atm(file),
     )
+    farm.relays = [
+        RelayBoard(table=table, now_s=clock.now_s, move=farm.feed) for table in file.relays
+    ]
+    return farm
 
 
 def _machines(file: FarmFile, now_s: float) -> list[Machine]:

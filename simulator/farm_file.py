@@ -21,6 +21,7 @@ from simulator.epic_table import EpicTable
 from simulator.families import families, model_keys
 from simulator.luxos_table import LuxosTable
 from simulator.model import MachineModel, machine_models
+from simulator.relay_table import RelayTable
 from simulator.table import Port, Seconds, Table
 from simulator.vnish_table import VnishTable
 from simulator.whatsminer_table import WhatsminerTable
@@ -209,6 +210,7 @@ class FarmFile(Table):
     base_load: BaseLoadTable = BaseLoadTable()
     machines: tuple[GroupTable, ...]
     meters: Annotated[tuple[MeterTable, ...], Field(min_length=1)]
+    relays: tuple[RelayTable, ...] = ()
 
     def with_count(self, count: int) -> "FarmFile":
         """The same farm with ``count`` machines, in the same proportions."""

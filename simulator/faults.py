@@ -23,6 +23,8 @@ class FaultKind(StrEnum):
     MINER_SILENT = "miner_silent"  # takes connections, never answers
     MINER_GARBAGE = "miner_garbage"  # HTML, half JSON, NUL, in turn
     MINER_WAKES = "miner_wakes"  # wakes by itself some time after it was put to sleep
+    RELAY_SILENT = "relay_silent"  # takes connections, never answers
+    RELAY_WELDED = "relay_welded"  # its contactors stay in, whatever their coils do
     BASE_LOAD = "base_load"  # constant part of the base load set to value_w
 
     @property
@@ -35,6 +37,11 @@ class FaultKind(StrEnum):
         """Whether it is aimed at machines."""
         return self.value.startswith("miner_")
 
+    @property
+    def is_relay(self) -> bool:
+        """Whether it is aimed at relay boards."""
+        return self.value.startswith("relay_")
+
 
 class TargetError(ValueError):
     """A target that means nothing for this fault."""
@@ -42,22 +49,26 @@ class TargetError(ValueError):
 
 @dataclass(slots=True, kw_only=True)
 class Faults:
-    """Active faults by machine index and by meter position."""
+    """Active faults by machine index, and by the position of meters and relay boards."""
 
     seed: int
     machines: int
     meters: int
+    relays: int = 0
     _miner: dict[FaultKind, set[int]] = field(init=False)
     _meter: dict[FaultKind, set[int]] = field(init=False)
+    _relay: dict[FaultKind, set[int]] = field(init=False)
     slow_s: float = 1.0
 
     def __post_init__(self) -> None:
         self._miner = {kind: set() for kind in FaultKind if kind.is_miner}
         self._meter = {kind: set() for kind in FaultKind if kind.is_meter}
+        self._relay = {kind: set() for kind in FaultKind if kind.is_relay}
 
     def targets(self, kind: FaultKind, target: str | Sequence[int]) -> list[int]:
         """Machine indices or meter positions that a target means. Raises TargetError."""
         count = self.machines if kind.is_miner else self.meters
+        count = self.relays if kind.is_relay else count
         if isinstance(target, str):
             if target == "site":
                 return list(range(count))
@@ -73,7 +84,7 @@ class Faults:
 
     def switch(self, kind: FaultKind, indices: Sequence[int], *, is_active: bool) -> None:
         """Switch a fault for the given machines or meters."""
-        active = self._miner[kind] if kind.is_miner else self._meter[kind]
+        active = (self._miner | self._meter | self._relay)[kind]
         if is_active:
             active.update(indices)
         else:
@@ -81,7 +92,7 @@ class Faults:
 
     def clear(self) -> None:
         """No fault any more."""
-        for active in (*self._miner.values(), *self._meter.values()):
+        for active in (self._miner | self._meter | self._relay).values():
             active.clear()
 
     def has_miner(self, kind: FaultKind, index: int) -> bool:
@@ -92,13 +103,17 @@ class Faults:
         """Whether a meter has a fault now."""
         return position in self._meter[kind]
 
+    def has_relay(self, kind: FaultKind, position: int) -> bool:
+        """Whether a relay board has a fault now."""
+        return position in self._relay[kind]
+
     def miners(self, kind: FaultKind) -> frozenset[int]:
         """All machines with a fault."""
         return frozenset(self._miner[kind])
 
     def active(self) -> dict[str, list[int]]:
         """Every active fault with its targets."""
-        both = {**self._miner, **self._meter}
+        both = self._miner | self._meter | self._relay
         return {kind.value: sorted(indices) for kind, indices in both.items() if indices}
 
     def _share(self, kind: FaultKind, target: str, count: int) -> list[int]:

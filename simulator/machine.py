@@ -5,6 +5,7 @@ and comes back through an initialisation of some ten seconds; watts arrive befor
 that a user switched off stay off over sleep and wake, and come back with a restart of the machine.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from simulator.model import MachineModel, OperatingPoint
@@ -198,6 +199,7 @@ class Machine:
         if not self.is_powered:
             return False
         self.is_powered = False
+        self.rebooting_until_s = math.inf  # nobody is there to answer
         self._fixed = still(0.0, now_s)
         for it in self.boards:
             it.watts, it.hashrate_hs = still(0.0, now_s), still(0.0, now_s)

@@ -13,6 +13,7 @@ from simulator.dialects import DIALECTS
 from simulator.door import Dialect, Door
 from simulator.farm import Farm
 from simulator.faults import FaultKind
+from simulator.relay_board import RelayBoard
 from simulator.sdm630 import MeterConnection, MeterServer
 
 _SPARE_FILES = 512
@@ -39,7 +40,9 @@ class Network:
     _shut: set[int] = field(init=False, default_factory=set)
     _meter_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
     _meter_ports: dict[int, int] = field(init=False, default_factory=dict)
+    _relay_servers: list[asyncio.Server] = field(init=False, default_factory=list)
     _clients: dict[int, set[MeterConnection]] = field(init=False, default_factory=dict)
+    _relay_clients: set[MeterConnection] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         spoken = dict.fromkeys(label.family for label in self.farm.labels)
@@ -54,15 +57,18 @@ class Network:
         self._allow_files()
         for position in range(len(self.meters)):
             await self._open_meter(position)
+        for board in self.farm.relays:
+            await self._open_relay(board)
         for index in range(len(self.farm.labels)):
             await self._open_machine(index)
 
     async def close(self) -> None:
         """Stop listening and cut off whoever is connected."""
-        for clients in self._clients.values():
+        for clients in (*self._clients.values(), self._relay_clients):
             for client in tuple(clients):
                 client.abort()
-        for server in (*chain(*self._machine_servers.values()), *self._meter_servers.values()):
+        singles = (*self._meter_servers.values(), *self._relay_servers)
+        for server in (*chain(*self._machine_servers.values()), *singles):
             server.close()
         for dialect in self.dialects.values():
             await dialect.close()
@@ -71,6 +77,11 @@ class Network:
     def meter_address(self, position: int) -> tuple[str, int]:
         """Host and port of a meter."""
         return str(self.farm.file.meters[position].host), self._meter_ports[position]
+
+    def relay_address(self, position: int) -> tuple[str, int]:
+        """Host and port of a relay board."""
+        host, port = self._relay_servers[position].sockets[0].getsockname()[:2]
+        return host, port
 
     def machine_port(self, index: int) -> int:
         """Where a machine's API listens: the port of its family."""
@@ -120,6 +131,16 @@ class Network:
         )
         self._meter_servers[position] = server
         self._meter_ports[position] = port
+
+    async def _open_relay(self, board: RelayBoard) -> None:
+        table = board.table
+        server, _ = await self._listen(
+            lambda: MeterConnection(board, self._relay_clients),
+            str(table.host),
+            table.port,
+            f"relay board {table.id}",
+        )
+        self._relay_servers.append(server)
 
     async def _open_machine(self, index: int) -> None:
         servers = self._machine_servers[index] = []

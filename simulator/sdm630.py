@@ -7,6 +7,7 @@ import asyncio
 import math
 import struct
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from simulator.farm import Farm
 from simulator.farm_file import MeterTable
@@ -108,10 +109,25 @@ class MeterServer:
         return bytes(spoilt)
 
 
+class Unit(Protocol):
+    """What stands behind a connection: it answers requests, late or never if it is so."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it gives no answer now."""
+
+    @property
+    def delay_s(self) -> float:
+        """How long it thinks."""
+
+    def reply(self, unit: int, pdu: bytes) -> bytes:
+        """The answer to one request."""
+
+
 class MeterConnection(asyncio.Protocol):
     """One client. Requests are answered in their order; nonsense ends the connection."""
 
-    def __init__(self, server: MeterServer, connections: set["MeterConnection"]) -> None:
+    def __init__(self, server: Unit, connections: set["MeterConnection"]) -> None:
         self._server = server
         self._connections = connections
         self._received = bytearray()

@@ -157,6 +157,7 @@ def _ready(
             for row in document["meters"]
         ],
         "machines": document["machines"],
+        "relays": document["relays"],
         "pool": None
         if pool is None
         else {

@@ -30,6 +30,7 @@ TRIPS_PER_DAY = 3
 REPORT_S = 10.0  # so long an order that is not reported as done is still the same order
 DAY_S = 86_400.0
 DRAWING_SHARE, DRAWING_W = 1.25, 20.0
+NO_ORDERS = RelayMemory()
 
 
 def relay_orders(
@@ -64,7 +65,7 @@ def relay_orders(
 
 
 def openings_today(memory: RelayMemory, now_s: float) -> int:
-    """How often a relay was told to open in the last 24 hours."""
+    """How often a relay has opened in the last 24 hours, told or by itself."""
     return sum(at_s > now_s - DAY_S for at_s in memory.trips_s)
 
 
@@ -77,26 +78,36 @@ def remembered(
     """What is remembered of the relays after their reports and these orders.
 
     A relay takes its time to report. Until it does, or for ``REPORT_S``, an order that stands is
-    one order and one opening, at however many ticks it is said.
+    one order and one opening, at however many ticks it is said. One that is found open though
+    nobody told it to (its board heard nobody, or a hand did it) has opened by itself: that counts
+    as well, so that it is not closed again and again at once.
     """
     if not views and not orders:
         return relays
     after = dict(relays)
     for view in views:
-        memory = after.get(view.relay_id)
-        if memory is not None and memory.is_awaited and view.is_open is _is_to_open(memory):
+        memory = after.get(view.relay_id, NO_ORDERS)
+        if memory.is_awaited and view.is_open is _is_to_open(memory):
             after[view.relay_id] = replace(memory, is_awaited=False)
+        elif view.is_open and not memory.is_awaited and not _is_to_open(memory):
+            after[view.relay_id] = _opened(memory, now_s)
     for order in orders:
         if order.is_repeated:
             continue
-        memory = after.get(order.relay_id, RelayMemory())
-        if order.is_open:
-            trips_s = tuple(at_s for at_s in memory.trips_s if at_s > now_s - DAY_S)
-            memory = replace(memory, opened_at_s=now_s, trips_s=(*trips_s, now_s))
-        else:
-            memory = replace(memory, closed_at_s=now_s)
+        memory = after.get(order.relay_id, NO_ORDERS)
+        memory = _opened(memory, now_s) if order.is_open else replace(memory, closed_at_s=now_s)
         after[order.relay_id] = replace(memory, is_awaited=True)
     return after
+
+
+def is_to_open(state: SiteState, relay_id: str) -> bool:
+    """Whether the last that a relay was told, or did by itself, was to open."""
+    return _is_to_open(state.relays.get(relay_id, NO_ORDERS))
+
+
+def _opened(memory: RelayMemory, now_s: float) -> RelayMemory:
+    trips_s = tuple(at_s for at_s in memory.trips_s if at_s > now_s - DAY_S)
+    return replace(memory, opened_at_s=now_s, trips_s=(*trips_s, now_s))
 
 
 def _is_to_open(memory: RelayMemory) -> bool:
@@ -106,7 +117,7 @@ def _is_to_open(memory: RelayMemory) -> bool:
 
 def _is_on_its_way(state: SiteState, relay: RelayView, now_s: float) -> bool:
     """Whether a relay was told to open just now, or has been mute since, and has not reported."""
-    memory = state.relays.get(relay.relay_id, RelayMemory())
+    memory = state.relays.get(relay.relay_id, NO_ORDERS)
     is_recent = now_s - memory.opened_at_s < REPORT_S or relay.is_open is None
     return memory.is_awaited and is_recent and _is_to_open(memory)
 
@@ -171,7 +182,7 @@ def _closing(
         return
     room_w = min(spare_w, _next_mean_w(state, picture) - (state.base_load_w or 0.0))
     for relay in picture.snapshot.relays:
-        memory = state.relays.get(relay.relay_id, RelayMemory())
+        memory = state.relays.get(relay.relay_id, NO_ORDERS)
         today = openings_today(memory, now_s)
         if not relay.is_open or now_s - memory.opened_at_s < CLOSE_AFTER_S:
             continue

@@ -58,7 +58,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayMemory:
-    """When a relay was last told to open and to close, and each opening of the last day.
+    """When a relay last opened and was told to close, and each opening of the last day.
 
     ``is_awaited``: it has not reported yet that it did as it was told last.
     """

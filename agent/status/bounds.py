@@ -68,7 +68,7 @@ BOUNDS: Final = (
     Family(
         name="kwota_relay_openings_last_day",
         kind="gauge",
-        about="Times the agent told the relay to open in the last 24 hours.",
+        about="Times the relay opened in the last 24 hours, told or by itself.",
         labels=("relay",),
         samples=_openings,
     ),

@@ -12,13 +12,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerType
 from pymodbus.pdu import ModbusPDU
 
-from drivers.errors import BadReplyError, BusyError, DriverError, RefusedError, UnreachableError
+from drivers.errors import (
+    BadReplyError,
+    BusyError,
+    DriverError,
+    RefusedError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
+from drivers.link.coils import Answer, CoilsRead, CoilWrite, RegisterWrite
 
 HOLDING = 3
 INPUT = 4
@@ -78,6 +87,7 @@ class Timing:
 class ReadRequest:
     """Registers of one unit. ``function`` is 3 (holding) or 4 (input)."""
 
+    is_write: ClassVar[bool] = False
     unit: int
     function: int
     address: int
@@ -86,6 +96,31 @@ class ReadRequest:
     def __post_init__(self) -> None:
         if self.function not in {HOLDING, INPUT} or not 1 <= self.count <= REGISTER_LIMIT:
             raise ValueError(f"not a read of registers: {self}")
+
+    @property
+    def reply_bytes(self) -> int:
+        """How long a right reply is, from the function on."""
+        return 2 + 2 * self.count
+
+    @property
+    def what(self) -> str:
+        """What is asked for, in words."""
+        return f"registers 0x{self.address:04X}…0x{self.address + self.count - 1:04X}"
+
+    async def send(self, client: AsyncModbusTcpClient) -> ModbusPDU:
+        """Ask, and wait for the reply."""
+        is_holding = self.function == HOLDING
+        ask = client.read_holding_registers if is_holding else client.read_input_registers
+        return await ask(self.address, count=self.count, device_id=self.unit)
+
+    def complaint(self, pdu: ModbusPDU, raw: bytes) -> str:
+        """Why a reply of this function and unit is not the one to this; empty where it is."""
+        del raw
+        found = len(pdu.registers)
+        return "" if found == self.count else f"{found} registers instead of {self.count}"
+
+
+Request = ReadRequest | CoilsRead | CoilWrite | RegisterWrite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +163,7 @@ def _heeding_cancellation() -> Iterator[None]:
 
 
 class ModbusBus:
-    """One endpoint. ``read`` may be called by many: requests wait for each other."""
+    """One endpoint. ``ask`` and ``read`` may be called by many: requests wait for each other."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -139,10 +174,20 @@ class ModbusBus:
         _quieten_pymodbus()
 
     async def read(self, request: ReadRequest, timing: Timing) -> RegistersRead:
-        """Read registers, or say exactly why not.
+        """Read registers, or say exactly why not: as ``ask``."""
+        answer = await self.ask(request, timing)
+        return RegistersRead(
+            requested_at_s=answer.requested_at_s,
+            replied_at_s=answer.replied_at_s,
+            registers=tuple(answer.pdu.registers),
+        )
+
+    async def ask(self, request: Request, timing: Timing) -> Answer:
+        """One request and the reply to it, or exactly why there is none.
 
         Raises UnreachableError (no connection, no reply, gateway without the unit), BadReplyError
-        (a reply to something else), RegisterRefusedError, BusyError.
+        (a reply to something else), RegisterRefusedError, BusyError. A write that left and was not
+        answered as it must be is an UnknownOutcomeError, whatever came instead.
         """
         async with self._one_at_a_time:
             await asyncio.sleep(max(0.0, self._not_before_s - _now_s()))
@@ -155,6 +200,13 @@ class ModbusBus:
                 is_answered = True
             except (RegisterRefusedError, BusyError):
                 is_answered = True
+                raise
+            except DriverError as error:
+                if request.is_write:
+                    raise UnknownOutcomeError(
+                        f"Whether {request.what} was written is not known: {error}",
+                        reply=error.reply,
+                    ) from error
                 raise
             finally:
                 if not is_answered:
@@ -196,28 +248,22 @@ class ModbusBus:
         return client
 
     async def _exchange(
-        self, client: AsyncModbusTcpClient, request: ReadRequest, timing: Timing
-    ) -> RegistersRead:
+        self, client: AsyncModbusTcpClient, request: Request, timing: Timing
+    ) -> Answer:
         """One request and its reply. Everything raised here makes the caller drop the line."""
-        is_holding = request.function == HOLDING
-        ask = client.read_holding_registers if is_holding else client.read_input_registers
         requested_at_s = _now_s()
         try:
             async with asyncio.timeout(timing.answer_s):
-                pdu = await ask(request.address, count=request.count, device_id=request.unit)
+                pdu = await request.send(client)
         except (TimeoutError, ModbusException) as error:
             raise self._no_reply(request, timing) from error
         replied_at_s = _now_s()
         raw = bytes(self._traffic.received)
         self._traffic.received.clear()
         self._check(pdu, request, raw)
-        return RegistersRead(
-            requested_at_s=requested_at_s,
-            replied_at_s=replied_at_s,
-            registers=tuple(pdu.registers),
-        )
+        return Answer(requested_at_s=requested_at_s, replied_at_s=replied_at_s, pdu=pdu)
 
-    def _check(self, pdu: ModbusPDU, request: ReadRequest, raw: bytes) -> None:
+    def _check(self, pdu: ModbusPDU, request: Request, raw: bytes) -> None:
         """Raise unless this is the reply to this request and nothing else came with it."""
         if pdu.dev_id != request.unit:
             raise BadReplyError(
@@ -232,20 +278,16 @@ class ModbusBus:
                 f"instead of {request.function}.",
                 reply=raw,
             )
-        if len(pdu.registers) != request.count:
-            raise BadReplyError(
-                f"{self._endpoint} answered {len(pdu.registers)} registers "
-                f"instead of {request.count}.",
-                reply=raw,
-            )
-        # Unit, function and byte count stand in front of the registers, transaction id, protocol
-        # and length before them. RTU may trail noise; its own checksum guards the frame.
-        if not self._endpoint.is_rtu and len(raw) != 9 + 2 * request.count:
+        complaint = request.complaint(pdu, raw)
+        if complaint:
+            raise BadReplyError(f"{self._endpoint} answered {complaint}.", reply=raw)
+        # Transaction id, protocol, length and unit stand before the reply. RTU may trail noise; its
+        # own checksum guards the frame.
+        if not self._endpoint.is_rtu and len(raw) != 7 + request.reply_bytes:
             raise BadReplyError(f"{self._endpoint} sent more than one reply.", reply=raw)
 
-    def _refusal(self, code: int, request: ReadRequest) -> DriverError:
-        where = f"unit {request.unit} of {self._endpoint}"
-        block = f"0x{request.address:04X}…0x{request.address + request.count - 1:04X}"
+    def _refusal(self, code: int, request: Request) -> DriverError:
+        where, what = f"unit {request.unit} of {self._endpoint}", request.what
         if code in _GATEWAY_CODES:
             return UnreachableError(
                 f"The gateway {self._endpoint} does not reach unit {request.unit}: "
@@ -254,14 +296,14 @@ class ModbusBus:
         if code in _BUSY_CODES:
             return BusyError(f"The {where} is busy: try again later.")
         if code not in _EXCEPTION_WORDS:
-            return BadReplyError(f"The {where} refused {block} with an unknown code {code}.")
+            return BadReplyError(f"The {where} refused {what} with an unknown code {code}.")
         return RegisterRefusedError(
-            f"The {where} refused registers {block}: {_EXCEPTION_WORDS[code]} (code {code}); "
-            "check that the meter's profile fits the meter.",
+            f"The {where} refused {what}: {_EXCEPTION_WORDS[code]} (code {code}); "
+            "check that the profile fits the device.",
             code=code,
         )
 
-    def _no_reply(self, request: ReadRequest, timing: Timing) -> DriverError:
+    def _no_reply(self, request: Request, timing: Timing) -> DriverError:
         raw = bytes(self._traffic.received)
         if raw:
             return BadReplyError(
@@ -330,11 +372,21 @@ class BusLease:
             raise UnreachableError(f"The way to {self.endpoint} has been closed.")
         return await self._bus.read(request, timing)
 
+    async def ask(self, request: Request, timing: Timing) -> Answer:
+        """As ModbusBus.ask; UnreachableError after ``close``."""
+        if self._bus is None:
+            raise UnreachableError(f"The way to {self.endpoint} has been closed.")
+        return await self._bus.ask(request, timing)
+
     def close(self) -> None:
         """Give the share back."""
         if self._bus is not None:
             self._bus = None
             self._rack.give_back(self.endpoint)
+
+
+# Units of one endpoint must share one connection, whatever kind of device they are.
+SHARED_RACK = BusRack()
 
 
 def _now_s() -> float:

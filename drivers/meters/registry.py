@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from drivers.link.modbus import BusRack, Endpoint
+from drivers.link.modbus import SHARED_RACK, Endpoint
 from drivers.link.uri import device_uri
 from drivers.meters.meter import ModbusMeter
 from drivers.meters.profile import load_profile
@@ -17,8 +17,6 @@ DEFAULT_PORT = 502
 SCHEMES = {"modbus": False, "modbus+rtu": True}
 
 _EXAMPLE = "modbus://10.1.0.10:502/1?profile=sdm630"
-# Units of one endpoint must share one connection, whoever opens them.
-_RACK = BusRack()
 
 
 def open_meter(
@@ -49,7 +47,7 @@ def open_meter(
     )
     return ModbusMeter(
         meter_id=meter_id,
-        lease=_RACK.lease(endpoint),
+        lease=SHARED_RACK.lease(endpoint),
         unit=int(unit_text),
         profile=profile,
         serial=serial,

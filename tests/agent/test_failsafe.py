@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.failsafe import Bounds, Inventory, Machine, Sleeper, read_inventory
+from agent.failsafe import (
+    Bounds,
+    Inventory,
+    Machine,
+    Relay,
+    Sleeper,
+    open_feeds,
+    read_inventory,
+)
 
 BOUNDS = Bounds(machine_s=4.0, total_s=12.0, pause_s=0.05)
 
@@ -258,3 +266,38 @@ def test_passwords_are_looked_for_as_the_agent_does(
 )
 def test_any_text_gives_an_inventory(text: str) -> None:
     assert isinstance(read_inventory(text), Inventory)
+
+
+def test_relays_are_read_out_of_a_broken_file_and_one_that_cannot_be_opened_is_named() -> None:
+    text = """
+[[relays]]
+id = "k1"
+uri = "modbus://127.0.0.1:5020/1?profile=wb-mr6"
+channel = 2
+miners = ["r1-*"]
+
+[[relays]]
+id = "k2"
+
+[governor
+"""
+    found = read_inventory(text)
+    (relay,) = found.relays
+    assert (relay.name, relay.channel) == ("k1", 2)
+    assert relay.covers(StandIn(1).machine)
+    assert not relay.covers(Machine(name="r2-s01", uri="luxos://127.0.0.1", mac=""))
+    assert any("'k2'" in fault for fault in found.faults)
+
+
+async def test_only_the_relay_of_a_machine_that_is_awake_is_tried_and_what_fails_is_said() -> None:
+    """Nothing listens where the boards should be."""
+    board = "modbus://127.0.0.1:1/1?profile="
+    relays = [
+        Relay(name="gone", uri=f"{board}wb-mr6", channel=1, miners=("r1-*",)),
+        Relay(name="odd", uri=f"{board}finder", channel=1, miners=("r1-s01",)),
+        Relay(name="quiet", uri=f"{board}wb-mr6", channel=2, miners=("r2-*",)),
+    ]
+    said = await open_feeds(relays, [StandIn(1).machine], BOUNDS)
+    assert said.keys() == {"gone", "odd"}
+    assert "No connection" in said["gone"]
+    assert "no relay profile" in said["odd"]

@@ -40,6 +40,7 @@ REPO = Path(__file__).resolve().parents[2]
 PROGRAMS = (os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")
 MOSQUITTO = shutil.which("mosquitto", path=":".join(PROGRAMS))
 START_LIMIT_S = 60.0
+DEMO_FARM = REPO / "simulator" / "farms" / "demo.toml"
 
 
 def free_port() -> int:
@@ -105,7 +106,7 @@ class Site:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.broker_port)) == 0
 
-    def start_farm(self, miners: int) -> None:
+    def start_farm(self, miners: int, farm_file: Path = DEMO_FARM) -> None:
         """The farm at full power, its pool, and the agent's key known to the pool."""
         write_key(self.directory)
         ready_file, pool = self.directory / "farm.json", self.directory / "pool"
@@ -113,7 +114,7 @@ class Site:
             start_python(
                 self.directory,
                 "farm",
-                *("-m", "simulator", "serve", str(REPO / "simulator" / "farms" / "demo.toml")),
+                *("-m", "simulator", "serve", str(farm_file)),
                 *("--miners", str(miners), "--meter-port", "0", "--exit-with-parent"),
                 *("--address-base", "free", "--ready-file", str(ready_file)),
                 *("--broker", self.broker, "--pool-dir", str(pool)),

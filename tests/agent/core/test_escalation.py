@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from agent.core.decisions import Because, Decision, Mode, RelayOrder
-from agent.core.escalation import DAY_S, REPORT_S, openings_today, remembered
+from agent.core.escalation import DAY_S, REPORT_S, is_to_open, openings_today, remembered
 from agent.core.site import RelayMemory
 from agent.core.snapshot import RelayView
 
@@ -43,6 +43,29 @@ def test_the_same_order_said_again_is_no_second_opening() -> None:
     after = remembered({}, row(is_open=False), told(is_open=True), 100.0)
     again = remembered(after, row(is_open=False), told(is_open=True, is_repeated=True), 101.0)
     assert again == after
+
+
+@pytest.mark.parametrize("memory", [{}, {"row": RelayMemory(opened_at_s=7.0, closed_at_s=900.0)}])
+def test_a_relay_that_is_open_though_nobody_told_it_to_has_opened_once(
+    memory: dict[str, RelayMemory],
+) -> None:
+    after = remembered(memory, row(is_open=True), (), 1000.0)
+    assert (after["row"].opened_at_s, after["row"].trips_s) == (1000.0, (1000.0,))
+    assert remembered(after, row(is_open=True), (), 1001.0) == after
+
+
+def test_the_last_word_on_a_relay_is_the_later_one() -> None:
+    relays = {"row": RelayMemory(opened_at_s=9.0, closed_at_s=8.0), "hall": RelayMemory()}
+    state = SimpleNamespace(relays=relays)
+    assert is_to_open(state, "row")
+    assert not is_to_open(state, "hall")
+    assert not is_to_open(state, "new")
+
+
+def test_a_relay_that_has_not_yet_closed_as_told_has_not_opened_by_itself() -> None:
+    opened = {"row": RelayMemory(opened_at_s=100.0, trips_s=(100.0,))}
+    after = remembered(opened, row(is_open=True), told(is_open=False), 900.0)
+    assert remembered(after, row(is_open=True), (), 901.0) == after
 
 
 @pytest.mark.parametrize(("now_s", "count"), [(DAY_S, 2), (DAY_S + 60.0, 1), (2 * DAY_S, 0)])

@@ -223,6 +223,7 @@ class Recorded:
             state=state,
             frame=_frame(ground),
             recorder=recorder,
+            switch=lambda orders: None,
             submit=self._count if self.is_shadow else hands.submit,
             bookkeeper=Bookkeeper(
                 journal=journal,
