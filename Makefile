@@ -108,6 +108,10 @@ campaign: $(DEV_STAMP) ## 10 000 random farms with two faults each, in virtual t
 bench-dispatch: $(DEV_STAMP) ## time a plan and a whole tick for up to 5 000 machines
 	@$(BIN)/python tests/bench/bench_dispatch.py --json artefacts/bench-dispatch.json
 
+.PHONY: curve-discrepancy
+curve-discrepancy: $(DEV_STAMP) ## how soon a tap or a bypass is found, and how often for nothing
+	@$(BIN)/python tests/bench/curve_discrepancy.py --json artefacts/curve-discrepancy.json
+
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet
