@@ -14,6 +14,7 @@ from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.complaints import complaints
 from agent.core.cards import CARDS
+from agent.core.commissioning import Nameplate
 from agent.core.decisions import Command
 from agent.core.fleet import Memory
 from agent.core.ledger import QUARTER_MS, Ledger
@@ -35,6 +36,7 @@ from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded, statement_of, statements_since
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
+from agent.settings_devices import MeterSettings
 from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
@@ -42,6 +44,7 @@ from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
 from agent.status.view import DeliveryView
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
+from drivers.meters.profile import MeterProfile
 from drivers.meters.profile_file import ProfileError
 from drivers.meters.registry import open_meter
 from drivers.miners.registry import FAMILIES, open_miner
@@ -93,6 +96,7 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
             power_error_share=POWER_ERROR_SHARE,
             rated_power_w=rated_w,
             modulus_wh=profile.modulus_wh,
+            may_export=meter.may_export,
         )
         posts.append(
             MeterPost(
@@ -103,9 +107,19 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
                 device=device,
                 traits=traits,
                 step_wh=profile.energy_step_wh,
+                nameplate=_nameplate(meter, profile, rated_w) if meter.id in ratings_w else None,
             )
         )
     return posts
+
+
+def _nameplate(meter: MeterSettings, profile: MeterProfile, rated_w: float) -> Nameplate:
+    return Nameplate(
+        nominal_voltage_v=profile.nominal_voltage_v,
+        rated_power_w=rated_w,
+        may_export=meter.may_export,
+        ct_ratio=meter.ct_ratio,
+    )
 
 
 def miner_posts(settings: Settings) -> list[MinerPost]:
