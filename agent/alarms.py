@@ -52,6 +52,15 @@ def conditions(outcome: Outcome, *, meter_id: str, over_lately_wh: int) -> Itera
             words=picture.meter_words,
             remedy=METER_REMEDY,
         )
+    if outcome.state.comparison.words:
+        yield Condition(
+            code="METERS_DISAGREE",
+            severity="warning",
+            source=meter_id,
+            words=outcome.state.comparison.words,
+            remedy="compare both with the commercial meter; the purchase is kept by this one as "
+            "before, and METER_LOW or UNSEEN_LOAD beside this say which of the two is wrong",
+        )
     found = outcome.state.watch.found
     if found.code:
         yield Condition(

@@ -14,7 +14,6 @@ from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
 from agent.complaints import complaints
 from agent.core.cards import CARDS
-from agent.core.commissioning import Nameplate
 from agent.core.decisions import Command
 from agent.core.fleet import Memory
 from agent.core.ledger import QUARTER_MS, Ledger
@@ -26,6 +25,7 @@ from agent.keeper import Keeper
 from agent.keys import LogKey
 from agent.limitdesk import LimitDesk
 from agent.limitlog import recover_limits
+from agent.nameplate import nameplate_of, reference_of
 from agent.point import Point, Realm
 from agent.policy import Policy
 from agent.poller import Poller
@@ -36,7 +36,6 @@ from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded, statement_of, statements_since
 from agent.settings import DEFAULT_PROFILE_DIRS, Settings
-from agent.settings_devices import MeterSettings
 from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
@@ -44,7 +43,6 @@ from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
 from agent.status.view import DeliveryView
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
-from drivers.meters.profile import MeterProfile
 from drivers.meters.profile_file import ProfileError
 from drivers.meters.registry import open_meter
 from drivers.miners.registry import FAMILIES, open_miner
@@ -107,19 +105,10 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
                 device=device,
                 traits=traits,
                 step_wh=profile.energy_step_wh,
-                nameplate=_nameplate(meter, profile, rated_w) if meter.id in ratings_w else None,
+                nameplate=nameplate_of(meter, profile, rated_w) if meter.id in ratings_w else None,
             )
         )
     return posts
-
-
-def _nameplate(meter: MeterSettings, profile: MeterProfile, rated_w: float) -> Nameplate:
-    return Nameplate(
-        nominal_voltage_v=profile.nominal_voltage_v,
-        rated_power_w=rated_w,
-        may_export=meter.may_export,
-        ct_ratio=meter.ct_ratio,
-    )
 
 
 def miner_posts(settings: Settings) -> list[MinerPost]:
@@ -239,7 +228,10 @@ async def _open_point(
     known = [statement_of(row) for row in rows if row["meter_point"] == point.id]
     return Point(
         realm=realm,
-        parameters=parameters_of(settings, point, is_shadow=base.is_shadow),
+        parameters=replace(
+            parameters_of(settings, point, is_shadow=base.is_shadow),
+            reference=reference_of(settings, point, poller.meters),
+        ),
         state=state,
         desk=await _open_desk(base, point),
         bookkeeper=Bookkeeper(
@@ -263,9 +255,10 @@ def realm_of(settings: Settings, point: MeterPointSettings) -> Realm:
     A meter of no point decides nothing; the first point takes its readings along, so that they are
     on record and shown once.
     """
-    meters = {point.meter}
+    meters = {point.meter, point.reference} - {""}
     if point == settings.meter_points[0]:
         owned = {other.meter for other in settings.meter_points}
+        owned |= {other.reference for other in settings.meter_points}
         meters |= {meter.id for meter in settings.meters if meter.id not in owned}
     return Realm(
         meter_ids=frozenset(meters),

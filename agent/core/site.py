@@ -20,6 +20,8 @@ from agent.core.learning import Experience, learn
 from agent.core.ledger import Entry, Ledger
 from agent.core.limits import Limit
 from agent.core.machinesums import Watch, compared, is_due, summed
+from agent.core.reference import Comparison, Reference
+from agent.core.reference import compared as against
 from agent.core.register import RegisterEvent
 from agent.core.samples import Fusion, Interval
 from agent.core.snapshot import MeterView, MinerView, Snapshot
@@ -37,7 +39,8 @@ ROUNDING_MS = 2  # one instant, taken from one clock to the other and back
 class Parameters:
     """What the configuration says. Shares are fractions, powers W, times s.
 
-    ``is_shadow``: nothing that is decided is sent; see ``agent.core.shadow``.
+    ``is_shadow``: nothing that is decided is sent; see ``agent.core.shadow``. ``reference`` is a
+    second meter at the same place, if there is one.
     """
 
     meter_id: str
@@ -56,6 +59,7 @@ class Parameters:
     cards: Mapping[str, ActuatorCard]
     limits: tuple[Limit, ...]
     is_shadow: bool = False
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,7 @@ class SiteState:
     nothing may rise. ``waiting`` is what may have flowed since the last sample, ``quarter`` the
     statement under way; ``statements`` were closed by this tick and ``events`` befell the register;
     ``agreement`` is that of its power and its energy register, ``watch`` what the machines' own
-    watts say of the meter.
+    watts say of the meter, ``comparison`` what a second one says.
     """
 
     fusion: Fusion
@@ -106,6 +110,7 @@ class SiteState:
     experience: Experience = field(default_factory=Experience)
     agreement: Agreement = field(default_factory=Agreement)
     watch: Watch = field(default_factory=Watch)
+    comparison: Comparison = field(default_factory=Comparison)
     waiting: Waiting | None = None
     quarter: Statement | None = None
     statements: tuple[Statement, ...] = ()
@@ -184,7 +189,13 @@ def _known(state: SiteState) -> Intake:
 
 
 def _watched(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> SiteState:
-    """Lay the machines' own watts beside what the meter counts."""
+    """Lay the machines' own watts, and a second meter, beside what the meter counts."""
+    if parameters.reference is not None:
+        seen = {view.meter_id: view.reading for view in snapshot.meters}
+        site, other = seen[parameters.meter_id], seen[parameters.reference.meter_id]
+        if site is not None and other is not None:
+            comparison = against(state.comparison, site, other, parameters.reference)
+            state = replace(state, comparison=comparison)
     watch = state.watch
     if is_due(watch, snapshot.now_ms):
         watch = summed(watch, state.judgements.values(), snapshot.now_s, snapshot.now_ms)

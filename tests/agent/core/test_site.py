@@ -8,6 +8,7 @@ from agent.core.cards import CARDS
 from agent.core.decisions import Setpoint
 from agent.core.learning import HEADROOM
 from agent.core.ledger import Ledger, admit, anchor
+from agent.core.reference import Reference
 from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import KEEP_ENDED_MS, Parameters, SiteState, observe
 from agent.core.snapshot import Confirmation, MeterView, MinerView, Snapshot
@@ -38,6 +39,7 @@ class Ticks:
         self.missed = 0
         self.fault: str | None = None
         self.refusal = ""
+        self.other: Any = None
         self.reading: Any = None
         self.entries: list[Any] = []
         self.picture: Any = None
@@ -55,7 +57,7 @@ class Ticks:
             fault=self.fault,
             refusal=self.refusal,
         )
-        other = MeterView(meter_id="other", reading=None, missed_polls=9, fault="broken")
+        other = MeterView(meter_id="other", reading=self.other, missed_polls=9, fault="broken")
         snapshot = Snapshot(
             now_s=at_s,
             now_ms=self.toy.START_MS + round(at_s * 1000),
@@ -364,3 +366,17 @@ def test_meter_and_machines_are_laid_beside_each_other_each_quarter(
     assert found.count == 1  # of the first quarter the meter's part was not whole
     assert (found.mean_x, found.mean_y) == (pytest.approx(900, abs=2), pytest.approx(750, abs=2))
     assert ticks.state.watch.current.start_ms == toy.START_MS + 1_800_000
+
+
+def test_a_second_meter_is_compared_as_soon_as_both_have_answered(
+    toy: SimpleNamespace, parameters: Parameters
+) -> None:
+    reference = Reference(meter_id="other", error_share=0.01, step_wh=2, refresh_s=1.0)
+    ticks = Ticks(toy, replace(parameters, reference=reference))
+    ticks.tick(1.0)
+    assert ticks.state.comparison.since_s is None
+    for at_s in range(2, 1850):
+        ticks.other = toy.meter_reading(at_s - 0.1, at_s * 8, 0.8 * POWER_W)
+        ticks.tick(float(at_s))
+    assert "the reference other" in ticks.state.comparison.words
+    assert ticks.picture.meter_words == ""  # told, and nothing is kept by another meter for it
