@@ -112,6 +112,10 @@ bench-dispatch: $(DEV_STAMP) ## time a plan and a whole tick for up to 5 000 mac
 bench-poll: $(DEV_STAMP) ## what polling costs: CPU and memory beside raw asyncio, pyasic, pyasic_rs; half an hour
 	@$(BIN)/python tests/bench/bench_poll.py --json artefacts/bench-poll.json
 
+.PHONY: curve-discrepancy
+curve-discrepancy: $(DEV_STAMP) ## how soon a tap or a bypass is found, and how often for nothing
+	@$(BIN)/python tests/bench/curve_discrepancy.py --json artefacts/curve-discrepancy.json
+
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet

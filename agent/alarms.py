@@ -13,6 +13,12 @@ METER_REMEDY = (
     "check the meter, its bus and its supply; the site is kept by its upper bound; "
     "a register that is held goes on by `kwota meters accept` or `kwota meters exchange`"
 )
+_DISCREPANCY_REMEDIES = {
+    "UNSEEN_LOAD": "look for what is fed by this meter and is neither a machine in the file nor "
+    "the known base load; if that has grown for good, nothing need be done",
+    "METER_LOW": "check the current transformers (turned, bridged, one phase dead) and whether a "
+    "machine is fed past the meter",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,24 @@ def conditions(outcome: Outcome, *, meter_id: str, over_lately_wh: int) -> Itera
             source=meter_id,
             words=picture.meter_words,
             remedy=METER_REMEDY,
+        )
+    if outcome.state.comparison.words:
+        yield Condition(
+            code="METERS_DISAGREE",
+            severity="warning",
+            source=meter_id,
+            words=outcome.state.comparison.words,
+            remedy="compare both with the commercial meter; the purchase is kept by this one as "
+            "before, and METER_LOW or UNSEEN_LOAD beside this say which of the two is wrong",
+        )
+    found = outcome.state.watch.found
+    if found.code:
+        yield Condition(
+            code=found.code,
+            severity="warning",
+            source=meter_id,
+            words=found.words,
+            remedy=_DISCREPANCY_REMEDIES[found.code],
         )
     if over_lately_wh > 0:
         yield Condition(

@@ -27,6 +27,7 @@ from agent.keeper import Keeper
 from agent.keys import LogKey
 from agent.limitdesk import LimitDesk
 from agent.limitlog import recover_limits
+from agent.nameplate import nameplate_of, reference_of
 from agent.point import Point, Realm
 from agent.policy import Policy
 from agent.poller import Poller
@@ -98,6 +99,7 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
             power_error_share=POWER_ERROR_SHARE,
             rated_power_w=rated_w,
             modulus_wh=profile.modulus_wh,
+            may_export=meter.may_export,
         )
         posts.append(
             MeterPost(
@@ -108,6 +110,7 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
                 device=device,
                 traits=traits,
                 step_wh=profile.energy_step_wh,
+                nameplate=nameplate_of(meter, profile, rated_w) if meter.id in ratings_w else None,
             )
         )
     return posts
@@ -262,7 +265,10 @@ async def _open_point(
     known = [statement_of(row) for row in rows if row["meter_point"] == point.id]
     return Point(
         realm=realm,
-        parameters=parameters_of(settings, point, is_shadow=base.is_shadow),
+        parameters=replace(
+            parameters_of(settings, point, is_shadow=base.is_shadow),
+            reference=reference_of(settings, point, poller.meters),
+        ),
         state=state,
         desk=await _open_desk(base, point),
         bookkeeper=Bookkeeper(
@@ -287,9 +293,10 @@ def realm_of(settings: Settings, point: MeterPointSettings) -> Realm:
     A meter of no point decides nothing; the first point takes its readings along, so that they are
     on record and shown once.
     """
-    meters = {point.meter}
+    meters = {point.meter, point.reference} - {""}
     if point == settings.meter_points[0]:
         owned = {other.meter for other in settings.meter_points}
+        owned |= {other.reference for other in settings.meter_points}
         meters |= {meter.id for meter in settings.meters if meter.id not in owned}
     return Realm(
         meter_ids=frozenset(meters),

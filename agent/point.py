@@ -321,7 +321,7 @@ class Point:
         record = gap_record(
             self.parameters.meter_id,
             meter_point=self.name,
-            state="T" if words else "G",
+            state=("S" if outcome.state.fusion.suspect else "T") if words else "G",
             reason=words or "readings again",
             since_ms=since_ms,
         )

@@ -13,15 +13,18 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
+from agent.core.commissioning import refusal
 from agent.core.snapshot import MeterView, MinerView, RelayView, Snapshot
 from agent.lanes import Lanes
 from agent.posts import MeterPost, MinerPost
 from agent.rota import AWAY_AFTER_MISSES, DETAILS_AGAIN_S, Rota
 from agent.siteclock import SiteClock
+from drivers.device import ReadsQuantities
 from drivers.errors import DriverError, UnreachableError, WrongDeviceError
 from drivers.readings import MinerDetails, Profile
 
 METER_LIMIT_S = 30.0
+CHECK_AGAIN_S = 30.0
 
 RelayViews = Callable[[Sequence[MeterView], Sequence[MinerView], float], tuple[RelayView, ...]]
 
@@ -124,9 +127,36 @@ class Poller:
 
     async def _read_meter(self, post: MeterPost) -> None:
         if post.identity is None:
-            post.identity = await post.device.identify()
+            identity = await post.device.identify()
+            await self._commission(post)
+            post.identity = identity
             _log.info("meter=%s event=identified serial=%s", post.meter_id, post.identity.serial)
+        elif (post.refusal or not post.is_checked) and self._is_check_due(post):
+            await self._commission(post)
         post.reading = await post.device.read()
+
+    async def _commission(self, post: MeterPost) -> None:
+        """Ask for everything that the meter measures: whether it contradicts itself.
+
+        A meter that does not tell everything has not contradicted itself; it is asked again.
+        """
+        post.checked_at_s = self.clock.now_s()
+        if post.nameplate is None or not isinstance(post.device, ReadsQuantities):
+            post.is_checked = True
+            return
+        try:
+            found = refusal(await post.device.read_quantities(), post.nameplate)
+        except DriverError as error:
+            post.is_checked = False
+            _log.warning("meter=%s event=unchecked reason=%r", post.meter_id, str(error))
+            return
+        post.is_checked = True
+        if found != post.refusal:
+            _log.warning("meter=%s event=commissioned refusal=%r", post.meter_id, found)
+        post.refusal = found
+
+    def _is_check_due(self, post: MeterPost) -> bool:
+        return self.clock.now_s() - post.checked_at_s >= CHECK_AGAIN_S
 
     def _note_meter(self, post: MeterPost, error: DriverError | None) -> None:
         if error is None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agent.core.commissioning import Nameplate
 from agent.core.decisions import Command
 from agent.core.samples import MeterTraits
 from agent.core.snapshot import Confirmation, MeterView, MinerView, PendingCommand
@@ -19,7 +20,8 @@ from drivers.readings import MeterIdentity, MeterReading, MinerDetails, MinerIde
 class MeterPost:
     """A meter. ``missed_polls`` counts in a row; ``fault`` is the last error's sentence.
 
-    ``step_wh`` tells by how much its register steps at a value.
+    ``step_wh`` tells by how much its register steps at a value. ``nameplate`` is what a purchase's
+    meter is held against when it is met, ``refusal`` what was found then, at ``checked_at_s``.
     """
 
     meter_id: str
@@ -33,6 +35,10 @@ class MeterPost:
     reading: MeterReading | None = None
     missed_polls: int = 0
     fault: str | None = None
+    nameplate: Nameplate | None = None
+    refusal: str = ""
+    is_checked: bool = False
+    checked_at_s: float = float("-inf")
 
     def view(self) -> MeterView:
         """What the tick sees of it."""
@@ -42,6 +48,7 @@ class MeterPost:
             missed_polls=self.missed_polls,
             fault=self.fault,
             serial="" if self.identity is None else self.identity.serial,
+            refusal=self.refusal,
         )
 
 

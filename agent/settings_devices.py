@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from agent.settings_faults import FaultList, joined, refusal, shown
 from agent.settings_fields import (
+    CtRatio,
     DeviceUri,
     ErrorShare,
     Identifier,
@@ -66,13 +67,19 @@ def _plainly(uri: DeviceUri) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterSettings:
-    """``error_share`` guards for the class of the meter and its transformers."""
+    """``error_share`` guards for the class of the meter and its transformers.
+
+    ``ct_ratio`` is the nameplate's, compared with what the meter tells; ``may_export`` says that
+    the site generates, so that power may flow out.
+    """
 
     id: Identifier
     uri: Annotated[str, from_text(meter_uri)]
     serial: Text | None = None
     error_share: ErrorShare = 0.0
     poll_s: PollS = 0.5
+    ct_ratio: CtRatio | None = None
+    may_export: bool = False
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     @property

@@ -27,12 +27,16 @@ _MOVED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterPointSettings:
-    """``meter`` is the id of the point's meter; the file may leave it out where there is one."""
+    """``meter`` is the id of the point's meter; the file may leave it out where there is one.
+
+    ``reference`` is the id of a second meter at the same place, which the first is compared with.
+    """
 
     id: Identifier
     rated_power_w: RatedPowerW
     base_load_max_w: PowerW
     meter: Identifier = ""
+    reference: Identifier = ""
     limits: LimitsSettings | None = None
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -70,6 +74,7 @@ def check_points(
         key = joined("meter_points", at)
         note_twice(found, ids, point.id, joined(key, "id"))
         _check_meter(found, users, key, point, meters)
+        _check_reference(found, users, key, point, meters)
         if point.base_load_max_w > point.rated_power_w:
             remedy = "state the base load alone, below the rating"
             found.add(joined(key, "base_load_max_w"), "is more than its rated_power_w", remedy)
@@ -136,6 +141,26 @@ def _check_meter(
     if first != key:
         reason = f"is {shown(name)}, the meter of {first} already"
         found.add(joined(key, "meter"), reason, "give each point a meter of its own")
+
+
+def _check_reference(
+    found: FaultList,
+    users: dict[str, str],
+    key: str,
+    point: MeterPointSettings,
+    meters: Sequence[str],
+) -> None:
+    if not point.reference or not meters:
+        return
+    key = joined(key, "reference")
+    if point.reference not in meters:
+        reason = f"is {shown(point.reference)}, which no [[meters]] table has"
+        found.add(key, reason, f"write one of {', '.join(meters)}")
+        return
+    first = users.setdefault(point.reference, key)
+    if first != key:
+        reason = f"is {shown(point.reference)}, the meter of {first} already"
+        found.add(key, reason, "name a second meter, which measures the same")
 
 
 def _check_miner(found: FaultList, key: str, miner: MinerSettings, points: Sequence[str]) -> None:

@@ -49,17 +49,19 @@ def passed(
     stale_s: float,
     share: float,
     rated_w: float,
+    is_standing_blind: bool = True,
 ) -> Doubt:
     """The doubt after a stretch between two readings.
 
     A power register shows the past: what falls or rises now may have done so ``stale_s`` ago.
-    ``share`` is how far it may be from the growth of the energy register.
+    ``share`` is how far it may be from the growth of the energy register. A power that stands may
+    be frozen; ``is_standing_blind`` false takes it at its word.
     """
     low_w, high_w = sorted((from_w, to_w))
     least_ws = low_w * (1 - share) * elapsed_s - max(from_w - to_w, 0.0) * stale_s
     most_ws = high_w * (1 + share) * elapsed_s + max(to_w - from_w, 0.0) * stale_s
     lately_wh = most_ws / SECONDS_PER_HOUR
-    stood_s = doubt.stood_s + elapsed_s if from_w == to_w else 0.0
+    stood_s = doubt.stood_s + elapsed_s if from_w == to_w and is_standing_blind else 0.0
     is_blind = doubt.is_blind or stood_s > STANDS_S
     unseen_ws = rated_w * stood_s if stood_s > STANDS_S else most_ws
     return Doubt(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
+from agent.core.agreement import Agreement
 from agent.core.ledger import Entry, Ledger
 from agent.core.register import RegisterEvent
 from agent.core.samples import Sample
@@ -205,6 +206,7 @@ def _went_on(
         case.state,
         fusion=fusing.started(case.state.fusion.traits, sample),
         ledger=replace(ledger, offset_wh=event.offset_wh, serial=event.serial),
+        agreement=Agreement(),  # the meter is vouched for; a lie that goes on is found anew
         edge_ms=None,
         waiting=None,
         quarter=quarter,

@@ -15,6 +15,7 @@ class MeterTraits:
 
     ``power_error_share`` bounds the difference between the power register and the growth of the
     energy register; ``rated_power_w`` is the most that can flow through the meter point.
+    ``may_export``: the site generates, and power may flow out of it.
     """
 
     refresh_s: float
@@ -22,6 +23,7 @@ class MeterTraits:
     power_error_share: float
     rated_power_w: float
     modulus_wh: int | None = None
+    may_export: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,21 +9,25 @@ from dataclasses import dataclass, field, replace
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core import unseen
+from agent.core.agreement import Agreement
 from agent.core.baseload import BaseLoad, followed
 from agent.core.braking import RELAY_S, Exposure, exposure_of
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Decision, Mode
 from agent.core.fleet import Judged, Machine, Memory, judged
+from agent.core.intake import Intake, taken
 from agent.core.learning import Experience, learn
 from agent.core.ledger import Entry, Ledger
 from agent.core.limits import Limit
-from agent.core.register import RegisterEvent, stranger_words, wrap_wh
+from agent.core.machinesums import Watch, compared, is_due, summed
+from agent.core.reference import Comparison, Reference
+from agent.core.reference import compared as against
+from agent.core.register import RegisterEvent
 from agent.core.samples import Fusion, Interval
 from agent.core.snapshot import MeterView, MinerView, Snapshot
 from agent.core.statement import Statement, collect
 from agent.core.suspicion import SILENCE_S
 from agent.core.waiting import Waiting, monotonic_s, utc_ms, waited
-from drivers.readings import MeterReading
 
 FIRST_READS_S = 10.0
 NO_MEMORY = Memory()
@@ -35,7 +39,8 @@ ROUNDING_MS = 2  # one instant, taken from one clock to the other and back
 class Parameters:
     """What the configuration says. Shares are fractions, powers W, times s.
 
-    ``is_shadow``: nothing that is decided is sent; see ``agent.core.shadow``.
+    ``is_shadow``: nothing that is decided is sent; see ``agent.core.shadow``. ``reference`` is a
+    second meter at the same place, if there is one.
     """
 
     meter_id: str
@@ -54,6 +59,7 @@ class Parameters:
     cards: Mapping[str, ActuatorCard]
     limits: tuple[Limit, ...]
     is_shadow: bool = False
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,9 @@ class SiteState:
 
     ``is_armed`` turns true once meter, clock and ledger have been fresh together; before that
     nothing may rise. ``waiting`` is what may have flowed since the last sample, ``quarter`` the
-    statement under way; ``statements`` were closed by this tick and ``events`` befell the register.
+    statement under way; ``statements`` were closed by this tick and ``events`` befell the register;
+    ``agreement`` is that of its power and its energy register, ``watch`` what the machines' own
+    watts say of the meter, ``comparison`` what a second one says.
     """
 
     fusion: Fusion
@@ -100,6 +108,9 @@ class SiteState:
     is_recovering: bool = False
     decision: Decision | None = None
     experience: Experience = field(default_factory=Experience)
+    agreement: Agreement = field(default_factory=Agreement)
+    watch: Watch = field(default_factory=Watch)
+    comparison: Comparison = field(default_factory=Comparison)
     waiting: Waiting | None = None
     quarter: Statement | None = None
     statements: tuple[Statement, ...] = ()
@@ -122,10 +133,9 @@ def observe(
     state: SiteState, snapshot: Snapshot, parameters: Parameters
 ) -> tuple[SiteState, Picture, tuple[Entry, ...]]:
     """Take in one snapshot: judge meter and machines, let time pass, keep the books."""
-    now_s = snapshot.now_s
     meter = _site_meter(snapshot, parameters)
-    started_at_s = now_s if state.started_at_s is None else state.started_at_s
-    fusion, ledger, events = _taken(state, meter, snapshot)
+    started_at_s = snapshot.now_s if state.started_at_s is None else state.started_at_s
+    fusion, ledger, agreement, events = taken(_known(state), meter, snapshot)
     experience = learn(state.experience, _news(state, snapshot), parameters.cards)
     judgements = _judge_machines(state, experience, snapshot, parameters)
     machines = {miner_id: one.machine for miner_id, one in judgements.items()}
@@ -135,16 +145,17 @@ def observe(
         BaseLoad(state.base_load_w, state.unsettled_since_s, state.settled_at_s),
         machines.values(),
         measured_w,
-        now_s,
-        is_starting=now_s - started_at_s <= FIRST_READS_S,
+        snapshot.now_s,
+        is_starting=snapshot.now_s - started_at_s <= FIRST_READS_S,
     )
     before = state
     state = replace(
         state,
         started_at_s=started_at_s,
-        meter_fresh_at_s=state.meter_fresh_at_s if measured_w is None else now_s,
+        meter_fresh_at_s=state.meter_fresh_at_s if measured_w is None else snapshot.now_s,
         fusion=fusion,
         ledger=ledger,
+        agreement=agreement,
         experience=experience,
         judgements=judgements,
         events=events,
@@ -157,10 +168,11 @@ def observe(
     tail_w = min(_tail_w(state, machines, exposure), parameters.rated_power_w)
     if measured_w is None and not all(machine.is_known for machine in machines.values()):
         tail_w = parameters.rated_power_w
-    fusion = fusing.advance(fusion, now_s=now_s, power_upper_w=tail_w)
+    fusion = fusing.advance(fusion, now_s=snapshot.now_s, power_upper_w=tail_w)
     if measured_w is None:
         fusion = fusing.add(fusion, unseen.surprise_wh(before.judgements, judgements))
     state, entries = _keep_books(state, fusion, snapshot)
+    state = _watched(state, snapshot, parameters)
     picture = Picture(
         snapshot=snapshot,
         machines=machines,
@@ -170,6 +182,32 @@ def observe(
         meter_words=words,
     )
     return state, picture, entries
+
+
+def _known(state: SiteState) -> Intake:
+    return Intake(state.fusion, state.ledger, state.agreement)
+
+
+def _watched(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> SiteState:
+    """Lay the machines' own watts, and a second meter, beside what the meter counts."""
+    if parameters.reference is not None:
+        seen = {view.meter_id: view.reading for view in snapshot.meters}
+        site, other = seen[parameters.meter_id], seen[parameters.reference.meter_id]
+        if site is not None and other is not None:
+            comparison = against(state.comparison, site, other, parameters.reference)
+            state = replace(state, comparison=comparison)
+    watch = state.watch
+    if is_due(watch, snapshot.now_ms):
+        watch = summed(watch, state.judgements.values(), snapshot.now_s, snapshot.now_ms)
+    if state.statements:
+        watch = compared(
+            watch,
+            state.statements,
+            meter_share=parameters.meter_error_share,
+            step_wh=state.fusion.traits.step_wh,
+            base_max_w=parameters.base_load_max_w,
+        )
+    return state if watch is state.watch else replace(state, watch=watch)
 
 
 def _exposure(
@@ -253,7 +291,8 @@ def _meter_trouble(
 ) -> str:
     """Why the meter cannot be relied on now; empty while it can."""
     if not fusion.samples:
-        return meter.fault or "the meter has not answered since the start"
+        words = fusion.suspect or meter.fault
+        return words or "the meter has not answered since the start"
     if fusion.suspect:
         return fusion.suspect
     age_s = snapshot.now_s - fusion.latest.requested_at_s
@@ -262,56 +301,6 @@ def _meter_trouble(
             f": {meter.fault}" if meter.fault else ""
         )
     return ""
-
-
-def _taken(
-    state: SiteState, meter: MeterView, snapshot: Snapshot
-) -> tuple[Fusion, Ledger, tuple[RegisterEvent, ...]]:
-    """The newest reading, in the ledger's coordinate; whether it is believed is the fusion's say.
-
-    A wrap is believed only where the register beyond it is what power explains.
-    """
-    reading, before, ledger = meter.reading, state.fusion, state.ledger
-    if reading is None or reading.requested_at_s <= before.last_seen_s:
-        return before, ledger, ()
-    shown_wh = reading.energy_import_wh
-    wrapped_wh = 0
-    if stranger := stranger_words(ledger.serial, meter.serial):
-        fusion = fusing.hold(before, _shifted(reading, ledger.offset_wh), stranger)
-    else:
-        if before.samples:
-            last_wh = before.latest.register_wh - ledger.offset_wh
-            wrapped_wh = wrap_wh(before.traits, before_wh=last_wh, shown_wh=shown_wh)
-        fusion = fusing.observe(before, _shifted(reading, ledger.offset_wh + wrapped_wh))
-        if wrapped_wh and fusion.suspect:
-            wrapped_wh = 0
-            fusion = fusing.observe(before, _shifted(reading, ledger.offset_wh))
-        if meter.serial not in ("", ledger.serial):
-            ledger = replace(ledger, serial=meter.serial)
-    if wrapped_wh:
-        ledger = replace(ledger, offset_wh=ledger.offset_wh + wrapped_wh)
-    what = {"wrapped": "the register went through its end and on from zero"} if wrapped_wh else {}
-    if bool(before.suspect) != bool(fusion.suspect):
-        words = fusion.suspect or "the register is believed again"
-        what["held" if fusion.suspect else "released"] = words
-    events = tuple(
-        RegisterEvent(
-            event=event,
-            at_ms=utc_ms(snapshot, reading.requested_at_s),
-            register_wh=shown_wh,
-            offset_wh=ledger.offset_wh,
-            reason=words,
-            serial=ledger.serial,
-        )
-        for event, words in what.items()
-    )
-    return fusion, ledger, events
-
-
-def _shifted(reading: MeterReading, offset_wh: int) -> MeterReading:
-    if not offset_wh:
-        return reading
-    return replace(reading, energy_import_wh=reading.energy_import_wh + offset_wh)
 
 
 def _keep_books(

@@ -14,6 +14,7 @@ class MeterView:
     """One meter. ``reading`` is the last good one; ``fault`` says what is wrong now, if so.
 
     ``serial`` is that of the meter that answers; empty where it tells none or was not asked yet.
+    ``refusal`` says why no purchase may be kept by it, as commissioning found; empty where it may.
     """
 
     meter_id: str
@@ -21,6 +22,7 @@ class MeterView:
     missed_polls: int
     fault: str | None
     serial: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

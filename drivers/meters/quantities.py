@@ -28,6 +28,7 @@ _MORE = {
     "power_reactive": "reactive power",
     "power_apparent": "apparent power",
     "power_factor": "ratio",
+    "ct_ratio": "ratio",
     "voltage_l1": "voltage",
     "voltage_l2": "voltage",
     "voltage_l3": "voltage",

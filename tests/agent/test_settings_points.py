@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.assembly import parameters_of, realm_of
+from agent.assembly import meter_posts, parameters_of, realm_of
+from agent.nameplate import reference_of
 from agent.settings import Settings, parse_settings
 from agent.settings_faults import SettingsError
 
@@ -155,3 +156,36 @@ def test_a_typing_error_in_the_limits_of_a_point_gets_the_key_that_was_meant() -
     assert "did you mean cap_w?" in found["meter_points[1].limits.cap"]
     assert "did you mean days?" in found["meter_points[1].limits.dais"]
     assert "did you mean rated_power_w?" in found["meter_points[0].ratd_power_w"]
+
+
+def test_a_reference_is_another_known_meter_and_shown_to_its_own_point_alone() -> None:
+    data = several()
+    data["meter_points"][1]["reference"] = "hall"
+    loaded = settings(data)
+    north, south = loaded.meter_points
+    assert realm_of(loaded, north).meter_ids == {"n"}
+    assert realm_of(loaded, south).meter_ids == {"s", "hall"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [("attic", "which no [[meters]] table has"), ("s", "the meter of"), ("n", "the meter of")],
+)
+def test_a_reference_that_is_no_second_meter_is_refused(reference: str, words: str) -> None:
+    data = several()
+    data["meter_points"][1]["reference"] = reference
+    assert any(words in reason for reason in faults_of(data).values())
+
+
+async def test_what_may_lie_between_two_meters_is_both_classes_and_both_steps() -> None:
+    data = several()
+    data["meter_points"][1]["reference"] = "hall"
+    loaded = settings(data)
+    posts = meter_posts(loaded)
+    reference = reference_of(loaded, loaded.meter_points[1], posts)
+    assert reference is not None
+    assert (reference.meter_id, reference.step_wh, reference.refresh_s) == ("hall", 20, 1.0)
+    assert reference.error_share == pytest.approx(0.02)
+    assert reference_of(loaded, loaded.meter_points[0], posts) is None
+    for post in posts:
+        await post.device.close()

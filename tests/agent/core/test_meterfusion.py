@@ -408,3 +408,8 @@ def test_a_register_that_froze_right_after_it_moved_does_not_hide_what_flows() -
     fusion = observe(fusion, reading(4.5, 850, power_w))  # it froze at 4.25 s
     interval = interval_now(advance(fusion, now_s=4.5, power_upper_w=power_w))
     assert interval.upper_wh >= 900
+
+
+def test_a_power_that_is_no_number_is_as_good_as_no_answer() -> None:
+    known = observe(Fusion(traits=traits()), reading(1.0, 1000, 1e5))
+    assert observe(known, reading(2.0, 1020, math.nan)) is known

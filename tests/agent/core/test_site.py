@@ -8,6 +8,7 @@ from agent.core.cards import CARDS
 from agent.core.decisions import Setpoint
 from agent.core.learning import HEADROOM
 from agent.core.ledger import Ledger, admit, anchor
+from agent.core.reference import Reference
 from agent.core.samples import Fusion, MeterTraits
 from agent.core.site import KEEP_ENDED_MS, Parameters, SiteState, observe
 from agent.core.snapshot import Confirmation, MeterView, MinerView, Snapshot
@@ -34,20 +35,29 @@ class Ticks:
         self.state = SiteState(fusion=Fusion(traits=traits), ledger=ledger)
         self.miners: tuple[MinerView, ...] = ()
         self.power_w = POWER_W
+        self.counted_wh, self.counted_s = 1000.0, 0.0
         self.missed = 0
         self.fault: str | None = None
+        self.refusal = ""
+        self.other: Any = None
         self.reading: Any = None
         self.entries: list[Any] = []
         self.picture: Any = None
 
     def tick(self, at_s: float, register_wh: int | None = None, *, is_silent: bool = False) -> None:
+        self.counted_wh += self.power_w * (at_s - self.counted_s) / 3600
+        self.counted_s = at_s
         if not is_silent:
-            register_wh = round(1000 + 10 * at_s) if register_wh is None else register_wh
+            register_wh = round(self.counted_wh) if register_wh is None else register_wh
             self.reading = self.toy.meter_reading(at_s - 0.1, register_wh, self.power_w)
         meter = MeterView(
-            meter_id="site", reading=self.reading, missed_polls=self.missed, fault=self.fault
+            meter_id="site",
+            reading=self.reading,
+            missed_polls=self.missed,
+            fault=self.fault,
+            refusal=self.refusal,
         )
-        other = MeterView(meter_id="other", reading=None, missed_polls=9, fault="broken")
+        other = MeterView(meter_id="other", reading=self.other, missed_polls=9, fault="broken")
         snapshot = Snapshot(
             now_s=at_s,
             now_ms=self.toy.START_MS + round(at_s * 1000),
@@ -292,3 +302,81 @@ def test_a_machine_that_was_slower_than_its_card_lengthens_every_stop(
     longer_s = HEADROOM * 8.0 - CARDS["luxos"].board_off_s
     assert ticks.picture.exposure.stop_s == pytest.approx(before_s + longer_s)
     assert ticks.picture.machines["m001"].card == CARDS["luxos"]
+
+
+def test_a_meter_whose_registers_contradict_each_other_is_held_and_not_relied_on(
+    toy: SimpleNamespace, parameters: Parameters
+) -> None:
+    ticks = Ticks(toy, parameters)
+    for at_s in range(1, 200):
+        ticks.tick(float(at_s), 1000 + at_s)  # 3.6 kW where the power says 36
+    assert "much less; check ratios" in ticks.picture.meter_words
+    assert ticks.picture.measured_w is None
+    assert ticks.state.ledger.booked_wh < 1150
+
+
+@pytest.mark.parametrize(("power_w", "is_held"), [(-20_000.0, True), (-50.0, False)])
+def test_a_meter_that_says_that_the_site_feeds_the_grid_is_held(
+    toy: SimpleNamespace, parameters: Parameters, power_w: float, *, is_held: bool
+) -> None:
+    ticks = Ticks(toy, parameters).until(1, 6)
+    ticks.power_w = power_w
+    ticks.tick(6.0, 1050)
+    assert ("feeds the grid" in ticks.picture.meter_words) is is_held
+    ticks.power_w = POWER_W
+    ticks.tick(7.0, 1060)
+    assert ticks.picture.meter_words == ""
+
+
+def test_a_power_that_is_no_number_is_as_good_as_no_answer(
+    toy: SimpleNamespace, parameters: Parameters
+) -> None:
+    ticks = Ticks(toy, parameters).until(1, 6)
+    ticks.power_w = float("nan")
+    ticks.tick(6.0, 1060)
+    assert ticks.state.fusion.latest.register_wh == 1050
+    assert ticks.picture.meter_words == ""
+
+
+def test_the_first_reading_of_a_refused_meter_anchors_no_books(
+    toy: SimpleNamespace, parameters: Parameters
+) -> None:
+    ticks = Ticks(toy, parameters)
+    ticks.refusal = "phase 2 flows out"
+    ticks.tick(1.0)
+    assert ticks.picture.meter_words == "phase 2 flows out"
+    assert ticks.state.ledger.booked_wh is None
+    ticks.refusal = ""
+    ticks.tick(2.0)
+    ticks.tick(3.0)
+    assert ticks.picture.meter_words == ""
+    assert ticks.state.ledger.booked_wh is not None
+
+
+def test_meter_and_machines_are_laid_beside_each_other_each_quarter(
+    toy: SimpleNamespace, parameters: Parameters
+) -> None:
+    ticks = Ticks(toy, parameters)
+    machine = toy.fleet(1)[0]
+    machine.power_w, ticks.power_w = 3_000.0, 3_600.0
+    for at_s in range(1, 1830):
+        ticks.miners = (toy.view(machine, float(at_s)),)
+        ticks.tick(float(at_s))
+    found = ticks.state.watch.found
+    assert found.count == 1  # of the first quarter the meter's part was not whole
+    assert (found.mean_x, found.mean_y) == (pytest.approx(900, abs=2), pytest.approx(750, abs=2))
+    assert ticks.state.watch.current.start_ms == toy.START_MS + 1_800_000
+
+
+def test_a_second_meter_is_compared_as_soon_as_both_have_answered(
+    toy: SimpleNamespace, parameters: Parameters
+) -> None:
+    reference = Reference(meter_id="other", error_share=0.01, step_wh=2, refresh_s=1.0)
+    ticks = Ticks(toy, replace(parameters, reference=reference))
+    ticks.tick(1.0)
+    assert ticks.state.comparison.since_s is None
+    for at_s in range(2, 1850):
+        ticks.other = toy.meter_reading(at_s - 0.1, at_s * 8, 0.8 * POWER_W)
+        ticks.tick(float(at_s))
+    assert "the reference other" in ticks.state.comparison.words
+    assert ticks.picture.meter_words == ""  # told, and nothing is kept by another meter for it
