@@ -318,7 +318,9 @@ def _keep_books(
     at_ms = utc_ms(snapshot, last.requested_at_s)
     if ledger.booked_wh is None:
         anchored = books.anchor(ledger, at_wh=last.register_wh, at_ms=at_ms)
-        anchored = unseen.unseen_start(anchored, at_ms=at_ms, rated_w=fusion.traits.rated_power_w)
+        now_w = last.power_w * (1 + fusion.traits.power_error_share)
+        rated_w = fusion.traits.rated_power_w
+        anchored = unseen.unseen_start(anchored, at_ms=at_ms, power_w=now_w, rated_w=rated_w)
         return replace(state, fusion=fusion, ledger=anchored), ()
     waiting = waited(state.waiting, fusion, ledger, snapshot)
     settled_ms = at_ms - round(fusion.traits.refresh_s * 1000)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.fleet import Judged, nameplate_w
 from agent.core.ledger import Ledger, set_start_error
+from agent.core.suspicion import SILENCE_S
 
 JUST_OPENED_MS = 60_000
 
@@ -39,16 +40,19 @@ def surprise_wh(before: Mapping[str, Judged], after: Mapping[str, Judged]) -> fl
     return watt_seconds / SECONDS_PER_HOUR
 
 
-def unseen_start(ledger: Ledger, *, at_ms: int, rated_w: float) -> Ledger:
+def unseen_start(ledger: Ledger, *, at_ms: int, power_w: float, rated_w: float) -> Ledger:
     """Charge windows that opened just before the first reading ever with the most that has flowed.
 
-    Nothing in the books tells where the register stood then. A window that is open for longer
-    counts from this reading on: what was used of it before only its owner knows, and takes off.
+    Nothing in the books tells where the register stood then. As between two readings, the power of
+    the one stands for a moment, and the connection's rating for any longer. A window that is open
+    for longer than a minute counts from this reading on: what was used of it before only its owner
+    knows, and takes off.
     """
     charged = ledger
     for start_ms in {account.transaction.start_ms for account in ledger.open_accounts(at_ms)}:
         gap_ms = at_ms - start_ms
         if 0 < gap_ms <= JUST_OPENED_MS:
-            error_wh = math.ceil(rated_w * gap_ms / 3_600_000)
+            most_w = rated_w if gap_ms > SILENCE_S * 1000 else min(power_w, rated_w)
+            error_wh = math.ceil(most_w * gap_ms / 3_600_000)
             charged = set_start_error(charged, start_ms=start_ms, error_wh=error_wh)
     return charged

@@ -51,7 +51,7 @@ DEAF = {"what": "miner_ignores", "at_min": 9.5, "for_s": 900}
 
 def test_machines_that_ignore_every_stop_lose_their_feed_before_the_purchase_is_lost() -> None:
     """They run at full power into a window that is bought for half of it."""
-    windows = [4.7, 2.0]
+    windows = [4.75, 2.0]
     result, orders = gone(prepare(scenario("row", minutes=20, kwh=windows, faults=[DEAF])))
     assert [(name, is_open) for _, name, is_open in orders] == [("row", True)]
     assert (result.relay_trips, result.over_wh, result.violations) == (1, 0.0, ())

@@ -28,7 +28,15 @@ def books(*windows: tuple[str, int, int]) -> Ledger:
 
 @pytest.mark.parametrize(
     ("late_ms", "error_wh"),
-    [(0, 0), (1, 1), (600, 6), (JUST_OPENED_MS, 600), (JUST_OPENED_MS + 1, 0)],
+    [
+        (0, 0),
+        (1, 1),
+        (600, 3),
+        (3000, 15),
+        (3001, 31),
+        (JUST_OPENED_MS, 600),
+        (JUST_OPENED_MS + 1, 0),
+    ],
 )
 def test_a_window_that_has_just_opened_is_charged_with_the_most_that_can_have_flowed(
     late_ms: int, error_wh: int
@@ -38,11 +46,11 @@ def test_a_window_that_has_just_opened_is_charged_with_the_most_that_can_have_fl
     )
     at_ms = OPENED_MS + late_ms
     started = anchor(ledger, at_wh=5000, at_ms=at_ms)
-    charged = unseen_start(started, at_ms=at_ms, rated_w=36_000.0)
+    charged = unseen_start(started, at_ms=at_ms, power_w=18_000.0, rated_w=36_000.0)
     assert [account.start_error_wh for account in charged.accounts] == [error_wh, 0]
     assert charged.allocated_wh == started.allocated_wh
 
 
 def test_without_a_window_nothing_is_charged() -> None:
     ledger = anchor(Ledger(meter_point="mp-1"), at_wh=5000, at_ms=OPENED_MS)
-    assert unseen_start(ledger, at_ms=OPENED_MS, rated_w=36_000.0) == ledger
+    assert unseen_start(ledger, at_ms=OPENED_MS, power_w=1.0, rated_w=2.0) == ledger
