@@ -80,7 +80,7 @@ class UnitAddress:
 
 def unit_address(uri: str) -> UnitAddress:
     """Take a unit's URI apart. Raises ValueError with one sentence that says how to write it."""
-    scheme = uri.partition("://")[0]
+    scheme = uri.partition("://")[0].lower()
     if scheme == SERIAL:
         return _serial_address(uri)
     example = _RFC2217_EXAMPLE if scheme == RFC2217 else _EXAMPLE
@@ -94,7 +94,7 @@ def unit_address(uri: str) -> UnitAddress:
         way = _serial_way(uri, f"rfc2217://{host}:{parts.port}", query, example)
         return UnitAddress(way=way, unit=unit, more=query)
     endpoint = Endpoint(
-        host=parts.host, port=parts.port or DEFAULT_PORT, is_rtu=TCP_SCHEMES[scheme]
+        host=parts.host, port=parts.port or DEFAULT_PORT, is_rtu=TCP_SCHEMES[parts.scheme]
     )
     return UnitAddress(way=endpoint, unit=unit, more=query)
 
