@@ -318,7 +318,7 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_one_fault(tmp_path: Path) ->
 
 def test_the_schemes_of_the_configuration_are_those_of_the_drivers() -> None:
     assert set(METER_PORTS) == set(meter_registry.SCHEMES)
-    assert set(METER_PORTS.values()) == {meter_registry.DEFAULT_PORT}
+    assert METER_PORTS["modbus"] == METER_PORTS["modbus+rtu"] == 502
 
 
 def whatsminer(password_file: str) -> dict[str, Any]:
