@@ -12,6 +12,7 @@ import struct
 import tty
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from simulator.register_map import RegisterError
 
@@ -20,6 +21,27 @@ _EXCEPTION = 0x80
 
 # Function, address, count to the registers' bytes. Raises RegisterError.
 Registers = Callable[[int, int, int], bytes]
+
+
+class Member(Protocol):
+    """Whoever sits on a line and has an address there."""
+
+    requests: int
+
+    @property
+    def turnaround_s(self) -> float:
+        """How long it thinks."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it gives no reply now."""
+
+    @property
+    def noise(self) -> bytes:
+        """What the line brings in front of its reply."""
+
+    def answer(self, pdu: bytes) -> bytes:
+        """The reply's PDU, exceptions included."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,12 +54,25 @@ class BusUnit:
     noise: bytes = b""
     requests: int = 0
 
+    def answer(self, pdu: bytes) -> bytes:
+        """The reply's PDU, exceptions included."""
+        self.requests += 1
+        function = pdu[0]
+        if function not in {3, 4} or len(pdu) != 5:
+            return bytes((function | _EXCEPTION, 1))
+        address, count = struct.unpack(">HH", pdu[1:])
+        try:
+            data = self.registers(function, address, count)
+        except RegisterError as error:
+            return bytes((function | _EXCEPTION, error.code))
+        return bytes((function, len(data))) + data
+
 
 @dataclass(slots=True, kw_only=True)
 class SerialBus:
     """The line and the units on it. ``receive`` gets a master's bytes, ``send`` brings replies."""
 
-    units: Mapping[int, BusUnit]
+    units: Mapping[int, Member]
     baud: int = 9600
     bits: int = 10
     seed: int = 1
@@ -74,10 +109,10 @@ class SerialBus:
         unit = self.units.get(frame[0])
         if unit is None:
             return
-        unit.requests += 1
         if unit.is_dead:
+            unit.requests += 1
             return
-        body = frame[:1] + self._reply(unit, frame[1:-2])
+        body = frame[:1] + unit.answer(frame[1:-2])
         reply = unit.noise + body + checksum(body)
         loop = asyncio.get_running_loop()
         begins_s = loop.time() + unit.turnaround_s
@@ -89,18 +124,6 @@ class SerialBus:
 
     def _tell(self, data: bytes) -> None:
         self.send(data)
-
-    @staticmethod
-    def _reply(unit: BusUnit, pdu: bytes) -> bytes:
-        function = pdu[0]
-        if function not in {3, 4} or len(pdu) != 5:
-            return bytes((function | _EXCEPTION, 1))
-        address, count = struct.unpack(">HH", pdu[1:])
-        try:
-            data = unit.registers(function, address, count)
-        except RegisterError as error:
-            return bytes((function | _EXCEPTION, error.code))
-        return bytes((function, len(data))) + data
 
 
 def checksum(data: bytes) -> bytes:
@@ -168,6 +191,11 @@ class Gateway(asyncio.Protocol):
         del exc
         self._transport = None
         self._taken.discard(self)
+
+    def abort(self) -> None:
+        """Cut the client off."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """A master's bytes."""
