@@ -1,11 +1,13 @@
 """Meters of a farm on serial lines, as our driver and mbpoll read them."""
 
 import asyncio
+import json
 import re
 import shutil
 
 import pytest
 
+from agent.cli import main
 from drivers.errors import UnreachableError
 from drivers.meters.registry import open_meter
 from simulator.faults import FaultKind
@@ -53,6 +55,23 @@ async def test_a_silent_meter_of_a_line_takes_nothing_from_its_neighbour(open_si
     assert (await second.read()).energy_import_wh > (await first.read()).energy_import_wh
     await first.close()
     await second.close()
+
+
+async def test_kwota_poll_reads_and_identifies_a_meter_on_a_serial_port(open_site, capsys) -> None:
+    site = await open_site(meters=on("serial", 5, baud=115200))
+    uri = site.network.meter_uri(0)
+    assert uri.startswith("modbus+serial:///dev/pts/")
+
+    def poll(*arguments: str) -> object:
+        with pytest.raises(SystemExit) as end:
+            main(["poll", *arguments, "--json"])
+        assert not end.value.code
+        return json.loads(capsys.readouterr().out)
+
+    answer = await asyncio.to_thread(poll, uri)
+    assert answer["identity"]["serial"] == "1005"
+    proposals = await asyncio.to_thread(poll, uri.replace("profile=sdm630&", ""), "--identify")
+    assert proposals[0]["profile"].startswith("sdm")
 
 
 @pytest.mark.strangers
