@@ -13,7 +13,7 @@ from enum import IntEnum
 
 # Whoever may begin within so short a time is waited for by those of lower rank.
 NEAR_S = 0.1
-# After so long a wait the oldest goes before every rank but TRIP.
+# After so long a wait one goes before every rank but TRIP, once between two urgent turns.
 PATIENCE_S = 5.0
 
 
@@ -42,6 +42,8 @@ class Turns:
 
     _waiting: list[_Waiting] = field(default_factory=list)
     _came: int = 0
+    # One old request between two urgent ones: many together would be a long wait.
+    _is_old_next: bool = True
     _is_taken: bool = False
     _alarm: asyncio.Handle | None = None
 
@@ -93,10 +95,11 @@ class Turns:
         at_s = now_s()  # after them: some begin "now"
         near = [one for one, begin_s in ready.items() if begin_s <= at_s + NEAR_S]
         if near:
-            first = min(near, key=lambda one: _order(one, at_s))
+            first = min(near, key=lambda one: self._order(one, at_s))
             wait_s = ready[first] - at_s
             if wait_s <= 0:
                 self._is_taken = True
+                self._is_old_next = first.rank < Rank.OTHER
                 self._waiting.remove(first)
                 first.turn.set_result(None)
                 return
@@ -104,11 +107,10 @@ class Turns:
             wait_s = min(ready.values()) - at_s
         self._alarm = asyncio.get_running_loop().call_later(wait_s, self._look)
 
-
-def _order(waiting: _Waiting, at_s: float) -> tuple[float, int]:
-    is_old = at_s - waiting.since_s > PATIENCE_S
-    urgency = min(waiting.rank, Rank.BUDGET - 0.5) if is_old else waiting.rank
-    return urgency, waiting.number
+    def _order(self, waiting: _Waiting, at_s: float) -> tuple[float, int]:
+        is_old = self._is_old_next and at_s - waiting.since_s > PATIENCE_S
+        urgency = min(waiting.rank, Rank.BUDGET - 0.5) if is_old else waiting.rank
+        return urgency, waiting.number
 
 
 def now_s() -> float:

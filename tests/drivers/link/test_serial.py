@@ -215,8 +215,9 @@ async def poll(bus: ModbusBus, unit: int, rank: Rank, period_s: float, ages: lis
 
 
 async def test_a_budget_meter_among_twenty_at_9600_baud_stays_young_while_three_are_dead(
-    plugged,
+    plugged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("drivers.link.turns.PATIENCE_S", 1.0)  # what otherwise takes a minute
     line = bus_of(*range(101, 121), baud=BAUD)
     for meter in line.units.values():
         meter.turnaround_s = 0.04

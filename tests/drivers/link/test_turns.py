@@ -44,6 +44,14 @@ async def test_who_has_waited_long_goes_before_all_but_a_trip(
     assert await order_of(*asked) == [2, 0, 1, 3]
 
 
+async def test_of_several_who_have_waited_long_one_goes_between_two_urgent_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("drivers.link.turns.PATIENCE_S", -1.0)
+    asked = ((Rank.OTHER, 0), (Rank.OTHER, 0), (Rank.BUDGET, 0), (Rank.OTHER, 0), (Rank.BUDGET, 0))
+    assert await order_of(*asked) == [0, 2, 1, 4, 3]
+
+
 async def test_who_asks_for_several_things_in_a_row_is_not_interrupted_by_a_lower_rank() -> None:
     turns, served = Turns(), []
 
