@@ -86,7 +86,7 @@ test: test-fast test-campaign test-system ## pytest: all parts
 
 .PHONY: test-fast
 test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on two processes, with coverage
-	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario and not closed_loop and not campaign" --cov
+	@$(BIN)/python -m pytest -ra -n 2 -m "not system and not scenario and not closed_loop and not campaign and not torture" --cov
 
 .PHONY: test-campaign
 test-campaign: $(DEV_STAMP) ## pytest: 500 drawn sites with faults in virtual time, on both cores
@@ -99,6 +99,10 @@ test-system: $(DEV_STAMP) ## pytest: whole sites, on real sockets, files and bro
 .PHONY: scenarios
 scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the plant's true energy
 	@$(BIN)/python -m pytest -ra -n 2 -m scenario
+
+.PHONY: torture
+torture: $(DEV_STAMP) ## 6 000 reads with 30 % of the replies late, on every kind of Modbus line
+	@$(BIN)/python -m pytest -ra -n 2 -m torture
 
 .PHONY: campaign
 campaign: $(DEV_STAMP) ## 10 000 random farms with two faults each, in virtual time

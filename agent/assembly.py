@@ -89,6 +89,7 @@ def meter_posts(settings: Settings) -> list[MeterPost]:
             serial=meter.serial,
             rated_power_w=rated_w,
             profile_dirs=directories,
+            is_budget=meter.id in ratings_w,
         )
         profile = device.profile
         if meter.id in ratings_w and profile.unfit:

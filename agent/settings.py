@@ -18,6 +18,7 @@ from agent.settings_devices import (
     MinerSettings,
     check_duplicates,
     check_passwords,
+    check_serial_ports,
     note_twice,
 )
 from agent.settings_discovery import DiscoverySettings
@@ -215,6 +216,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         check_relays(found, data, relays, miners)
     check_duplicates(found, data)
     check_passwords(found, miners)
+    check_serial_ports(found, meters)
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
+from urllib.parse import parse_qs
 
 from pydantic import ConfigDict
 from pydantic_core import PydanticCustomError
@@ -28,14 +29,24 @@ from agent.settings_fields import (
     mac,
     split_uri,
 )
+from drivers.link.endpoint import (
+    DEFAULT_PORT,
+    RFC2217,
+    SCHEMES,
+    SERIAL,
+    SerialEndpoint,
+    unit_address,
+)
 from drivers.miners.registry import FAMILIES
 
-METER_PORTS = {"modbus": 502, "modbus+rtu": 502}
+METER_PORTS = dict.fromkeys(SCHEMES, DEFAULT_PORT)  # a serial port has none
 MINER_PORTS = {name: family.default_port for name, family in FAMILIES.items()}
 
 
 def meter_uri(text: str) -> str:
     """``modbus://host[:port]/unit?profile=name``, the way out in words where it is not."""
+    if text.partition("://")[0] in {SERIAL, RFC2217}:
+        return _serial_meter_uri(text)
     uri = _device_uri(text, METER_PORTS, "modbus://10.1.0.10/1?profile=sdm630")
     query = dict(uri.query)
     strange = [name for name in query if name != "profile"]
@@ -46,6 +57,22 @@ def meter_uri(text: str) -> str:
         raise refusal("names no profile", remedy)
     if re.fullmatch(r"[0-9]{1,3}", uri.path) is None or not 1 <= int(uri.path) <= 247:
         raise refusal("names no Modbus unit", "put the unit, 1 to 247, after the address: /1")
+    return text
+
+
+def _serial_meter_uri(text: str) -> str:
+    """``modbus+serial:///dev/ttyUSB0/unit?profile=name&baud=9600``, or the same by RFC 2217."""
+    remedy = "write it like modbus+serial:///dev/ttyUSB0/1?profile=sdm630&baud=9600"
+    try:
+        more = unit_address(text).more
+    except ValueError as error:
+        raise refusal(f"cannot be used: {error}", remedy) from None
+    strange = [name for name in more if name != "profile"]
+    if strange or not text.isprintable() or " " in text:
+        raise refusal(f"has the unknown parameter {shown((strange or [text])[0])}", "remove it")
+    if not more.get("profile"):
+        remedy = "add ?profile= and the meter's model, as sdm630"
+        raise refusal("names no profile", remedy)
     return text
 
 
@@ -85,7 +112,7 @@ class MeterSettings:
     @property
     def profile(self) -> str:
         """The name of the meter's profile, as the URI gives it."""
-        return dict(split_uri(self.uri).query)["profile"]
+        return parse_qs(self.uri.partition("?")[2])["profile"][0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +141,21 @@ def check_duplicates(found: FaultList, data: Mapping[str, Any]) -> None:
             _claim(found, ids, row, joined(key, "id"), identifier)
             _claim(found, addresses, row, joined(key, "uri"), partial(_address, ports))
             _claim(found, macs, row, joined(key, "mac"), mac)
+
+
+def check_serial_ports(found: FaultList, meters: Mapping[int, MeterSettings]) -> None:
+    """Note every serial port that two meters want at different speeds or parities."""
+    ports: dict[str, tuple[str, SerialEndpoint]] = {}
+    for at, meter in meters.items():
+        if meter.uri.partition("://")[0] not in {SERIAL, RFC2217}:
+            continue
+        way = unit_address(meter.uri).way
+        if isinstance(way, SerialEndpoint):
+            key = joined(joined("meters", at), "uri")
+            first, other = ports.setdefault(way.path, (key, way))
+            if other != way:
+                reason = f"gives {way} another speed, parity or stop than {first}"
+                found.add(key, reason, "set all meters of one line alike")
 
 
 def check_passwords(found: FaultList, miners: Mapping[int, MinerSettings]) -> None:
@@ -157,6 +199,9 @@ def _claim(
 
 def _address(ports: Mapping[str, int], text: str) -> str:
     """The address in one spelling. Raises ValueError for what is no URI."""
+    if text.partition("://")[0] in {SERIAL, RFC2217}:
+        serial = unit_address(text)
+        return f"{serial.way}/{serial.unit}"
     uri = split_uri(text)
     port = uri.port if uri.port is not None else ports.get(uri.scheme, 0)
     unit = uri.path.lstrip("0")

@@ -86,12 +86,12 @@ class Control:
     def _meters(self) -> list[dict[str, Any]]:
         rows = []
         for position, meter in enumerate(self._farm.meters):
-            host, port = self._network.meter_address(position)
             server = self._network.meters[position]
             rows.append(
                 {
                     "id": meter.meter_id,
-                    "address": f"{host}:{port}",
+                    "address": self._network.meter_place(position),
+                    "uri": self._network.meter_uri(position),
                     "unit": server.table.unit,
                     "serial": str(meter.serial),
                     "profile": server.table.model,

@@ -156,7 +156,8 @@ class BaseLoadTable(Table):
 class MeterTable(Table):
     """``[[meters]]``: each measures the whole site.
 
-    ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone.
+    ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone. ``line``: Modbus TCP,
+    RTU behind a transparent gateway, or a pty; those with the same host and port share a line.
     """
 
     id: str
@@ -166,6 +167,8 @@ class MeterTable(Table):
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020
     unit: Annotated[int, Field(ge=1, le=247)] = 1
+    line: Literal["tcp", "gateway", "serial"] = "tcp"
+    baud: Literal[2400, 4800, 9600, 19200, 38400, 115200] = 9600
     serial: Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
     refresh_s: Seconds = 0.5
     step_kwh: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01

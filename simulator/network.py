@@ -13,6 +13,7 @@ from simulator.dialects import DIALECTS
 from simulator.door import Dialect, Door
 from simulator.farm import Farm
 from simulator.faults import FaultKind
+from simulator.meter_lines import MeterLines
 from simulator.relay_board import RelayBoard
 from simulator.sdm630 import MeterConnection, MeterServer
 
@@ -43,6 +44,7 @@ class Network:
     _relay_servers: list[asyncio.Server] = field(init=False, default_factory=list)
     _clients: dict[int, set[MeterConnection]] = field(init=False, default_factory=dict)
     _relay_clients: set[MeterConnection] = field(init=False, default_factory=set)
+    _lines: MeterLines = field(init=False, default_factory=MeterLines)
 
     def __post_init__(self) -> None:
         spoken = dict.fromkeys(label.family for label in self.farm.labels)
@@ -70,6 +72,7 @@ class Network:
         singles = (*self._meter_servers.values(), *self._relay_servers)
         for server in (*chain(*self._machine_servers.values()), *singles):
             server.close()
+        self._lines.close()
         for dialect in self.dialects.values():
             await dialect.close()
         await asyncio.sleep(0)
@@ -82,6 +85,22 @@ class Network:
         """Host and port of a relay board."""
         host, port = self._relay_servers[position].sockets[0].getsockname()[:2]
         return host, port
+
+    def meter_place(self, position: int) -> str:
+        """Host and port of a meter, or the path of its pty."""
+        if self.meters[position].table.line != "tcp":
+            return self._lines.place(self.meters[position])
+        host, port = self.meter_address(position)
+        return f"{host}:{port}"
+
+    def meter_uri(self, position: int) -> str:
+        """How a configuration names a meter."""
+        server = self.meters[position]
+        table = server.table
+        if table.line == "tcp":
+            return f"modbus://{self.meter_place(position)}/{table.unit}?profile={table.model}"
+        speed = f"&baud={table.baud}" if table.line == "serial" else ""
+        return f"{self._lines.uri(server)}?profile={table.model}{speed}"
 
     def machine_port(self, index: int) -> int:
         """Where a machine's API listens: the port of its family."""
@@ -104,7 +123,9 @@ class Network:
 
     async def apply_faults(self) -> None:
         """Close the sockets of what is gone, open those of what is back."""
-        for position in range(len(self.meters)):
+        for position, meter in enumerate(self.meters):
+            if meter.table.line != "tcp":
+                continue  # a line stands whatever its meters do
             is_gone = self.farm.faults.has_meter(FaultKind.METER_REFUSE, position)
             if is_gone and position in self._meter_servers:
                 self._meter_servers.pop(position).close()
@@ -122,6 +143,9 @@ class Network:
 
     async def _open_meter(self, position: int) -> None:
         table = self.farm.file.meters[position]
+        if table.line != "tcp":
+            await self._plug_meter(position)
+            return
         clients = self._clients.setdefault(position, set())
         server, port = await self._listen(
             lambda: MeterConnection(self.meters[position], clients),
@@ -141,6 +165,16 @@ class Network:
             f"relay board {table.id}",
         )
         self._relay_servers.append(server)
+
+    async def _plug_meter(self, position: int) -> None:
+        server = self.meters[position]
+        try:
+            await self._lines.plug(server)
+        except OSError as error:
+            raise PortError(
+                f"meter {server.table.id}: no {server.table.line} line ({reason_of(error)}); "
+                "choose another address or port"
+            ) from error
 
     async def _open_machine(self, index: int) -> None:
         servers = self._machine_servers[index] = []

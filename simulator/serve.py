@@ -153,7 +153,7 @@ def _ready(
         "pid": os.getpid(),
         "control_url": url,
         "meters": [
-            {key: row[key] for key in ("id", "address", "unit", "serial", "profile")}
+            {key: row[key] for key in ("id", "address", "uri", "unit", "serial", "profile")}
             for row in document["meters"]
         ],
         "machines": document["machines"],

@@ -39,7 +39,9 @@ def poll(
     uri: Annotated[
         str,
         typer.Argument(
-            metavar="URI", help="luxos://10.1.1.11 or modbus://10.1.0.10/1?profile=sdm630"
+            metavar="URI",
+            help="luxos://10.1.1.11, modbus://10.1.0.10/1?profile=sdm630 or "
+            "modbus+serial:///dev/ttyUSB0/1?profile=sdm630&baud=9600",
         ),
     ],
     *,

@@ -1,382 +1,351 @@
-"""One Modbus endpoint, shared by the units behind it, with the checks that pymodbus leaves out.
+"""One Modbus bus: a physical endpoint shared by the units behind it, with a strict order of things.
 
-pymodbus 3.16 hands over a late RTU reply as the answer to the next request, and accepts answers of
-another function, of too few registers and with transaction id 0. Here one request is on its way at
-a time, every reply is compared with its request, and whatever ends otherwise than with the right
-reply closes the connection and keeps the endpoint quiet until a late reply must have passed.
+One request is on its way at a time. Every reply is compared with its request byte by byte before
+anything decodes it, and whatever ends otherwise than with the right reply closes the line and
+leaves the unit alone until a late reply must have passed. PDUs are encoded and decoded by pymodbus;
+its framers and transactions are not used: 3.16 hands over a late RTU reply as the answer to the
+next request. The argument is in docs/bus.md.
 """
 
 import asyncio
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import ClassVar
+import random
+from dataclasses import dataclass
 
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
-from pymodbus.framer import FramerType
-from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu import DecodePDU
+from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
-from drivers.errors import (
-    BadReplyError,
-    BusyError,
-    DriverError,
-    RefusedError,
-    UnknownOutcomeError,
-    UnreachableError,
-)
-from drivers.link.coils import Answer, CoilsRead, CoilWrite, RegisterWrite
+from drivers.errors import BadReplyError, DriverError, UnreachableError
+from drivers.link.busline import Line, open_tcp
+from drivers.link.endpoint import Endpoint, SerialEndpoint, Way
+from drivers.link.freshness import Freshness
+from drivers.link.refusals import RegisterRefusedError, refusal
+from drivers.link.requests import REGISTER_LIMIT, Answer, ReadRequest, RegistersRead, Timing
+from drivers.link.serialport import open_serial
+from drivers.link.tcp import NoAnswerError
+from drivers.link.turns import Rank, Turns, now_s
+from drivers.link.units import UnitState
+from drivers.wire.adu import Question, rtu_reply, rtu_request, tcp_reply, tcp_request
 
-HOLDING = 3
-INPUT = 4
-REGISTER_LIMIT = 125
+__all__ = [
+    "REGISTER_LIMIT",
+    "Answer",
+    "BusLease",
+    "BusRack",
+    "Endpoint",
+    "ModbusBus",
+    "Rank",
+    "ReadRequest",
+    "RegisterRefusedError",
+    "RegistersRead",
+    "SerialEndpoint",
+    "Timing",
+]
 
-_GATEWAY_CODES = frozenset({0x0A, 0x0B})
-_BUSY_CODES = frozenset({0x05, 0x06})
-# Modbus Application Protocol V1.1b3, section 7.
-_EXCEPTION_WORDS = {
-    1: "it does not know this function",
-    2: "it has no such register",
-    3: "it does not accept this count",
-    4: "it failed while answering",
-}
-
-
-class RegisterRefusedError(RefusedError):
-    """The unit answered with an exception: it is alive, but does not serve these registers."""
-
-    def __init__(self, sentence: str, *, code: int) -> None:
-        super().__init__(sentence, reply=bytes((code,)))
-        self.code = code
-
-    @property
-    def is_absence(self) -> bool:
-        """Whether the unit says that there is no such function, register or block."""
-        return self.code in {1, 2, 3}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """A physical way to units: one TCP port, speaking Modbus TCP or RTU frames over TCP."""
-
-    host: str
-    port: int
-    is_rtu: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How patient to be with one unit.
-
-    ``answer_s``: a reply is late after it. ``quiet_s``: how late a late reply may be.
-    ``gap_s``: pause between two requests, for units that need one.
-    """
-
-    connect_s: float = 2.0
-    answer_s: float = 0.8
-    quiet_s: float = 0.7
-    gap_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadRequest:
-    """Registers of one unit. ``function`` is 3 (holding) or 4 (input)."""
-
-    is_write: ClassVar[bool] = False
-    unit: int
-    function: int
-    address: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if self.function not in {HOLDING, INPUT} or not 1 <= self.count <= REGISTER_LIMIT:
-            raise ValueError(f"not a read of registers: {self}")
-
-    @property
-    def reply_bytes(self) -> int:
-        """How long a right reply is, from the function on."""
-        return 2 + 2 * self.count
-
-    @property
-    def what(self) -> str:
-        """What is asked for, in words."""
-        return f"registers 0x{self.address:04X}…0x{self.address + self.count - 1:04X}"
-
-    async def send(self, client: AsyncModbusTcpClient) -> ModbusPDU:
-        """Ask, and wait for the reply."""
-        is_holding = self.function == HOLDING
-        ask = client.read_holding_registers if is_holding else client.read_input_registers
-        return await ask(self.address, count=self.count, device_id=self.unit)
-
-    def complaint(self, pdu: ModbusPDU, raw: bytes) -> str:
-        """Why a reply of this function and unit is not the one to this; empty where it is."""
-        del raw
-        found = len(pdu.registers)
-        return "" if found == self.count else f"{found} registers instead of {self.count}"
-
-
-Request = ReadRequest | CoilsRead | CoilWrite | RegisterWrite
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistersRead:
-    """The reply to a request, and when. ``requested_at_s`` is before the first byte left."""
-
-    requested_at_s: float
-    replied_at_s: float
-    registers: tuple[int, ...]
+# How long a unit of lower rank may keep a budget meter's bus waiting, besides the bytes' own time.
+YIELD_S = 0.5
+_NO_WAY_PAUSES_S = (0.0, 0.0, 0.25, 0.5, 1.0)
+# A serial port that brings nothing so many times in a row is opened anew: adapters do hang.
+_BARREN_MAX = 5
 
 
 @dataclass(slots=True)
-class _Traffic:
-    """What has come in on a connection since the last request."""
+class _NoWay:
+    """The last failure to open the line."""
 
-    received: bytearray = field(default_factory=bytearray)
-
-    def trace(self, is_sending: bool, data: bytes) -> bytes:  # pymodbus: trace_packet
-        if not is_sending:
-            # Called again with what is still unused in front: the last call has all of it.
-            self.received[:] = data[-1024:]
-        return data
-
-
-@contextmanager
-def _heeding_cancellation() -> Iterator[None]:
-    """End by the cancellation that came meanwhile, whatever else there is to tell.
-
-    ``asyncio.wait_for`` of Python 3.11, by which pymodbus waits, forgets one that comes together
-    with the answer: whoever asked would go on as if nobody had told it to stop.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    before = task.cancelling()
-    try:
-        yield
-    finally:
-        if task.cancelling() > before:
-            raise asyncio.CancelledError
+    failures: int = 0
+    until_s: float = 0.0
+    error: UnreachableError | None = None
 
 
 class ModbusBus:
-    """One endpoint. ``ask`` and ``read`` may be called by many: requests wait for each other."""
+    """One endpoint. ``read`` and ``ask`` may be called by many: requests wait for their turn."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._client: AsyncModbusTcpClient | None = None
-        self._traffic = _Traffic()
-        self._not_before_s = 0.0
-        self._one_at_a_time = asyncio.Lock()
-        _quieten_pymodbus()
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._line: Line | None = None
+        self._leaving: Line | None = None
+        self._turns = Turns()
+        self._units: dict[int, UnitState] = {}
+        self._freshness = Freshness()
+        self._no_way = _NoWay()
+        self._barren = 0
+        self._bus_free_s = 0.0
+        self._last: tuple[int, float, float] = (0, 0.0, 0.0)  # unit, end of exchange, unit gap
+        self._transaction = random.randrange(0xFFFF)  # noqa: S311 - not to meet an old reply
+        self._decoder = DecodePDU(is_server=False)
 
-    async def read(self, request: ReadRequest, timing: Timing) -> RegistersRead:
-        """Read registers, or say exactly why not: as ``ask``."""
-        answer = await self.ask(request, timing)
+    async def read(
+        self, request: ReadRequest, timing: Timing, rank: Rank = Rank.OTHER
+    ) -> RegistersRead:
+        """Read registers, or say exactly why not.
+
+        Raises UnreachableError (no connection, no reply, gateway without the unit), BadReplyError
+        (a reply to something else), RegisterRefusedError, BusyError.
+        """
+        if rank is Rank.BUDGET:
+            self._freshness.asked(request.unit, now_s())
+        block = f"0x{request.address:04X}…0x{request.address + request.count - 1:04X}"
+        answer = await self.ask(request.question(), timing, rank, f"registers {block}")
+        assert isinstance(answer.pdu, ReadHoldingRegistersResponse)  # input registers come as one
+        if rank is Rank.BUDGET:
+            took_s = answer.replied_at_s - answer.requested_at_s
+            self._freshness.read(request.unit, answer.requested_at_s, took_s)
         return RegistersRead(
             requested_at_s=answer.requested_at_s,
             replied_at_s=answer.replied_at_s,
             registers=tuple(answer.pdu.registers),
         )
 
-    async def ask(self, request: Request, timing: Timing) -> Answer:
-        """One request and the reply to it, or exactly why there is none.
+    async def ask(self, question: Question, timing: Timing, rank: Rank, subject: str) -> Answer:
+        """One request and its reply, whatever the function. ``subject`` is for a refusal's words.
 
-        Raises UnreachableError (no connection, no reply, gateway without the unit), BadReplyError
-        (a reply to something else), RegisterRefusedError, BusyError. A write that left and was not
-        answered as it must be is an UnknownOutcomeError, whatever came instead.
+        Raises as ``read``. A request that may have left and has no reply is an UnreachableError:
+        whoever writes must read back.
         """
-        async with self._one_at_a_time:
-            await asyncio.sleep(max(0.0, self._not_before_s - _now_s()))
-            with _heeding_cancellation():
-                client = await self._connected(timing)
+        unit = self._units.setdefault(question.unit, UnitState())
+        self._refuse_paused(unit, question)
+        async with self._turns.turn(rank, lambda: self._ready_s(question, timing, rank, unit)):
+            self._refuse_paused(unit, question)
+            line = await self._connected(timing)
+            began_s = now_s()
             is_answered = False
             try:
-                with _heeding_cancellation():
-                    reply = await self._exchange(client, request, timing)
-                is_answered = True
-            except (RegisterRefusedError, BusyError):
-                is_answered = True
-                raise
-            except DriverError as error:
-                if request.is_write:
-                    raise UnknownOutcomeError(
-                        f"Whether {request.what} was written is not known: {error}",
-                        reply=error.reply,
-                    ) from error
-                raise
+                answer = await self._exchange(line, question, timing, rank)
+                error = self._refusal(answer, question, subject)
+                is_answered = not isinstance(error, BadReplyError)
+            except _NoReplyError as silence:
+                unit.missed(now_s(), is_urgent=rank < Rank.OTHER)
+                raise self._no_reply(question, silence, timing, unit) from silence
             finally:
-                if not is_answered:
-                    self._drop()
-                self._not_before_s = _now_s() + (timing.gap_s if is_answered else timing.quiet_s)
-            return reply
+                self._heed(is_answered=is_answered)
+                self._note_end(question, timing, began_s, is_answered=is_answered)
+            unit.answered(answer.replied_at_s - answer.requested_at_s)
+            if error is not None:
+                raise error
+            return answer
+
+    def _refusal(self, answer: Answer, question: Question, subject: str) -> DriverError | None:
+        if not answer.pdu.isError():
+            return None
+        code = answer.pdu.exception_code
+        return refusal(code, unit=question.unit, way=str(self._way), subject=subject)
 
     def close(self) -> None:
-        """Close the connection; a later read opens it again."""
+        """Close the line; a later read opens it again."""
         self._drop()
 
-    async def _connected(self, timing: Timing) -> AsyncModbusTcpClient:
-        """The open connection, a new one if the old one is gone or holds unasked bytes."""
-        if self._client is not None and self._client.connected and not self._traffic.received:
-            return self._client
+    def _refuse_paused(self, unit: UnitState, question: Question) -> None:
+        if unit.is_paused(now_s()):
+            raise self._silent(question)
+
+    def _ready_s(self, question: Question, timing: Timing, rank: Rank, unit: UnitState) -> float:
+        """From when on a request may begin."""
+        last_unit, ended_s, last_gap_s = self._last
+        ready_s = max(self._bus_free_s, unit.free_s)
+        gap_s = max(timing.unit_gap_s, last_gap_s) if self._way.is_rtu else 0.0
+        if question.unit != last_unit:
+            ready_s = max(ready_s, ended_s + gap_s)
+        if rank < Rank.OTHER:
+            return ready_s
+        lasts_s = self._limit_s(question, timing, rank)
+        if not unit.is_doubtful and unit.took_s is not None:
+            lasts_s = min(lasts_s, 1.5 * unit.took_s)
+        at_s = max(ready_s, now_s())
+        return self._freshness.begin_s(at_s, lasts_s=lasts_s, gap_s=gap_s)
+
+    def _limit_s(self, question: Question, timing: Timing, rank: Rank) -> float:
+        """When a reply is late. Where a budget meter shares an RTU line, others yield to it."""
+        if rank < Rank.OTHER or not self._way.is_rtu or not self._freshness.is_kept(now_s()):
+            return timing.answer_s
+        byte_count = len(rtu_request(question)) + question.reply_bytes + 3
+        return min(timing.answer_s, YIELD_S + byte_count * self._byte_s)
+
+    @property
+    def _byte_s(self) -> float:
+        return 11.0 / self._way.baud
+
+    def _note_end(
+        self, question: Question, timing: Timing, began_s: float, *, is_answered: bool
+    ) -> None:
+        """Keep the silence that is due after an exchange."""
+        at_s = now_s()
+        self._last = (question.unit, at_s, timing.unit_gap_s)
+        unit = self._units[question.unit]
+        if is_answered:
+            unit.free_s = at_s + timing.gap_s
+        else:
+            unit.free_s = max(at_s, began_s + timing.answer_s + timing.quiet_s)
+        if self._way.is_rtu:
+            # 3.5 characters end a frame; 1.75 ms are enough above 19 200 baud.
+            self._bus_free_s = at_s + max(3.5 * self._byte_s, 0.00175)
+        elif not is_answered:
+            # A gateway may put the next request's header around the last one's late reply.
+            self._bus_free_s = unit.free_s
+
+    async def _connected(self, timing: Timing) -> Line:
+        """The open line, a new one if the old one is gone or holds what nobody asked for."""
+        line = self._line
+        if line is not None and line.is_open:
+            if not line.received:
+                return line
+            if isinstance(self._way, SerialEndpoint):
+                line.received.clear()
+                return line
         self._drop()
-        client = AsyncModbusTcpClient(
-            self._endpoint.host,
-            port=self._endpoint.port,
-            framer=FramerType.RTU if self._endpoint.is_rtu else FramerType.SOCKET,
-            timeout=timing.connect_s,
-            retries=0,
-            reconnect_delay=0,  # off: a connection is opened here, by the read that needs it
-            reconnect_delay_max=5,
-            trace_packet=self._traffic.trace,
-        )
-        is_connected = False
+        if now_s() < self._no_way.until_s and self._no_way.error is not None:
+            raise UnreachableError(str(self._no_way.error))
+        try:
+            await self._left(timing)
+            if isinstance(self._way, SerialEndpoint):
+                self._line = await open_serial(self._way, timing.connect_s)
+            else:
+                self._line = await open_tcp(self._way, timing.connect_s)
+        except UnreachableError as error:
+            failures = min(self._no_way.failures + 1, len(_NO_WAY_PAUSES_S) - 1)
+            self._no_way = _NoWay(failures, now_s() + _NO_WAY_PAUSES_S[failures], error)
+            raise
+        self._no_way = _NoWay()
+        return self._line
+
+    async def _left(self, timing: Timing) -> None:
+        """Wait until the last line has ended: a port or gateway may have room for one."""
+        if self._leaving is None:
+            return
         try:
             async with asyncio.timeout(timing.connect_s):
-                is_connected = await client.connect()
-        except (TimeoutError, OSError) as error:
-            raise self._unreachable() from error
-        finally:
-            if not is_connected:
-                client.close()
-        if not is_connected:
-            raise self._unreachable()
-        self._client = client
-        return client
+                await self._leaving.closed()
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"The last connection to {self._way} does not end: check the network between."
+            ) from error
+        self._leaving = None
 
-    async def _exchange(
-        self, client: AsyncModbusTcpClient, request: Request, timing: Timing
-    ) -> Answer:
+    async def _exchange(self, line: Line, question: Question, timing: Timing, rank: Rank) -> Answer:
         """One request and its reply. Everything raised here makes the caller drop the line."""
-        requested_at_s = _now_s()
+        self._transaction = self._transaction % 0xFFFF + 1
+        requested_at_s = now_s()
+        is_rtu = self._way.is_rtu
+        line.send(rtu_request(question) if is_rtu else tcp_request(question, self._transaction))
         try:
-            async with asyncio.timeout(timing.answer_s):
-                pdu = await request.send(client)
-        except (TimeoutError, ModbusException) as error:
-            raise self._no_reply(request, timing) from error
-        replied_at_s = _now_s()
-        raw = bytes(self._traffic.received)
-        self._traffic.received.clear()
-        self._check(pdu, request, raw)
-        return Answer(requested_at_s=requested_at_s, replied_at_s=replied_at_s, pdu=pdu)
+            async with asyncio.timeout(self._limit_s(question, timing, rank)):
+                while (pdu := self._reply(line, question)) is None:
+                    if not line.is_open:
+                        raise NoAnswerError(
+                            f"{self._way} closed the connection instead of answering: many "
+                            "gateways accept only one client.",
+                            reply=bytes(line.received),
+                        )
+                    await line.arrival()
+        except TimeoutError as error:
+            raise _NoReplyError("silent", reply=bytes(line.received)) from error
+        line.received.clear()
+        decoded = self._decoder.decode(pdu)
+        assert decoded is not None
+        return Answer(requested_at_s=requested_at_s, replied_at_s=now_s(), pdu=decoded)
 
-    def _check(self, pdu: ModbusPDU, request: Request, raw: bytes) -> None:
-        """Raise unless this is the reply to this request and nothing else came with it."""
-        if pdu.dev_id != request.unit:
-            raise BadReplyError(
-                f"Unit {pdu.dev_id} of {self._endpoint} answered for unit {request.unit}.",
-                reply=raw,
-            )
-        if pdu.function_code == request.function | 0x80:
-            raise self._refusal(pdu.exception_code, request)
-        if pdu.function_code != request.function:
-            raise BadReplyError(
-                f"{self._endpoint} answered function {pdu.function_code} "
-                f"instead of {request.function}.",
-                reply=raw,
-            )
-        complaint = request.complaint(pdu, raw)
-        if complaint:
-            raise BadReplyError(f"{self._endpoint} answered {complaint}.", reply=raw)
-        # Transaction id, protocol, length and unit stand before the reply. RTU may trail noise; its
-        # own checksum guards the frame.
-        if not self._endpoint.is_rtu and len(raw) != 7 + request.reply_bytes:
-            raise BadReplyError(f"{self._endpoint} sent more than one reply.", reply=raw)
+    def _reply(self, line: Line, question: Question) -> bytes | None:
+        received = bytes(line.received)
+        try:
+            if self._way.is_rtu:
+                return rtu_reply(question, received)
+            return tcp_reply(question, self._transaction, received)
+        except BadReplyError as error:
+            raise BadReplyError(f"{self._way} {error}.", reply=error.reply) from error
 
-    def _refusal(self, code: int, request: Request) -> DriverError:
-        where, what = f"unit {request.unit} of {self._endpoint}", request.what
-        if code in _GATEWAY_CODES:
-            return UnreachableError(
-                f"The gateway {self._endpoint} does not reach unit {request.unit}: "
-                "check the bus behind it and the unit's address."
-            )
-        if code in _BUSY_CODES:
-            return BusyError(f"The {where} is busy: try again later.")
-        if code not in _EXCEPTION_WORDS:
-            return BadReplyError(f"The {where} refused {what} with an unknown code {code}.")
-        return RegisterRefusedError(
-            f"The {where} refused {what}: {_EXCEPTION_WORDS[code]} (code {code}); "
-            "check that the profile fits the device.",
-            code=code,
-        )
-
-    def _no_reply(self, request: Request, timing: Timing) -> DriverError:
-        raw = bytes(self._traffic.received)
-        if raw:
+    def _no_reply(
+        self, question: Question, error: "_NoReplyError", timing: Timing, unit: UnitState
+    ) -> DriverError:
+        if unit.is_silent:
+            return self._silent(question, error.reply)
+        if error.reply:
             return BadReplyError(
-                f"{self._endpoint} answered with something that is no reply to unit "
-                f"{request.unit}: check the protocol (modbus or modbus+rtu) and the unit.",
-                reply=raw,
+                f"{self._way} answered with something that is no reply to unit "
+                f"{question.unit}: check the protocol (modbus or modbus+rtu), the unit, "
+                "and on a serial line speed and parity.",
+                reply=error.reply,
             )
-        return UnreachableError(
-            f"Unit {request.unit} of {self._endpoint} did not answer within "
+        return NoAnswerError(
+            f"Unit {question.unit} of {self._way} did not answer within "
             f"{timing.answer_s:g} s: check the bus, the unit's address and its speed."
         )
 
-    def _unreachable(self) -> UnreachableError:
-        return UnreachableError(
-            f"No connection to {self._endpoint}: check power, cable and address; "
-            "many gateways accept only one client."
+    def _silent(self, question: Question, reply: bytes = b"") -> UnreachableError:
+        # The same words with and without a request, so that a log tells it once.
+        return NoAnswerError(
+            f"Unit {question.unit} of {self._way} does not answer and is asked only now and then: "
+            "check the bus, the unit's address, its speed and parity.",
+            reply=reply,
         )
 
+    def _heed(self, *, is_answered: bool) -> None:
+        """Drop a connection that did not bring the reply: what comes late ends with it.
+
+        A serial port stays open: closing it keeps nothing away, and some adapters live on its
+        control lines.
+        """
+        self._barren = 0 if is_answered else self._barren + 1
+        is_socket = not isinstance(self._way, SerialEndpoint)
+        if not is_answered and (is_socket or self._barren >= _BARREN_MAX):
+            self._barren = 0
+            self._drop()
+
     def _drop(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-        self._traffic.received.clear()
+        if self._line is not None:
+            self._line.close()
+            self._leaving, self._line = self._line, None
+
+
+class _NoReplyError(DriverError):
+    """A time-out, to be told in the bus' own words."""
 
 
 class BusRack:
     """All endpoints in use: units of one endpoint share one bus, the last user closes it."""
 
     def __init__(self) -> None:
-        self._buses: dict[Endpoint, tuple[ModbusBus, int]] = {}
+        self._buses: dict[Way, tuple[ModbusBus, int]] = {}
 
-    def lease(self, endpoint: Endpoint) -> "BusLease":
-        """The endpoint's bus, opened at the first read."""
+    def lease(self, way: Way, rank: Rank = Rank.OTHER) -> "BusLease":
+        """The endpoint's bus, opened at the first read. Raises ValueError on a contradiction."""
         for other in self._buses:
-            is_same_port = (other.host, other.port) == (endpoint.host, endpoint.port)
-            if is_same_port and other.is_rtu != endpoint.is_rtu:
-                raise ValueError(
-                    f"{endpoint} is configured both as modbus and as modbus+rtu: "
-                    "one port speaks one of them."
-                )
-        bus, users = self._buses.get(endpoint) or (ModbusBus(endpoint), 0)
-        self._buses[endpoint] = (bus, users + 1)
-        return BusLease(rack=self, endpoint=endpoint, bus=bus)
+            if str(other) == str(way) and other != way:
+                raise ValueError(_contradiction(way))
+        bus, users = self._buses.get(way) or (ModbusBus(way), 0)
+        self._buses[way] = (bus, users + 1)
+        return BusLease(rack=self, way=way, bus=bus, rank=rank)
 
-    def give_back(self, endpoint: Endpoint) -> None:
+    def give_back(self, way: Way) -> None:
         """Count one user less; nobody else calls this but a lease."""
-        bus, users = self._buses[endpoint]
+        bus, users = self._buses[way]
         if users > 1:
-            self._buses[endpoint] = (bus, users - 1)
+            self._buses[way] = (bus, users - 1)
             return
-        del self._buses[endpoint]
+        del self._buses[way]
         bus.close()
+
+
+def _contradiction(way: Way) -> str:
+    if isinstance(way, SerialEndpoint):
+        return f"{way} is configured with different speeds or parities: one port has one of each."
+    return f"{way} is configured both as modbus and as modbus+rtu: one port speaks one of them."
 
 
 class BusLease:
     """One user's share of a bus. Giving it back twice does no harm."""
 
-    def __init__(self, *, rack: BusRack, endpoint: Endpoint, bus: ModbusBus) -> None:
-        self.endpoint = endpoint
+    def __init__(self, *, rack: BusRack, way: Way, bus: ModbusBus, rank: Rank) -> None:
+        self.endpoint = way
+        self.rank = rank
         self._rack = rack
         self._bus: ModbusBus | None = bus
 
     async def read(self, request: ReadRequest, timing: Timing) -> RegistersRead:
         """As ModbusBus.read; UnreachableError after ``close``."""
-        if self._bus is None:
-            raise UnreachableError(f"The way to {self.endpoint} has been closed.")
-        return await self._bus.read(request, timing)
+        return await self._open().read(request, timing, self.rank)
 
-    async def ask(self, request: Request, timing: Timing) -> Answer:
+    async def ask(self, question: Question, timing: Timing, subject: str) -> Answer:
         """As ModbusBus.ask; UnreachableError after ``close``."""
-        if self._bus is None:
-            raise UnreachableError(f"The way to {self.endpoint} has been closed.")
-        return await self._bus.ask(request, timing)
+        return await self._open().ask(question, timing, self.rank, subject)
 
     def close(self) -> None:
         """Give the share back."""
@@ -384,17 +353,7 @@ class BusLease:
             self._bus = None
             self._rack.give_back(self.endpoint)
 
-
-# Units of one endpoint must share one connection, whatever kind of device they are.
-SHARED_RACK = BusRack()
-
-
-def _now_s() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _quieten_pymodbus() -> None:
-    """Silence a library that logs each time-out as an error; an operator's own level wins."""
-    logger = logging.getLogger("pymodbus")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.CRITICAL)
+    def _open(self) -> ModbusBus:
+        if self._bus is None:
+            raise UnreachableError(f"The way to {self.endpoint} has been closed.")
+        return self._bus

@@ -7,6 +7,7 @@ nothing: makers share maps, so that several profiles may hold.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from drivers.errors import BadReplyError, WrongDeviceError
 from drivers.link.modbus import RegisterRefusedError
@@ -33,12 +34,13 @@ async def propose(uri: str, profile_dirs: Sequence[Path] = ()) -> tuple[Proposal
     Raises ValueError for what is no such URI or a faulty profile, and the DriverError of a meter
     that does not answer at all.
     """
-    if "?" in uri:
+    base, _, query = uri.partition("?")
+    if "profile" in parse_qs(query, keep_blank_values=True):
         raise ValueError(f"{uri!r}: take the profile away, it is what is asked for.")
     found: list[Proposal] = []
     for name in profile_paths(profile_dirs):
         meter = open_meter(
-            f"{uri}?profile={name}",
+            f"{base}?profile={name}&{query}" if query else f"{base}?profile={name}",
             meter_id=name,
             serial=None,
             rated_power_w=None,

@@ -110,6 +110,7 @@ class TimingTable(_Strict):
     answer_s: Annotated[float, Field(gt=0, le=5)] = 0.8
     quiet_s: Annotated[float, Field(ge=0, le=5)] = 0.7
     gap_s: Annotated[float, Field(ge=0, le=2)] = 0.0
+    unit_gap_s: Annotated[float, Field(ge=0, le=1)] = 0.06
 
 
 class ProfileFile(_Strict):

@@ -9,9 +9,11 @@ contactor followed is for the meter to say, and for nobody here.
 import time
 from dataclasses import dataclass
 
-from drivers.errors import BadReplyError, UnsupportedError
+from drivers.errors import BadReplyError, UnknownOutcomeError, UnsupportedError
 from drivers.link.coils import CoilsRead, CoilWrite, RegisterWrite
-from drivers.link.modbus import HOLDING, BusLease, ReadRequest, RegisterRefusedError
+from drivers.link.line import NoAnswerError
+from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError
+from drivers.link.requests import HOLDING
 from drivers.readings import RelayReading
 from drivers.relays.profile import RelayProfile, SettingTable
 
@@ -59,7 +61,7 @@ class CoilRelay:
     async def read(self) -> RelayReading:
         """Whether the coil is on. Asking is also what keeps the board's watchdog from opening."""
         request = CoilsRead(unit=self._unit, address=self._coil, count=1)
-        answer = await self._lease.ask(request, self._timing)
+        answer = await self._lease.ask(request.question(), self._timing, request.what)
         if any(answer.pdu.bits[1:]):
             raise BadReplyError(
                 f"The board of relay {self.relay_id} answered more coils than the one it was "
@@ -81,7 +83,7 @@ class CoilRelay:
             is_on=is_closed,
             function=self.profile.write_function,
         )
-        await self._lease.ask(request, self._timing)
+        await self._write(request)
 
     async def check_guard(self) -> tuple[str, ...]:
         """Read back what makes the board open by itself; a sentence for each setting that differs.
@@ -108,6 +110,15 @@ class CoilRelay:
         """Give the bus back. The coil stays as it is: this is no switch."""
         self._lease.close()
 
+    async def _write(self, request: CoilWrite | RegisterWrite) -> None:
+        """A write that may have left without its own echo coming back is an unknown outcome."""
+        try:
+            await self._lease.ask(request.question(), self._timing, request.what)
+        except (NoAnswerError, BadReplyError) as error:
+            raise UnknownOutcomeError(
+                f"Whether {request.what} was written is not known: {error}", reply=error.reply
+            ) from error
+
     async def _checked(self, setting: SettingTable) -> str:
         assert self.guard is not None
         address = setting.address + (self._place if setting.is_per_channel else 0)
@@ -116,7 +127,7 @@ class CoilRelay:
             return ""
         if self.guard.is_written:
             request = RegisterWrite(unit=self._unit, address=address, value=setting.value)
-            await self._lease.ask(request, self._timing)
+            await self._write(request)
             found = await self._register(address, is_optional=False)
         if found == setting.value:
             return ""

@@ -9,6 +9,7 @@ import pytest
 from agent.assembly import meter_posts, traits_at
 from agent.core.ledger import Ledger
 from agent.settings import Settings, parse_settings
+from drivers.link.turns import Rank
 from drivers.meters.profile_file import ProfileError
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "site.example.toml"
@@ -51,5 +52,6 @@ async def test_a_meter_that_is_only_read_may_rest_on_what_no_paper_confirms() ->
     feeder = {"id": "hall", "uri": "modbus://10.1.0.11/1?profile=adw300"}
     posts = meter_posts(settings("sdm630", **feeder))
     assert [post.profile for post in posts] == ["sdm630", "adw300"]
+    assert [post.device._lease.rank for post in posts] == [Rank.BUDGET, Rank.OTHER]
     for post in posts:
         await post.device.close()

@@ -169,6 +169,10 @@ def test_every_fault_of_a_file_is_reported_at_once_with_its_key() -> None:
         ("meters.0.uri", "modbus://10.1.0.10/1?profile=a&x=1", "meters[0].uri", "parameter"),
         ("meters.0.uri", "modbus://10.1.0.10/1?profile=a&profile=b", "meters[0].uri", "twice"),
         ("meters.0.uri", "luxos://10.1.0.10", "meters[0].uri", "unknown family"),
+        ("meters.0.uri", "modbus+serial:///dev/ttyUSB0?profile=a", "meters[0].uri", "unit"),
+        ("meters.0.uri", "modbus+serial:///dev/ttyUSB0/1", "meters[0].uri", "profile"),
+        ("meters.0.uri", "modbus+serial:///dev/ttyS0/1?profile=a&x=1", "meters[0].uri", "unknown"),
+        ("meters.0.uri", "modbus+serial:///dev/ttyS0/1?profile=a&baud=9", "meters[0].uri", "baud"),
         ("miners.0.uri", "10.1.1.11", "miners[0].uri", "luxos://"),
         ("miners.0.uri", "luxos://", "miners[0].uri", "host"),
         ("miners.0.uri", "luxos://[::1", "miners[0].uri", "URI"),
@@ -227,6 +231,23 @@ def test_two_units_behind_one_gateway_are_two_meters_and_the_same_unit_twice_is_
     assert len(parse_settings(data, SITE).meters) == 2
     data["meters"][1]["uri"] = "modbus://10.1.0.10/01?profile=other"
     assert list(faults_of(data)) == ["meters[1].uri"]
+
+
+def test_meters_of_one_serial_line_are_told_apart_by_unit_and_have_one_speed() -> None:
+    data = example()
+    data["meter_points"][0]["meter"] = "site"
+    row = data["meters"][0]
+    port = "modbus+serial:///dev/ttyUSB0"
+    data["meters"] = [
+        row | {"uri": f"{port}/1?profile=sdm630&baud=19200"},
+        row | {"id": "feeder", "uri": f"{port}/2?baud=19200&profile=sdm120"},
+    ]
+    loaded = parse_settings(data, SITE)
+    assert [meter.profile for meter in loaded.meters] == ["sdm630", "sdm120"]
+    data["meters"][1]["uri"] = f"{port}/1?profile=sdm120&baud=19200"
+    assert list(faults_of(data)) == ["meters[1].uri"]
+    data["meters"][1]["uri"] = f"{port}/2?profile=sdm120"
+    assert "speed" in str(faults_of(data)["meters[1].uri"])
 
 
 def test_a_site_without_a_pool_needs_no_mqtt_table() -> None:
@@ -297,7 +318,7 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_one_fault(tmp_path: Path) ->
 
 def test_the_schemes_of_the_configuration_are_those_of_the_drivers() -> None:
     assert set(METER_PORTS) == set(meter_registry.SCHEMES)
-    assert set(METER_PORTS.values()) == {meter_registry.DEFAULT_PORT}
+    assert METER_PORTS["modbus"] == METER_PORTS["modbus+rtu"] == 502
 
 
 def whatsminer(password_file: str) -> dict[str, Any]:

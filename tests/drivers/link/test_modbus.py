@@ -336,20 +336,6 @@ def test_only_reads_of_registers_can_be_asked(function: int, count: int) -> None
         ReadRequest(unit=1, function=function, address=0, count=count)
 
 
-async def test_an_operators_own_level_for_pymodbus_is_kept() -> None:
-    logger = logging.getLogger("pymodbus")
-    before = logger.level
-    try:
-        logger.setLevel(logging.NOTSET)
-        bus_at(1)
-        assert logger.level == logging.CRITICAL
-        logger.setLevel(logging.DEBUG)
-        bus_at(1)
-        assert logger.level == logging.DEBUG
-    finally:
-        logger.setLevel(before)
-
-
 def crc(data: bytes) -> bytes:
     value = 0xFFFF
     for byte in data:

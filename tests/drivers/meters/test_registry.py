@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from drivers.device import ReadsMeter
+from drivers.link.endpoint import Endpoint, SerialEndpoint
 from drivers.meters.meter import ModbusMeter
 from drivers.meters.profile import ProfileError
 from drivers.meters.registry import open_meter
@@ -37,9 +38,48 @@ async def test_units_of_one_gateway_share_one_bus() -> None:
     await second.close()
 
 
+async def test_a_serial_port_is_named_by_its_path_and_the_unit_comes_last() -> None:
+    uri = "modbus+serial:///dev/serial/by-path/pci-0:1.0-port0/17"
+    meter = opened(f"{uri}?profile=sdm630&baud=19200&parity=E&stop=1")
+    assert meter._unit == 17
+    assert meter._lease.endpoint == SerialEndpoint(
+        path="/dev/serial/by-path/pci-0:1.0-port0", baud=19200, parity="E", stop_bits=1
+    )
+    await meter.close()
+
+
+async def test_a_port_of_another_host_is_reached_by_rfc_2217_or_as_a_socket() -> None:
+    remote = opened("modbus+rfc2217://[::1]:4001/3?profile=sdm630&baud=2400")
+    assert remote._lease.endpoint == SerialEndpoint(path="rfc2217://[::1]:4001", baud=2400)
+    plain = opened("modbus+socket://10.1.0.12:4001/3?profile=sdm630")
+    assert plain._lease.endpoint == Endpoint(host="10.1.0.12", port=4001, is_rtu=True)
+    await remote.close()
+    await plain.close()
+
+
+async def test_one_serial_port_has_one_speed() -> None:
+    first = opened("modbus+serial:///dev/ttyUSB9/1?profile=sdm630&baud=9600")
+    with pytest.raises(ValueError, match="one port has one"):
+        opened("modbus+serial:///dev/ttyUSB9/2?profile=sdm630&baud=19200")
+    await first.close()
+
+
 @pytest.mark.parametrize(
     "uri",
     [
+        "modbus+serial://dev/ttyUSB0/1?profile=sdm630",
+        "modbus+serial:///dev/ttyUSB0?profile=sdm630",
+        "modbus+serial:///dev/ttyUSB0/?profile=sdm630",
+        "modbus+serial:///dev/ttyUSB0/248?profile=sdm630",
+        "modbus+serial:///ttyUSB0/1?profile=sdm630",
+        "modbus+serial:///1?profile=sdm630",
+        "modbus+serial:///dev/ttyUSB0/1?profile=sdm630&baud=9601",
+        "modbus+serial:///dev/ttyUSB0/1?profile=sdm630&parity=X",
+        "modbus+serial:///dev/ttyUSB0/1?profile=sdm630&stop=3",
+        "modbus+serial:///dev/ttyUSB0/1?profile=sdm630&baud=9600&baud=9600",
+        "modbus+serial:///dev/../ttyUSB0/1?profile=sdm630",
+        "modbus+serial://[::1/1?profile=sdm630",
+        "modbus+rfc2217://10.1.0.10/1?profile=sdm630",
         "",
         "tcp://10.1.0.10/1?profile=sdm630",
         "modbus:///1?profile=sdm630",

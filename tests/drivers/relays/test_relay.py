@@ -14,7 +14,7 @@ from drivers.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from drivers.link.modbus import SHARED_RACK
+from drivers.link.rack import SHARED_RACK
 from drivers.relays.profile import load_relay_profile
 from drivers.relays.registry import open_relay, relay_address
 from drivers.relays.relay import Channel, CoilRelay, Guard
