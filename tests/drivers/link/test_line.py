@@ -11,6 +11,7 @@ import pytest
 from drivers.errors import BadReplyError, UnreachableError
 from drivers.link.frames import FramedLink
 from drivers.link.line import WATCHER
+from drivers.link.switchboard import switchboard
 from drivers.link.tcp import NoAnswerError, TcpExchange
 
 Listen = Callable[[Any], Awaitable[int]]
@@ -170,6 +171,7 @@ async def test_no_file_is_left_open_by_good_bad_and_cancelled_exchanges(listen: 
         await asyncio.wait([job])
     await asyncio.sleep(0.05)
     assert open_files() <= before
+    assert switchboard(asyncio.get_running_loop())._rings == {}
 
 
 async def test_a_watcher_sees_every_byte_of_every_line(listen: Listen) -> None:

@@ -54,6 +54,14 @@ def test_known_flaws_are_repaired_and_strings_are_left_alone(
     assert [dict(row.values) for row in answer.rows("A")] == whole["A"]
 
 
+def test_what_stands_beside_the_sections_is_read_as_fields() -> None:
+    answer = decode_answer(b'{"STATUS":"S","Code":131,"Msg":{"power":3200},"POOLS":[{"POOL":0}]}')
+    assert answer.fields.values.keys() == {"STATUS", "Code", "Msg"}
+    assert answer.fields.whole("Code") == 131
+    assert answer.sections.keys() == {"POOLS"}
+    assert answer.parts == {}
+
+
 def test_bytes_that_are_not_utf8_do_not_make_an_answer_unreadable() -> None:
     answer = decode_answer(b'{"POOLS":[{"User":"caf\xe9","POOL":0}]}')
     assert answer.row("POOLS").whole("POOL") == 0
