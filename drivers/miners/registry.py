@@ -164,7 +164,6 @@ FAMILIES: Mapping[str, Family] = {
         takes_password=True,
         second=("web", antminer.WEB_PORT),
     ),
-    luxos.FAMILY: Family(default_port=luxos.DEFAULT_PORT, make=_luxos),
     whatsminer_v2.FAMILY: Family(
         default_port=whatsminer_v2.DEFAULT_PORT,
         make=_whatsminer_v2,
