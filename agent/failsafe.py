@@ -75,6 +75,7 @@ class Bounds:
     concurrent: int = 64
     tries: int = 2
     machine_s: float = 40.0  # an Antminer takes 21 s to answer; a silent one ends by itself
+    close_s: float = 10.0
     total_s: float = 60.0
     pause_s: float = 1.0
 
@@ -190,7 +191,7 @@ class Sleeper:
                     if not self.awake:
                         break
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._bounds.machine_s):
+            async with asyncio.timeout(self._bounds.close_s):
                 closing = (driver.close() for driver in self._drivers.values())
                 await asyncio.gather(*closing, return_exceptions=True)
 

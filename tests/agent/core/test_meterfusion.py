@@ -275,29 +275,6 @@ def test_a_silence_counts_as_one_when_what_was_read_before_it_is_forgotten() -> 
     assert interval_now(fusion).upper_wh < true_wh + 5.0
 
 
-def test_what_flowed_while_nobody_believed_the_register_is_not_forgotten() -> None:
-    """More flowed then than now: the power of now says nothing about that time."""
-    fusion = advance(steady(20), now_s=20.0, power_upper_w=40_000.0)
-    true_wh = fusion.latest.register_wh + 5.0
-    for number in range(60):
-        at_s = 21.0 + number
-        power_w = 200_000.0 if number < 50 else 36_000.0
-        true_wh += power_w / SECONDS_PER_HOUR
-        fusion = observe(fusion, reading(at_s, fusion.latest.register_wh, 36_000.0))
-        fusion = advance(fusion, now_s=at_s, power_upper_w=1.1 * power_w)
-        assert interval_now(fusion).upper_wh >= true_wh
-    assert fusion.suspect
-    for number in range(10):
-        at_s = 81.0 + number
-        true_wh += 36_000.0 / SECONDS_PER_HOUR
-        shown_wh = int(true_wh) // 10 * 10
-        fusion = observe(fusion, reading(at_s, shown_wh, 36_000.0))
-        fusion = advance(fusion, now_s=at_s, power_upper_w=40_000.0)
-        assert fusion.suspect == ""
-        assert interval_now(fusion).upper_wh >= true_wh, number
-    assert interval_now(fusion).upper_wh < true_wh + 40.0
-
-
 @pytest.mark.parametrize(
     ("register_wh", "words"),
     [(900, "fell from 1040 Wh to 900 Wh"), (1039, "fell"), (99_000, "jumped by 97960 Wh")],
