@@ -34,7 +34,7 @@ def fault(what: str, at_min: float, for_s: float, **more: Any) -> dict[str, Any]
 
 
 CASES: dict[str, Scenario] = {
-    "reserve": draw(575699683726, 2),
+    "reserve": draw(762777513200, 2),
     "age": site("luxos", "s21", fault("meter_silent", 6, 230), kwh=[2.6, 2.2]),
     "base-load": site(
         "antminer",

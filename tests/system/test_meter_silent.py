@@ -13,7 +13,7 @@ def test_a_silent_meter_throttles_at_once_and_overruns_nothing(site) -> None:
     site.start_farm(20)
     site.buy(count=2, window_s=50)
     site.start_agent()
-    site.wait_until(site.judged[0].start_ms + 12_000)
+    site.wait_until(site.judged[0].start_ms + 20_000)
     before_w, silent_ms = site.truth()["power_w"], site.truth()["at_ms"]
     site.fault("meter_silent")
     site.wait_until(silent_ms + SILENT_S * 1000)

@@ -89,7 +89,7 @@ def test_machines_that_ignore_every_command_lose_their_feed_and_no_purchase_is_l
     site.fault("miner_ignores", list(DEAF))
     buy(site, [0.2, 0.2], 30)
     site.start_agent()
-    site.wait_for(lambda: relays(site) == {"k2": "closed"}, 10, "the relay was not read")
+    site.wait_for(lambda: relays(site) == {"k2": "closed"}, 30, "the relay was not read")
     site.wait_until(site.judged[0].start_ms - 8_000)
     assert all(powered(site))
     site.wait_for(lambda: relays(site) == {"k2": "open"}, 60, "the relay did not open")
@@ -119,7 +119,7 @@ def test_an_agent_that_is_stopped_lets_the_feed_go(site) -> None:
     configure(site, feeds, "watchdog_s = 3", "sets_watchdog = true")
     buy(site, [0.7], 40)
     agent = site.start_agent()
-    site.wait_for(lambda: set(relays(site).values()) == {"closed"}, 10, "no relay was read")
+    site.wait_for(lambda: set(relays(site).values()) == {"closed"}, 30, "no relay was read")
     site.wait_until(site.judged[0].start_ms + 6_000)
     (board,) = site.truth("/v1/farm")["relays"]
     assert (board["watchdog_s"], board["timeouts"]) == (3, 0)
