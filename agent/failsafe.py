@@ -75,7 +75,8 @@ class Bounds:
     concurrent: int = 64
     tries: int = 2
     machine_s: float = 40.0  # an Antminer takes 21 s to answer; a silent one ends by itself
-    close_s: float = 10.0
+    relay_s: float = 6.0
+    close_s: float = 5.0
     total_s: float = 60.0
     pause_s: float = 1.0
 
@@ -171,7 +172,7 @@ class Sleeper:
         self._drivers: dict[Machine, ReadsMiner] = {}
 
     async def run(self) -> None:
-        """Return when all sleep, after the last try, or when the time is over."""
+        """Return when all sleep, after the last try, or when the time is over; ``close`` last."""
         for machine in self.awake:
             try:
                 self._drivers[machine] = open_miner(
@@ -190,6 +191,9 @@ class Sleeper:
                     await self._each(self._confirm, commanded)
                     if not self.awake:
                         break
+
+    async def close(self) -> None:
+        """Give connections back, as far as there is time for manners."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._bounds.close_s):
                 closing = (driver.close() for driver in self._drivers.values())
@@ -278,13 +282,13 @@ async def _open_feed(relay: Relay, bounds: Bounds) -> str:
         except ValueError as error:
             return str(error)
         try:
-            async with asyncio.timeout(bounds.machine_s):
+            async with asyncio.timeout(bounds.relay_s):
                 with contextlib.suppress(UnknownOutcomeError):
                     await device.switch(is_closed=False)
                 reading = await device.read()
             words = "its coil is still on." if reading.is_energised else ""
         except TimeoutError:
-            words = f"no end within {bounds.machine_s:g} s."
+            words = f"no end within {bounds.relay_s:g} s."
         except DriverError as error:
             words = str(error)
         finally:
@@ -296,7 +300,10 @@ async def _open_feed(relay: Relay, bounds: Bounds) -> str:
 
 async def _sleep_and_open(inventory: Inventory, sleeper: Sleeper, bounds: Bounds) -> dict[str, str]:
     await sleeper.run()
-    return await open_feeds(inventory.relays, sleeper.awake, bounds)
+    try:
+        return await open_feeds(inventory.relays, sleeper.awake, bounds)
+    finally:
+        await sleeper.close()
 
 
 def put_to_sleep(inventory: Inventory, bounds: Bounds) -> int:

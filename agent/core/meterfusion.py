@@ -327,7 +327,8 @@ def _envelope(
     The power register is as stale as the energy register, so a stretch takes the extreme of its
     two ends and of one more neighbour on each side, and of all further ones up to the first that
     was surely latched after it. In a silence nothing is known: rated power above, zero below. That
-    holds too where the first sample ended one and those before it are forgotten.
+    holds too where the first sample ended one and those before it are forgotten, and just before a
+    silence: what came right after the last latching shows in no neighbour.
     """
     edges_s = [sample.requested_at_s for sample in samples]
     powers_w = [sample.power_w for sample in samples]
@@ -335,7 +336,7 @@ def _envelope(
     upper_w, lower_w = [], []
     for index, edge_s in enumerate(edges_s):
         end_s = edges_s[index + 1] if index + 1 < len(edges_s) else edge_s
-        if end_s - edge_s > SILENCE_S or (end_s > edge_s and samples[index + 1].is_after_gap):
+        if _is_silent(samples, index) or _is_silent(samples, index + 1):
             upper_w.append(traits.rated_power_w)
             lower_w.append(0.0)
             continue
@@ -354,3 +355,11 @@ def _envelope(
             [first.latched_s, *edges_s], [traits.rated_power_w, *upper_w], [0.0, *lower_w]
         )
     return envelope(edges_s, upper_w, lower_w)
+
+
+def _is_silent(samples: tuple[Sample, ...], index: int) -> bool:
+    """Whether nothing is known of what lies between a sample and the next one, if there is one."""
+    if index + 1 >= len(samples):
+        return False
+    after = samples[index + 1]
+    return after.is_after_gap or after.requested_at_s - samples[index].requested_at_s > SILENCE_S

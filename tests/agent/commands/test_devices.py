@@ -130,6 +130,9 @@ async def test_raw_shows_the_bytes_of_the_whole_conversation_before_what_they_me
     assert out.index("bytes received from") < out.index("12345678")
     raw = json.loads(as_json)["raw"]
     assert [one["way"] for one in raw] == ["sent", "received"] * (len(raw) // 2)
+    # Behind the transaction: protocol 0, six bytes, unit 1. The reply carries the same transaction.
+    assert bytes.fromhex(raw[0]["hex"])[2:7] == b"\0\0\0\6\1"
+    assert raw[0]["hex"][:4] == raw[1]["hex"][:4]
     assert raw[0]["text"].replace(" ", "") == raw[0]["hex"]
 
 
