@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Self
 
 from drivers.device import ReadsMiner, Sleeps
 from drivers.errors import (
@@ -172,7 +173,7 @@ class Sleeper:
         self._drivers: dict[Machine, ReadsMiner] = {}
 
     async def run(self) -> None:
-        """Return when all sleep, after the last try, or when the time is over; ``close`` last."""
+        """Return when all sleep, after the last try, or when the time is over."""
         for machine in self.awake:
             try:
                 self._drivers[machine] = open_miner(
@@ -192,7 +193,10 @@ class Sleeper:
                     if not self.awake:
                         break
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Give connections back, as far as there is time for manners."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._bounds.close_s):
@@ -299,11 +303,9 @@ async def _open_feed(relay: Relay, bounds: Bounds) -> str:
 
 
 async def _sleep_and_open(inventory: Inventory, sleeper: Sleeper, bounds: Bounds) -> dict[str, str]:
-    await sleeper.run()
-    try:
+    async with sleeper:
+        await sleeper.run()
         return await open_feeds(inventory.relays, sleeper.awake, bounds)
-    finally:
-        await sleeper.close()
 
 
 def put_to_sleep(inventory: Inventory, bounds: Bounds) -> int:

@@ -191,12 +191,12 @@ async def test_the_failsafe_puts_it_to_sleep_with_its_password_and_names_it_with
     label = rig.network.farm.labels[0]
     machine = Machine(name="a", uri=f"{FAMILY}://{label.address}?web=8080", mac=label.mac)
     bounds = Bounds(tries=2, machine_s=5.0, total_s=10.0, pause_s=0.1)
-    helpless = Sleeper([machine], replace(bounds, tries=1))
-    await helpless.run()
+    async with Sleeper([machine], replace(bounds, tries=1)) as helpless:
+        await helpless.run()
     assert list(helpless.awake) == [machine]
     assert rig.network.farm.plant.machines[0].is_awake
-    able = Sleeper([replace(machine, password_file=tmp_path / "secret")], bounds)
-    await able.run()
+    async with Sleeper([replace(machine, password_file=tmp_path / "secret")], bounds) as able:
+        await able.run()
     assert able.awake == {}
     assert not rig.network.farm.plant.machines[0].is_awake
     assert rig.writes == 1

@@ -141,7 +141,7 @@ async def test_the_failsafe_puts_it_to_sleep_without_a_password(
     monkeypatch.setattr(avalon, "LEAD_S", lead_s)
     label = rig.network.farm.labels[0]
     machine = Machine(name="a", uri=f"avalon://{label.address}", mac=label.mac)
-    sleeper = Sleeper([machine], Bounds())
-    await sleeper.run()
+    async with Sleeper([machine], Bounds()) as sleeper:
+        await sleeper.run()
     assert sleeper.awake == {}
     assert not rig.network.farm.plant.machines[0].is_awake

@@ -165,11 +165,11 @@ async def test_the_failsafe_pauses_it_with_its_password_and_names_it_without(
     label = rig.network.farm.labels[0]
     machine = Machine(name="b", uri=f"{FAMILY}://{label.address}:{PORT}", mac=label.mac)
     bounds = Bounds(tries=1, machine_s=5.0, total_s=10.0, pause_s=0.1)
-    helpless = Sleeper([machine], bounds)
-    await helpless.run()
+    async with Sleeper([machine], bounds) as helpless:
+        await helpless.run()
     assert "password_file" in helpless.awake[machine]
     assert rig.network.farm.plant.machines[0].is_awake
-    able = Sleeper([replace(machine, password_file=tmp_path / "secret")], bounds)
-    await able.run()
+    async with Sleeper([replace(machine, password_file=tmp_path / "secret")], bounds) as able:
+        await able.run()
     assert able.awake == {}
     assert not rig.network.farm.plant.machines[0].is_awake

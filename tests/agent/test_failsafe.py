@@ -107,8 +107,8 @@ async def farm() -> AsyncIterator[list[StandIn]]:
 
 
 async def put_to_sleep(farm: list[StandIn], bounds: Bounds = BOUNDS) -> dict[str, str]:
-    sleeper = Sleeper([machine.machine for machine in farm], bounds)
-    await sleeper.run()
+    async with Sleeper([machine.machine for machine in farm], bounds) as sleeper:
+        await sleeper.run()
     return {machine.name: reason for machine, reason in sleeper.awake.items()}
 
 
@@ -129,8 +129,8 @@ async def test_a_machine_that_accepts_and_ignores_is_tried_twice_and_named(
 
 async def test_a_machine_with_another_mac_is_never_written_to(farm: list[StandIn]) -> None:
     stranger = Machine(name="r9", uri=farm[0].machine.uri, mac="02:00:00:00:ff:ff")
-    sleeper = Sleeper([stranger], BOUNDS)
-    await sleeper.run()
+    async with Sleeper([stranger], BOUNDS) as sleeper:
+        await sleeper.run()
     assert "02:00:00:00:ff:ff" in sleeper.awake[stranger]
     assert farm[0].sleep_commands == 0
 
@@ -165,8 +165,8 @@ async def test_silent_and_unreachable_machines_do_not_hold_up_the_others(
     nobody = Machine(name="off", uri="luxos://127.0.0.1:1", mac="02:00:00:00:00:aa")
     wrong = Machine(name="typo", uri="luxus://127.0.0.1", mac="02:00:00:00:00:ab")
     bounds = Bounds(machine_s=0.5, total_s=5.0, pause_s=0.05, concurrent=4)
-    sleeper = Sleeper([nobody, wrong, *(machine.machine for machine in farm)], bounds)
-    await sleeper.run()
+    async with Sleeper([nobody, wrong, *(machine.machine for machine in farm)], bounds) as sleeper:
+        await sleeper.run()
     assert {machine.name for machine in sleeper.awake} == {"off", "typo", farm[0].name}
     assert all(machine.is_asleep for machine in farm[1:])
     assert "no end within 0.5 s" in sleeper.awake[farm[0].machine]

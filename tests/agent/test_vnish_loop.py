@@ -143,11 +143,11 @@ async def test_the_failsafe_puts_it_to_sleep_with_its_password_and_names_it_with
     rig: Rig,
 ) -> None:
     bounds = Bounds(tries=1, machine_s=5.0, total_s=10.0, pause_s=0.1)
-    helpless = Sleeper([replace(rig.machine, password_file=None)], bounds)
-    await helpless.run()
+    async with Sleeper([replace(rig.machine, password_file=None)], bounds) as helpless:
+        await helpless.run()
     assert len(helpless.awake) == 1
     assert rig.network.farm.plant.machines[0].is_awake
-    able = Sleeper([rig.machine], bounds)
-    await able.run()
+    async with Sleeper([rig.machine], bounds) as able:
+        await able.run()
     assert able.awake == {}
     assert not rig.network.farm.plant.machines[0].is_awake

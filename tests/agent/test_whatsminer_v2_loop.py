@@ -163,7 +163,9 @@ async def test_the_failsafe_puts_it_to_sleep(rig, tmp_path: Path) -> None:
         mac=label.mac,
         password_file=tmp_path / "secret",
     )
-    sleeper = Sleeper([machine], Bounds(tries=1, machine_s=5.0, total_s=10.0, pause_s=0.1))
-    await sleeper.run()
+    async with Sleeper(
+        [machine], Bounds(tries=1, machine_s=5.0, total_s=10.0, pause_s=0.1)
+    ) as sleeper:
+        await sleeper.run()
     assert sleeper.awake == {}
     assert not site.farm.plant.machines[0].is_awake
