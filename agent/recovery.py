@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from agent.core.attribution import settled
 from agent.core.ledger import QUARTER_MS, Account, Ledger, Transaction, book, indexed
 from agent.core.meterfusion import held_over, resumed
 from agent.core.samples import Fusion, MeterTraits
@@ -33,8 +34,8 @@ class Recovered:
     time that the journal knows: no clock may be believed that is behind it. ``quarter`` is the
     statement under way; ``statements`` are those of quarters that ended before the stop and that
     the journal does not have yet. ``held`` says why the register was not believed, empty where it
-    was, ``held_at_wh`` at which value of the coordinate, and ``held_least_wh`` what had flowed
-    meanwhile at least.
+    was, ``held_at_wh`` at which value of the coordinate, ``held_least_wh`` what had flowed
+    meanwhile at least, and ``held_has_strayed`` whether the register was where it cannot be.
     """
 
     ledger: Ledger
@@ -46,6 +47,7 @@ class Recovered:
     held: str = ""
     held_at_wh: int = 0
     held_least_wh: int = 0
+    held_has_strayed: bool = False
 
 
 async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recovered:
@@ -83,6 +85,7 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
         over_wh=state["over_wh"],
         offset_wh=state.get("offset_wh", 0),
         serial=state.get("serial", ""),
+        owed_wh=state.get("owed_wh", 0),
     )
     held = state.get("held") or {"reason": "", "least_wh": 0, "counter_wh": 0}
     before = Recovered(
@@ -94,6 +97,7 @@ async def recover(journal: Journal, *, meter_point: str, meter_id: str) -> Recov
         held=held["reason"],
         held_at_wh=held["counter_wh"],
         held_least_wh=held["least_wh"],
+        held_has_strayed=held.get("has_strayed", False),
     )
     return await _replay(journal, before, meter_id, record["i"])
 
@@ -115,6 +119,7 @@ def seeded(traits: MeterTraits, recovered: Recovered, *, now_s: float, now_ms: i
         reason=recovered.held,
         least_wh=recovered.held_least_wh,
         register_wh=recovered.held_at_wh,
+        has_strayed=recovered.held_has_strayed,
     )
 
 
@@ -206,8 +211,9 @@ async def _replay(
     The register between two readings is taken as a straight line: they are a poll apart. A register
     that has gone back since, by a wrap or worse, is for the fusion to judge.
     """
-    ledger, quarter = before.ledger, before.quarter
-    statements: list[Statement] = []
+    ledger, entries = settled(before.ledger)
+    closed, quarter = collect(before.quarter, entries, ledger)
+    statements = list(closed)
     async for raw in journal.records_of(["meter"], since_index):
         record = orjson.loads(raw)
         if record["s"] != meter_id or record["st"] != "G":

@@ -215,6 +215,7 @@ def state_record(
         held = {
             "least_wh": int(fusion.doubt.least_wh),
             "counter_wh": fusion.held.register_wh,
+            "has_strayed": fusion.doubt.has_strayed,
             "reason": fusion.suspect,
         }
     return _ledger_record(
@@ -229,6 +230,7 @@ def state_record(
             "over_wh": ledger.over_wh,
             "offset_wh": ledger.offset_wh,
             "serial": ledger.serial,
+            "owed_wh": ledger.owed_wh,
             "held": held,
             "quarter": None if quarter is None else statement_data(quarter),
             "purchases_from": purchases_from,

@@ -6,10 +6,14 @@ would be lost, or energy be found that never flowed. So a register that was held
 only where its growth agrees with the power meanwhile. Where nobody saw the power for a while, it
 is believed only where it cannot have gone on counting from where it was held.
 
+After a fall or a leap even that is not enough: agreement leaves some slack, and what fell for good
+may have been lifted since by a second fault. Then the books go on from the upper bound, not from
+what the register shows (``agent.core.intake``).
+
 Energies are Wh, powers W, times s.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SECONDS_PER_HOUR = 3600.0
 STANDS_S = 3.0
@@ -22,7 +26,9 @@ class Doubt:
 
     ``lately_wh`` is the most that flowed since the last reading, believed or not. ``stood_s`` is
     for how long the power has been the very same number; ``is_blind`` says that power went unseen
-    for a while, or stood so long that its register must be taken for frozen too.
+    for a while, or stood so long that its register must be taken for frozen too. ``has_strayed``
+    says that the register was seen where it cannot have been: fallen, or further than the
+    connection can carry.
     """
 
     least_wh: float = 0.0
@@ -30,6 +36,7 @@ class Doubt:
     lately_wh: float = 0.0
     stood_s: float = 0.0
     is_blind: bool = False
+    has_strayed: bool = False
 
 
 NO_DOUBT = Doubt()
@@ -64,7 +71,8 @@ def passed(
     stood_s = doubt.stood_s + elapsed_s if from_w == to_w and is_standing_blind else 0.0
     is_blind = doubt.is_blind or stood_s > STANDS_S
     unseen_ws = rated_w * stood_s if stood_s > STANDS_S else most_ws
-    return Doubt(
+    return replace(
+        doubt,
         least_wh=0.0 if is_blind else max(doubt.least_wh + least_ws / SECONDS_PER_HOUR, 0.0),
         most_wh=doubt.most_wh + max(most_ws, unseen_ws) / SECONDS_PER_HOUR,
         lately_wh=lately_wh,
@@ -76,7 +84,10 @@ def passed(
 def passed_unseen(doubt: Doubt, *, rated_w: float, elapsed_s: float) -> Doubt:
     """The doubt after a silence: nothing may have flowed, or all that the connection carries."""
     lately_wh = rated_w * elapsed_s / SECONDS_PER_HOUR
-    return Doubt(most_wh=doubt.most_wh + lately_wh, lately_wh=lately_wh, is_blind=True)
+    most_wh = doubt.most_wh + lately_wh
+    return replace(
+        doubt, least_wh=0.0, most_wh=most_wh, lately_wh=lately_wh, stood_s=0.0, is_blind=True
+    )
 
 
 def objection(doubt: Doubt, *, grown_wh: int, counted_wh: int, slack_wh: float) -> str:

@@ -104,7 +104,8 @@ class Ledger:
 
     ``accounts`` are in order of attribution; ended ones stay until ``forget`` drops them.
     ``offset_wh`` is the coordinate minus what the meter shows, ``serial`` the meter that this holds
-    for; empty while no meter has told its own. ``windows`` is the calendar of the accounts.
+    for; empty while no meter has told its own. ``owed_wh`` is how much of
+    what will be booked next nobody measured. ``windows`` is the calendar of the accounts.
     """
 
     meter_point: str
@@ -117,6 +118,7 @@ class Ledger:
     over_wh: int = 0
     offset_wh: int = 0
     serial: str = ""
+    owed_wh: int = 0
     windows: Calendar | None = field(
         default=None, compare=False, repr=False, metadata={"is_derived": True}
     )

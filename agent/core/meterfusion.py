@@ -54,10 +54,12 @@ def resumed(traits: MeterTraits, *, register_wh: int, at_s: float) -> Fusion:
     return _started(Fusion(traits=traits, last_seen_s=at_s), known)
 
 
-def held_over(fusion: Fusion, *, reason: str, least_wh: int, register_wh: int) -> Fusion:
+def held_over(
+    fusion: Fusion, *, reason: str, least_wh: int, register_wh: int, has_strayed: bool
+) -> Fusion:
     """A register that was held before a restart, at that value, is held after it."""
     held = replace(fusion.latest, register_wh=register_wh)
-    doubt = Doubt(least_wh=least_wh, is_blind=True)
+    doubt = Doubt(least_wh=least_wh, is_blind=True, has_strayed=has_strayed)
     return replace(fusion, suspect=reason, suspect_count=1, held=held, doubt=doubt)
 
 
@@ -91,6 +93,12 @@ def observe(fusion: Fusion, reading: MeterReading) -> Fusion:
     if reason:
         return replace(hold(fusion, reading, reason), still_wh=still_wh)
     return _accept(fusion, sample, still_wh)
+
+
+def believe(fusion: Fusion, reading: MeterReading) -> Fusion:
+    """Take in one reading that was found true, without asking again."""
+    sample = _sample(fusion, reading)
+    return _accept(fusion, sample, still_wh_at(fusion, sample))
 
 
 def hold(fusion: Fusion, reading: MeterReading, reason: str) -> Fusion:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core.agreement import Agreement
+from agent.core.attribution import settled
 from agent.core.ledger import Entry, Ledger
 from agent.core.register import RegisterEvent
 from agent.core.samples import Sample
@@ -44,6 +45,7 @@ class _Case:
 
     state: SiteState
     snapshot: Snapshot
+    settled: tuple[Entry, ...]
     held: Sample
     booked_wh: int
     shown_wh: int
@@ -58,7 +60,7 @@ def accept(state: SiteState, snapshot: Snapshot, *, serial: str, reason: str) ->
     """
     case = _case(state, snapshot)
     ledger, entries = books.book(
-        books.indexed(state.ledger),
+        case.state.ledger,
         to_wh=case.booked_wh + case.most_wh,
         to_ms=case.to_ms,
         register_at=lambda edge_ms: _latest_wh(case, edge_ms),
@@ -112,7 +114,7 @@ def exchange(
             "Wh can have; check them, or use `kwota meters accept`"
         )
     ledger, entries = books.book(
-        books.indexed(state.ledger),
+        case.state.ledger,
         to_wh=case.booked_wh + old_wh + new_wh,
         to_ms=case.to_ms,
         register_at=lambda edge_ms: _likely_wh(case, old_wh + new_wh, edge_ms),
@@ -141,7 +143,8 @@ def exchange(
 
 
 def _case(state: SiteState, snapshot: Snapshot) -> _Case:
-    fusion, ledger = state.fusion, state.ledger
+    fusion = state.fusion
+    ledger, entries = settled(books.indexed(state.ledger))
     if ledger.booked_wh is None:
         raise RebaseError("no register value is in the books yet; wait for the meter to answer")
     if fusion.held is None:
@@ -151,8 +154,9 @@ def _case(state: SiteState, snapshot: Snapshot) -> _Case:
         )
     most_wh = math.ceil(fusing.interval_now(fusion).upper_wh) - ledger.booked_wh
     return _Case(
-        state=state,
+        state=replace(state, ledger=ledger),
         snapshot=snapshot,
+        settled=entries,
         held=fusion.held,
         booked_wh=ledger.booked_wh,
         shown_wh=fusion.held.register_wh - ledger.offset_wh,
@@ -201,6 +205,7 @@ def _went_on(
     """Fusion and books start anew at the held reading, in the coordinate that goes on."""
     assert ledger.booked_wh is not None
     sample = replace(case.held, register_wh=ledger.booked_wh)
+    entries = (*case.settled, *entries)
     statements, quarter = collect(case.state.quarter, entries, ledger)
     state = replace(
         case.state,

@@ -3,13 +3,14 @@
 ``governor.step`` calls ``observe`` first and decides on what it returns.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core import unseen
 from agent.core.agreement import Agreement
+from agent.core.attribution import attributed
 from agent.core.baseload import BaseLoad, followed
 from agent.core.braking import RELAY_S, Exposure, exposure_of
 from agent.core.card import ActuatorCard
@@ -26,13 +27,10 @@ from agent.core.register import RegisterEvent
 from agent.core.samples import Fusion, Interval
 from agent.core.snapshot import MeterView, MinerView, Snapshot
 from agent.core.statement import Statement, collect
-from agent.core.suspicion import SILENCE_S
-from agent.core.waiting import Waiting, monotonic_s, utc_ms, waited
+from agent.core.waiting import Waiting, waited
 
 FIRST_READS_S = 10.0
 NO_MEMORY = Memory()
-KEEP_ENDED_MS = 48 * 3600 * 1000
-ROUNDING_MS = 2  # one instant, taken from one clock to the other and back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,84 +304,22 @@ def _meter_trouble(
 def _keep_books(
     state: SiteState, fusion: Fusion, snapshot: Snapshot
 ) -> tuple[SiteState, tuple[Entry, ...]]:
-    """Attribute what the register shows, and sharpen the split at the last edge by hindsight.
-
-    A sample that was latched before an edge cannot tell what flowed up to it: booking waits for
-    the next one, which is at most a refresh and a poll away.
-    """
-    ledger = books.indexed(state.ledger)
+    """Attribute what is known of the register, and close the statements that end with it."""
+    state = replace(state, fusion=fusion, ledger=books.indexed(state.ledger))
     if not fusion.samples:
-        return replace(state, fusion=fusion), ()
-    last = fusion.latest
-    at_ms = utc_ms(snapshot, last.requested_at_s)
-    if ledger.booked_wh is None:
-        anchored = books.anchor(ledger, at_wh=last.register_wh, at_ms=at_ms)
-        now_w = last.power_w * (1 + fusion.traits.power_error_share)
-        rated_w = fusion.traits.rated_power_w
-        anchored = unseen.unseen_start(anchored, at_ms=at_ms, power_w=now_w, rated_w=rated_w)
-        return replace(state, fusion=fusion, ledger=anchored), ()
-    waiting = waited(state.waiting, fusion, ledger, snapshot)
-    settled_ms = at_ms - round(fusion.traits.refresh_s * 1000)
-    is_new = at_ms > ledger.booked_at_ms + ROUNDING_MS and last.register_wh >= ledger.booked_wh
-    if not (is_new and all(edge <= settled_ms for edge in books.edges_until(ledger, at_ms)[-1:])):
-        state = replace(state, fusion=fusion, waiting=waiting, ledger=ledger)
-        return _sharpen_start(state, snapshot), ()
-    edges = ledger.calendar.edges_in(ledger.booked_at_ms, at_ms)
-    ledger, entries = books.book(
-        ledger,
-        to_wh=last.register_wh,
-        to_ms=at_ms,
-        register_at=_estimate(ledger, fusion, snapshot),
-        flags=("recovered",) if state.is_recovering else (),
+        return state, ()
+    if state.ledger.booked_wh is not None:
+        state = replace(state, waiting=waited(state.waiting, fusion, state.ledger, snapshot))
+    ledger, edge_ms, entries = attributed(
+        state.ledger,
+        fusion,
+        snapshot,
+        edge_ms=state.edge_ms,
+        is_recovering=state.is_recovering,
     )
+    state = replace(state, ledger=ledger, edge_ms=edge_ms)
+    if not entries:
+        return state, ()
     statements, quarter = collect(state.quarter, entries, ledger)
-    state = replace(
-        state,
-        fusion=fusion,
-        waiting=waiting,
-        ledger=books.forget(ledger, ended_before_ms=snapshot.now_ms - KEEP_ENDED_MS),
-        edge_ms=max(edges, default=state.edge_ms),
-        is_recovering=False,
-        statements=statements,
-        quarter=quarter,
-    )
-    return _sharpen_start(state, snapshot), entries
-
-
-def _estimate(ledger: Ledger, fusion: Fusion, snapshot: Snapshot) -> Callable[[int], int]:
-    """The register at an edge between the booked value and the last sample.
-
-    Between samples a poll apart that is the middle of the interval. In a silence the interval says
-    next to nothing, and the straight line between the two registers is the likeliest in it.
-    """
-    last = fusion.latest
-    assert ledger.booked_wh is not None
-    from_s, from_wh = monotonic_s(snapshot, ledger.booked_at_ms), ledger.booked_wh
-    span_s = last.requested_at_s - from_s
-
-    def register_at(edge_ms: int) -> int:
-        edge_s = monotonic_s(snapshot, edge_ms)
-        interval = fusing.interval_at(fusion, edge_s)
-        if span_s <= SILENCE_S:
-            return round(interval.middle_wh)
-        line_wh = from_wh + (last.register_wh - from_wh) * (edge_s - from_s) / span_s
-        return round(min(max(line_wh, interval.lower_wh), interval.upper_wh))
-
-    return register_at
-
-
-def _sharpen_start(state: SiteState, snapshot: Snapshot) -> SiteState:
-    """Note how far below its split the register may have been when the last window opened."""
-    if state.edge_ms is None:
-        return state
-    edge_s = monotonic_s(snapshot, state.edge_ms)
-    if edge_s < state.fusion.samples[0].requested_at_s:
-        return replace(state, edge_ms=None)
-    places = state.ledger.calendar.opening.get(state.edge_ms, ())
-    opened = [state.ledger.accounts[place].opened_at_wh for place in places]
-    if not opened or opened[0] is None:
-        return state
-    lower_wh = fusing.interval_at(state.fusion, edge_s).lower_wh
-    error_wh = max(round(opened[0] - lower_wh + 0.5), 0)
-    ledger = books.set_start_error(state.ledger, start_ms=state.edge_ms, error_wh=error_wh)
-    return replace(state, ledger=ledger)
+    state = replace(state, is_recovering=False, statements=statements, quarter=quarter)
+    return state, entries

@@ -4,9 +4,11 @@ Nor is one believed that comes back from there to a value which the power meanwh
 explain.
 """
 
+from dataclasses import replace
+
 from agent.core.doubt import Doubt, doubt_since, objection, passed, passed_unseen
 from agent.core.envelope import SECONDS_PER_HOUR
-from agent.core.samples import Fusion, Sample
+from agent.core.samples import Fusion, MeterTraits, Sample
 
 SILENCE_S = 3.0
 
@@ -36,12 +38,11 @@ def implausible(fusion: Fusion, sample: Sample, still_wh: float) -> str:
             f"energy register fell from {last.register_wh} Wh to {sample.register_wh} Wh; "
             "held, check the meter for an exchange or a reset"
         )
-    elapsed_s = sample.replied_at_s - last.requested_at_s + traits.refresh_s
-    most_wh = traits.rated_power_w * elapsed_s * 1.2 / SECONDS_PER_HOUR + traits.step_wh
-    if sample.register_wh - last.register_wh > most_wh:
+    grown_wh = sample.register_wh - last.register_wh
+    if grown_wh > _most_wh(traits, last, sample):
         return (
-            f"energy register jumped by {sample.register_wh - last.register_wh} Wh in "
-            f"{elapsed_s:.1f} s, more than the connection can carry; check wiring and CT ratio"
+            f"energy register jumped by {grown_wh} Wh in {_span_s(traits, last, sample):.1f} s, "
+            "more than the connection can carry; check wiring and CT ratio"
         )
     stale_wh = sample.power_w * (traits.refresh_s + 0.5) / SECONDS_PER_HOUR
     if still_wh > traits.step_wh * 1.1 + stale_wh + 0.5:
@@ -50,6 +51,17 @@ def implausible(fusion: Fusion, sample: Sample, still_wh: float) -> str:
             f"{sample.power_w:.0f} W flow; the meter is frozen, power-cycle or replace it"
         )
     return ""
+
+
+def _most_wh(traits: MeterTraits, last: Sample, sample: Sample) -> float:
+    """The most by which a register can have grown between two samples."""
+    span_s = _span_s(traits, last, sample)
+    return traits.rated_power_w * span_s * 1.2 / SECONDS_PER_HOUR + traits.step_wh
+
+
+def _span_s(traits: MeterTraits, last: Sample, sample: Sample) -> float:
+    """The longest time that can lie between the latchings of two samples."""
+    return sample.replied_at_s - last.requested_at_s + traits.refresh_s
 
 
 def unexplained(fusion: Fusion, sample: Sample) -> str:
@@ -74,6 +86,10 @@ def doubt_at(fusion: Fusion, sample: Sample) -> Doubt:
     doubt = fusion.doubt if fusion.suspect else doubt_since(fusion.still_wh)
     elapsed_s = sample.requested_at_s - fusion.last_seen_s
     traits = fusion.traits
+    if fusion.recent and not doubt.has_strayed:
+        grown_wh = sample.register_wh - fusion.latest.register_wh
+        has_strayed = not 0 <= grown_wh <= _most_wh(traits, fusion.latest, sample)
+        doubt = replace(doubt, has_strayed=has_strayed)
     if elapsed_s > SILENCE_S:
         return passed_unseen(doubt, rated_w=traits.rated_power_w, elapsed_s=elapsed_s)
     return passed(

@@ -230,6 +230,7 @@ class Brain:
             reason=recorded.fusion.suspect,
             least_wh=math.floor(recorded.fusion.doubt.least_wh),
             register_wh=recorded.fusion.held.register_wh,
+            has_strayed=recorded.fusion.doubt.has_strayed,
         )
 
     def _compare(self, outcome: Outcome) -> None:

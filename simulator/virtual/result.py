@@ -147,8 +147,9 @@ def _violations(brain: Brain, trace: Trace) -> list[Violation]:
         for one in site.truth.bought
         if one.is_exceeded
     ]
-    if ledger.metered_wh != ledger.allocated_wh + ledger.over_wh:
-        found.append(_violation("books", "ledger", "metered is not allocated + over"))
+    if ledger.metered_wh + ledger.unknown_wh != ledger.allocated_wh + ledger.over_wh:
+        words = "metered + unknown is not allocated + over"
+        found.append(_violation("books", "ledger", words))
     found += [_violation("admission", "purchase", words) for words in brain.tally.wrong_admissions]
     found += _orders_broken(brain, trace) + _idle_broken(site, trace) + _wear(site)
     return found

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from agent.core.attribution import KEEP_ENDED_MS
 from agent.core.cards import CARDS
 from agent.core.decisions import Setpoint
 from agent.core.learning import HEADROOM
 from agent.core.ledger import Ledger, admit, anchor
 from agent.core.reference import Reference
 from agent.core.samples import Fusion, MeterTraits
-from agent.core.site import KEEP_ENDED_MS, Parameters, SiteState, observe
+from agent.core.site import Parameters, SiteState, observe
 from agent.core.snapshot import Confirmation, MeterView, MinerView, Snapshot
 
 POWER_W = 36_000.0
