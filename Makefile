@@ -56,7 +56,7 @@ check: packages $(DEV_STAMP) ## everything that CI checks, in some ten minutes o
 	setsid tests/system/demo.sh "$$demo" "$$PWD/$(BIN)/python" & \
 	trap 'kill -- -$$(cat "$$demo/pid") 2>/dev/null || true; rm -rf "$$demo"' EXIT; \
 	$(MAKE) test-fast test-campaign; \
-	{ $(MAKE) lint types layers >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
+	{ nice -n 10 $(MAKE) lint types layers >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
 	static=$$!; \
 	KWOTA_DEMO="$$demo" $(MAKE) test-system; \
 	wait "$$static"; \

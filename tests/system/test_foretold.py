@@ -43,6 +43,6 @@ def test_what_is_said_of_a_window_is_shown_and_stands_in_the_log_before_it_opens
     assert said[0]["d"]["transactions"] == [window.transaction_id]
     verdicts = [record["d"]["can_comply"] for record in said]
     assert True in verdicts
-    assert not verdicts[-1]
+    assert not verdicts[-1], said[-3:]
     code, report = site.verify()
     assert code == 0, report

@@ -46,9 +46,9 @@ def configure(site, feeds: dict[int, list[int]], *more: str) -> None:
     site.config.write_text("\n".join([site.config.read_text(), *lines, ""]))
 
 
-def buy(site, shares: list[float], window_s: int) -> None:
+def buy(site, shares: list[float], window_s: int, lead_s: int = 16) -> None:
     """A lead-in at full power, then windows with these shares of it, one after the other."""
-    first = lead_in(start_ms=site.truth()["at_ms"], full_power_w=site.full_power_w, length_s=16)
+    first = lead_in(start_ms=site.truth()["at_ms"], full_power_w=site.full_power_w, length_s=lead_s)
     rest = plan_windows(
         first_start_ms=first.end_ms, window_s=window_s, count=len(shares), full_power_w=1.0
     )
@@ -87,9 +87,9 @@ def test_machines_that_ignore_every_command_lose_their_feed_and_no_purchase_is_l
     site.start_farm(24, farm_with(site, feeds))
     configure(site, feeds)
     site.fault("miner_ignores", list(DEAF))
-    buy(site, [0.2, 0.2], 30)
+    buy(site, [0.2, 0.2], 30, lead_s=40)
     site.start_agent()
-    site.wait_for(lambda: relays(site) == {"k2": "closed"}, 30, "the relay was not read")
+    site.wait_for(lambda: relays(site) == {"k2": "closed"}, 40, "the relay was not read")
     site.wait_until(site.judged[0].start_ms - 8_000)
     assert all(powered(site))
     site.wait_for(lambda: relays(site) == {"k2": "open"}, 60, "the relay did not open")
