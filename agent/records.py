@@ -32,6 +32,7 @@ KINDS = frozenset(
         "ack",
         "alarm",
         "key",
+        "calibration",
     }
 )
 STATES = frozenset("GTSF")
