@@ -21,6 +21,7 @@ from simulator.sdm630_map import (
     holding_registers,
     input_registers,
 )
+from simulator.sunspec_map import SUNSPEC_MAPS
 
 _HEADER_BYTES = 7
 _MAX_LENGTH = 254
@@ -74,7 +75,7 @@ class MeterServer:
         address, count = struct.unpack(">HH", pdu[1:])
         self.farm.step(self.farm.clock.now_s())
         meter, reporting = self.farm.meters[self.position], self._reporting()
-        other = METER_MAPS.get(self.table.model)
+        other = METER_MAPS.get(self.table.model) or SUNSPEC_MAPS.get(self.table.model)
         if other is not None:
             is_lost = self.farm.faults.has_meter(FaultKind.METER_NAN, self.position)
             data = other.read(meter, function, address, count, is_lost=is_lost)

@@ -13,7 +13,7 @@ from agent.doctor.finding import Finding, failed, fine, warning
 from agent.posts import MeterPost, MinerPost
 from agent.settings import Settings
 from agent.settings_relays import RelaySettings
-from drivers.device import SelectsProfile, Sleeps, SwitchesBoards
+from drivers.device import ReadsMeter, ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
 from drivers.errors import DriverError, WrongDeviceError
 from drivers.meters.profile_file import ProfileError
 from drivers.relays.registry import open_relay
@@ -56,7 +56,11 @@ async def device_findings(settings: Settings, told: Callable[[], None]) -> Seque
             ),
         ]
     finally:
-        devices = [*(one.device for one in meters), *(one.device for one in miners), *relays]
+        devices: list[ReadsMeter | ReadsMiner | CoilRelay] = [
+            *(one.device for one in meters),
+            *(one.device for one in miners),
+            *relays,
+        ]
         await asyncio.gather(*(one.close() for one in devices), return_exceptions=True)
 
 

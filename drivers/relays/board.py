@@ -85,8 +85,8 @@ class RelayBoard:
         for place in range(profile.coil_count):
             try:
                 found += await self._coils_from(profile.first_coil + place, 1)
-            except RegisterRefusedError as error:
-                if not (error.is_absence and found):
+            except RegisterRefusedError as refusal:
+                if not refusal.is_absence or not found:
                     raise
                 break
         return found
