@@ -173,6 +173,16 @@ class MeterTable(Table):
         "countis-e",
         "sunspec-203",
         "sunspec-213",
+        "sdm72d-m-2",
+        "pac2200",
+        "em530",
+        "em24-e1",
+        "em24-is",
+        "abb-m4m",
+        "dtsu666",
+        "adw300",
+        "pro380",
+        "diris-b30",
     ] = "sdm630"
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020

@@ -41,6 +41,7 @@ NAMES = sorted(path.stem for path in BUILT_IN_DIRECTORY.glob("*.toml"))
         ("abb-b23", "frequency", 0x5B2C, 0x5B32),  # the M4M has its block six registers on
         ("abb-m4m", "power", 0xCB1A, 0x5B14),
         ("em340", "energy_export", 0x004E, 0x005C),  # EM24-IS, which is another list
+        ("em24-is", "energy", 0x0042, 0x005C),  # an export that evcc had to take out
         ("countis-e", "energy", 0xC702, 0xC65C),  # partial, which anybody can reset
     ],
 )
@@ -56,7 +57,8 @@ def test_a_quantity_is_read_where_the_vendor_has_it(
 @pytest.mark.parametrize(
     ("name", "limit"),
     [("sdm630", 60), ("sdm120", 60), ("sdm72d-m-2", 60), ("em340", 20), ("em530", 20),
-     ("em24-e1", 20)],
+     ("em24-e1", 20),
+     ("em24-is", 11)],
 )  # fmt: skip
 def test_of_two_limits_in_one_paper_the_smaller_holds(name: str, limit: int) -> None:
     profile = load_profile(name)
