@@ -1,4 +1,4 @@
-"""The other simulated meters as their profiles read them: what flows, all that is named, no value."""
+"""The other simulated meters by their profiles: what flows, all that is named, and no value."""
 
 import asyncio
 
