@@ -33,6 +33,7 @@ KINDS = frozenset(
         "alarm",
         "key",
         "calibration",
+        "learned",
     }
 )
 STATES = frozenset("GTSF")
