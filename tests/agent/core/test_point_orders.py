@@ -1,4 +1,5 @@
-"""Orders to relays leaving a meter point: opening at once, closing when that is on the disk."""
+"""What leaves a meter point: a relay opens at once and closes when that is on the disk; and what
+it has learned."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +12,11 @@ import pytest
 from agent.bookkeeper import Bookkeeper
 from agent.core.escalation import is_to_open
 from agent.core.limitbook import LimitBook
+from agent.core.machinesums import Sum, Watch
 from agent.core.site import RelayMemory
 from agent.core.snapshot import MeterView, RelayView, Snapshot
+from agent.core.statement import Statement
+from agent.learnedlog import recover_learned
 from agent.limitdesk import LimitDesk
 from agent.point import Point, Realm
 from agent.recorder import Recorder
@@ -32,11 +36,12 @@ class Rig:
         self.site = toy.Site(machines=toy.fleet(4), **site)
         self.names = frozenset(machine.miner_id for machine in self.site.machines)
         self.now_s = 0.0
+        self.shift_ms = 0  # how much later it is than the toy believes
         self.told: list[Any] = []
         self.point: Point | None = None
         self.recorder: Recorder | None = None
         self.clock = SiteClock(
-            wall_ns=lambda: toy.START_MS * 1_000_000 + int(self.now_s * 1e9),
+            wall_ns=lambda: (toy.START_MS + self.shift_ms) * 1_000_000 + int(self.now_s * 1e9),
             boottime_ns=lambda: int(self.now_s * 1e9),
             kernel=lambda: KernelClock(is_synchronised=True, max_error_us=100),
         )
@@ -49,7 +54,7 @@ class Rig:
         self.point.tick(
             Snapshot(
                 now_s=now_s,
-                now_ms=self.toy.START_MS + round(now_s * 1000),
+                now_ms=self.toy.START_MS + self.shift_ms + round(now_s * 1000),
                 is_clock_trusted=True,
                 meters=(
                     MeterView(meter_id="site", reading=reading, missed_polls=missed, fault=None),
@@ -162,3 +167,21 @@ async def test_a_shadow_run_switches_no_relay(toy, rig, is_bought: bool) -> None
         made.site.run(80)
         await made.recorder.flush()
         assert made.told == []
+
+
+async def test_what_a_quarter_has_taught_is_on_record_when_it_is_over(toy, rig) -> None:
+    made = Rig(toy, transactions=[])
+    made.shift_ms = 870_000
+    start_ms = toy.START_MS
+    under_way = Sum(start_ms=start_ms, machines_wh=9_000.0, error_wh=900.0, watched_ms=870_000)
+    state = {
+        "quarter": Statement(start_ms=start_ms, end_ms=start_ms + 870_000, metered_wh=11_000),
+        "watch": Watch(at_ms=start_ms + 870_000, current=under_way),
+    }
+    async with made.joined(rig, is_shadow=False, **state) as point:
+        made.site.run(60)
+        await made.recorder.flush()
+        assert len(await made.journal.tail(10, "learned")) == 1
+        found = await recover_learned(made.journal, meter_point="mp-1", meter_id="site", now_ms=0)
+        assert found == point.state.watch.found
+        assert found.count == 1
