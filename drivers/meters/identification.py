@@ -11,9 +11,8 @@ from urllib.parse import parse_qs
 
 from drivers.errors import BadReplyError, WrongDeviceError
 from drivers.link.modbus import RegisterRefusedError
-from drivers.meters import sunspec
 from drivers.meters.meter import ModbusMeter
-from drivers.meters.profile import profile_paths
+from drivers.meters.profile import SUNSPEC, profile_paths
 from drivers.meters.registry import open_meter
 from drivers.meters.sunspec import SunSpecMeter
 
@@ -40,7 +39,7 @@ async def propose(uri: str, profile_dirs: Sequence[Path] = ()) -> tuple[Proposal
     if "profile" in parse_qs(query, keep_blank_values=True):
         raise ValueError(f"{uri!r}: take the profile away, it is what is asked for.")
     found: list[Proposal] = []
-    for name in sorted({*profile_paths(profile_dirs), sunspec.NAME}):
+    for name in sorted({*profile_paths(profile_dirs), SUNSPEC}):
         meter = open_meter(
             f"{base}?profile={name}&{query}" if query else f"{base}?profile={name}",
             meter_id=name,

@@ -10,9 +10,8 @@ from drivers.link.endpoint import SCHEMES as SCHEMES_OF_UNITS
 from drivers.link.endpoint import unit_address
 from drivers.link.modbus import Rank
 from drivers.link.rack import SHARED_RACK
-from drivers.meters import sunspec
 from drivers.meters.meter import ModbusMeter
-from drivers.meters.profile import load_profile, profile_paths
+from drivers.meters.profile import SUNSPEC, load_profile, profile_paths
 from drivers.meters.sunspec import SunSpecMeter
 
 SCHEMES = SCHEMES_OF_UNITS
@@ -37,7 +36,7 @@ def open_meter(
     if set(address.more) != {"profile"}:
         raise ValueError(f"{uri!r}: exactly one ?profile= is needed and nothing else: {_EXAMPLE}.")
     rank = Rank.BUDGET if is_budget else Rank.OTHER
-    if address.more["profile"] == sunspec.NAME and sunspec.NAME not in profile_paths(profile_dirs):
+    if address.more["profile"] == SUNSPEC and SUNSPEC not in profile_paths(profile_dirs):
         return SunSpecMeter(
             meter_id=meter_id,
             lease=SHARED_RACK.lease(address.way, rank),

@@ -15,12 +15,12 @@ from drivers.errors import BadReplyError, WrongDeviceError
 from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError, RegistersRead, Timing
 from drivers.link.requests import HOLDING
 from drivers.meters.plausible import fault_of
+from drivers.meters.profile import SUNSPEC
 from drivers.meters.quantities import FAST, base_unit
 from drivers.readings import MeterIdentity, MeterReading, QuantityReading
 from drivers.wire import sunspec
 from drivers.wire.registers import RegisterType, float_spacing
 
-NAME = "sunspec"
 _ADDRESS_END = 0x10000
 
 
@@ -32,7 +32,7 @@ class SunSpecProfile:
     lower register is always a fault.
     """
 
-    name: str = NAME
+    name: str = SUNSPEC
     title: str = "SunSpec meters, models 201-204 and 211-214"
     source: str = "SunSpec Alliance, published models (sunspec/models json/model_*.json)"
     revision: str = "as of 2026-11"

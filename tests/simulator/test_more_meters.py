@@ -35,9 +35,9 @@ def opened(site, model: str, rated_power_w: float | None = None):
     return open_meter(uri, meter_id="site", serial=None, rated_power_w=rated_power_w)
 
 
-def test_every_profile_has_a_simulated_meter() -> None:
+def test_every_simulated_meter_has_a_profile() -> None:
     profiles = {path.stem for path in BUILT_IN_DIRECTORY.glob("*.toml")}
-    assert profiles == {"sdm630", *METER_MAPS, *MORE_METER_MAPS}
+    assert profiles >= {"sdm630", *METER_MAPS, *MORE_METER_MAPS}
     assert set(STEPS) == set(MORE_METER_MAPS)
 
 
