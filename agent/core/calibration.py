@@ -4,6 +4,7 @@ The factor is commercial over metered energy of the same hours, with an uncertai
 lies. It informs and alarms; no statement, purchase or set point is ever multiplied by it.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -78,18 +79,19 @@ def paired(
     readings: Sequence[CommercialReading], statements: Sequence[Statement]
 ) -> tuple[tuple[Pair, ...], Mapping[int, str]]:
     """Each reading with the statements of its time; by its place, why one could not be compared."""
+    ordered = sorted(statements, key=_start)
+    starts = [one.start_ms for one in ordered]
     pairs: list[Pair] = []
+    taken: list[tuple[int, int]] = []
     reasons: dict[int, str] = {}
     for place, reading in enumerate(readings):
-        within = [
-            one
-            for one in statements
-            if reading.start_ms <= one.start_ms and one.end_ms <= reading.end_ms
-        ]
-        reason = _reason(reading, pairs, sum(one.end_ms - one.start_ms for one in within))
+        first, last = bisect_left(starts, reading.start_ms), bisect_left(starts, reading.end_ms)
+        within = [one for one in ordered[first:last] if one.end_ms <= reading.end_ms]
+        reason = _reason(reading, taken, sum(one.end_ms - one.start_ms for one in within))
         if reason:
             reasons[place] = reason
             continue
+        insort(taken, (reading.start_ms, reading.end_ms))
         pair = Pair(
             reading=reading,
             metered_wh=sum(one.metered_wh for one in within),
@@ -99,15 +101,19 @@ def paired(
     return tuple(pairs), reasons
 
 
-def _reason(reading: CommercialReading, earlier: Sequence[Pair], stated_ms: int) -> str:
+def _start(statement: Statement) -> int:
+    return statement.start_ms
+
+
+def _reason(reading: CommercialReading, taken: Sequence[tuple[int, int]], stated_ms: int) -> str:
+    """``taken`` are the stretches before it, in order of time and apart from each other."""
     if reading.start_ms >= reading.end_ms:
         return "it ends before it begins: correct its times"
     if reading.start_ms % QUARTER_MS or reading.end_ms % QUARTER_MS:
         return "it does not begin and end on a quarter of an hour, as statements do"
-    for pair in earlier:
-        other = pair.reading
-        if reading.start_ms < other.end_ms and other.start_ms < reading.end_ms:
-            return "it overlaps an earlier one: give each hour once"
+    after = bisect_left(taken, (reading.end_ms, 0))
+    if after and taken[after - 1][1] > reading.start_ms:
+        return "it overlaps an earlier one: give each hour once"
     if stated_ms != reading.end_ms - reading.start_ms:
         return (
             "the signed statements do not cover it whole: the agent did not run, or it is not over"

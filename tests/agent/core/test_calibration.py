@@ -1,6 +1,8 @@
 """A meter against the commercial one: the factor, what it may be off by, and what that proves."""
 
+import itertools
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -70,6 +72,29 @@ def test_what_cannot_be_compared_is_named_and_costs_the_others_nothing(bad, word
     assert len(pairs) == 2
     assert list(reasons) == [1]
     assert words in reasons[1]
+
+
+@given(st.lists(st.tuples(st.integers(-2, 12), st.integers(0, 5)), max_size=12))
+def test_no_quarter_is_compared_twice_whatever_is_handed_in(rows) -> None:
+    handed = [reading(hour, 1, hours=hours) for hour, hours in rows]
+    pairs, reasons = paired(handed, quarters(40)[::-1])
+    assert len(pairs) + len(reasons) == len(handed)
+    spans = sorted((one.reading.start_ms, one.reading.end_ms) for one in pairs)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    for one in pairs:
+        assert one.metered_wh == 250_000 * (one.reading.end_ms - one.reading.start_ms) // QUARTER_MS
+    for place, reason in reasons.items():
+        if "overlaps" in reason:
+            mine = handed[place]
+            assert any(start < mine.end_ms and mine.start_ms < end for start, end in spans)
+
+
+def test_a_thousand_hours_are_laid_beside_their_statements_in_no_time() -> None:
+    stated = quarters(4_000)
+    began_s = time.perf_counter()
+    pairs, reasons = paired([reading(hour, 1) for hour in range(1_000)], stated)
+    assert (len(pairs), dict(reasons)) == (1_000, {})
+    assert time.perf_counter() - began_s < 0.5
 
 
 def test_an_hour_of_which_the_agent_saw_only_a_part_is_not_compared() -> None:
