@@ -25,7 +25,9 @@ from agent.assembly import (
     purchase_reader,
 )
 from agent.broker import MqttFileError
+from agent.calibrationdesk import CalibrationDesk, open_calibration_desk
 from agent.control import Control, ControlError, open_control
+from agent.control_calibration import add_calibration_routes
 from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
 from agent.feeder import Feeder
@@ -182,8 +184,16 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     publisher = open_publisher(base)
     base.recorder.keep([first_record(base)])
     keeper = await open_keeper(base, poller, actuator, feeder, publisher)
+    desk = await open_calibration_desk(
+        settings,
+        meters,
+        journal=base.journal,
+        recorder=base.recorder,
+        now_ms=base.clock.now_ms,
+    )
+    keeper.heed(desk.conditions)
     feeder.feed_on(keeper.is_healthy)
-    await _open_doors(stack, base, keeper)
+    await _open_doors(stack, base, keeper, desk)
     notifier = SdNotifier()
     stack.callback(notifier.close)
     return _Parts(
@@ -229,7 +239,9 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
     )
 
 
-async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None:
+async def _open_doors(
+    stack: AsyncExitStack, base: Base, keeper: Keeper, desk: CalibrationDesk
+) -> None:
     """The page on its loopback address, and the operator's unix socket."""
     status = base.settings.status
     await stack.enter_async_context(
@@ -243,6 +255,7 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
         add_read_routes(app, keeper)
         zone = ZoneInfo(base.settings.site.zone)
         add_limit_routes(app, keeper.desks, zone, base.clock)
+        add_calibration_routes(app, desk)
         add_evidence_routes(app, base.journal, base.key.verifier, base.pool_key)
 
     door = open_control(status.socket, control, mount)

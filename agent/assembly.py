@@ -16,6 +16,7 @@ from agent.core.cards import CARDS
 from agent.core.decisions import Command, RelayOrder
 from agent.core.fleet import Memory
 from agent.core.ledger import QUARTER_MS, Ledger
+from agent.core.machinesums import Watch
 from agent.core.note import VerifierKey
 from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
@@ -25,6 +26,7 @@ from agent.follower import Follower
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.keys import LogKey
+from agent.learnedlog import recover_learned
 from agent.limitdesk import LimitDesk
 from agent.limitlog import recover_limits
 from agent.nameplate import nameplate_of, reference_of
@@ -254,7 +256,11 @@ async def _open_point(
     wear = await recover_wear(journal, cards, now_s=now_s, now_ms=now_ms)
     names = {relay.id for relay in settings.relays}
     relays = await recover_relays(journal, names, now_s=now_s, now_ms=now_ms)
+    found = await recover_learned(
+        journal, meter_point=point.id, meter_id=point.meter, now_ms=now_ms
+    )
     state = SiteState(
+        watch=Watch(found=found),
         fusion=seeded(traits_at(meter, recovered.ledger), recovered, now_s=now_s, now_ms=now_ms),
         ledger=recovered.ledger,
         memories={miner_id: Memory(wear=one) for miner_id, one in wear.items()},

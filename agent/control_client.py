@@ -7,9 +7,13 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from agent.core.calibration import CommercialReading
 
 TAIL_MAX = 1000  # records in one answer
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -62,6 +66,20 @@ def vouch(path: Path, meter_id: str, action: str, **fields: str | int) -> dict[s
     body = _exchange(path, "POST", target, json.dumps(fields).encode(), headers)
     event: dict[str, Any] = json.loads(body)
     return event
+
+
+def calibrate_meter(
+    path: Path, meter_id: str, readings: Sequence[CommercialReading], reason: str
+) -> dict[str, Any]:
+    """Hand in what the commercial meter counted; what came of it, and which were left out.
+
+    Raises NoDaemonError or RefusedError.
+    """
+    content = json.dumps({"readings": [asdict(one) for one in readings], "reason": reason})
+    target = f"/control/v1/meters/{quote(meter_id, safe='')}/calibrate"
+    headers = {"Content-Type": "application/json"}
+    answer: dict[str, Any] = json.loads(_exchange(path, "POST", target, content.encode(), headers))
+    return answer
 
 
 def export_evidence(path: Path, directory: Path) -> int:

@@ -7,7 +7,7 @@ into the books at once and are answered when they are durable.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import partial
@@ -93,6 +93,7 @@ class Keeper:
         self._faults = faults
         self._cap_wh = cap_wh
         self._export = export
+        self._heeded: list[Callable[[], Iterable[Condition]]] = []
         self._alarms = AlarmBoard()
         self._failures: dict[tuple[str, str], _Failure] = {}
         self._view: SiteView | None = None
@@ -101,6 +102,10 @@ class Keeper:
     def desks(self) -> dict[str, LimitDesk]:
         """Where limits are told, by meter point."""
         return {point.name: point.desk for point in self.points}
+
+    def heed(self, faults: Callable[[], Iterable[Condition]]) -> None:
+        """Ask somebody more, at every tick, what is wrong."""
+        self._heeded.append(faults)
 
     async def run(self) -> None:
         """Tick for ever, at an even pace; a late tick is not made up for."""
@@ -184,6 +189,8 @@ class Keeper:
             is_clock_trusted=farm.is_clock_trusted, journal_is_full=self._recorder.is_full
         )
         yield from self._faults()
+        for faults in self._heeded:
+            yield from faults()
         yield from (failure.condition for failure in self._failures.values())
         for point in self.points:
             yield from point.wrong

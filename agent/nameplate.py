@@ -9,11 +9,14 @@ from agent.settings import Settings
 from agent.settings_devices import MeterSettings
 from agent.settings_points import MeterPointSettings
 from drivers.meters.profile import MeterProfile
+from drivers.meters.sunspec import SunSpecProfile
 
 CLASS_SHARE = 0.01  # of a meter whose class nobody wrote down
 
 
-def nameplate_of(meter: MeterSettings, profile: MeterProfile, rated_w: float) -> Nameplate:
+def nameplate_of(
+    meter: MeterSettings, profile: MeterProfile | SunSpecProfile, rated_w: float
+) -> Nameplate:
     return Nameplate(
         nominal_voltage_v=profile.nominal_voltage_v,
         rated_power_w=rated_w,

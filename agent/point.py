@@ -27,6 +27,7 @@ from agent.core.register import RegisterEvent
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from agent.core.statement import Statement
+from agent.learnedlog import learned_record
 from agent.limitdesk import LimitDesk
 from agent.orders import decision_records
 from agent.recorder import Recorder
@@ -150,6 +151,7 @@ class Point:
         previous, self._outcome = self._outcome, outcome
         self._act(outcome, previous)
         self._record_books(outcome)
+        self._record_learned(outcome, previous)
         self.desk.note_power(outcome.decision.at_ms, outcome.picture.measured_w)
         self._recorder.keep(self._announcer.records(self.name, outcome.decision.preflight))
         row = decision_row(self.name, outcome.decision, outcome.picture.measured_w)
@@ -339,6 +341,12 @@ class Point:
         self._show_statements(outcome.state.statements)
         is_due = self._is_due("state", STATE_EVERY_S)
         self._bookkeeper.keep(outcome.state, outcome.entries, is_due=is_due)
+
+    def _record_learned(self, outcome: Outcome, previous: Outcome | None) -> None:
+        """What the discrepancy knows, when a quarter has added to it."""
+        found = outcome.state.watch.found
+        if previous is not None and found is not previous.state.watch.found:
+            self._recorder.keep([learned_record(self.name, self.parameters.meter_id, found)])
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now_s = self._clock.now_s()

@@ -32,6 +32,8 @@ KINDS = frozenset(
         "ack",
         "alarm",
         "key",
+        "calibration",
+        "learned",
     }
 )
 STATES = frozenset("GTSF")

@@ -94,7 +94,7 @@ class Control:
                     "uri": self._network.meter_uri(position),
                     "unit": server.table.unit,
                     "serial": str(meter.serial),
-                    "profile": server.table.model,
+                    "profile": server.table.profile,
                     "energy_kwh": meter.energy_kwh,
                     "power_w": meter.power_w,
                     "requests": server.requests,

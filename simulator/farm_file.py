@@ -162,7 +162,27 @@ class MeterTable(Table):
 
     id: str
     model: Literal[
-        "sdm630", "sdm120", "iem3000", "pm5000", "em340", "abb-b23", "pac3200", "umg96", "countis-e"
+        "sdm630",
+        "sdm120",
+        "iem3000",
+        "pm5000",
+        "em340",
+        "abb-b23",
+        "pac3200",
+        "umg96",
+        "countis-e",
+        "sunspec-203",
+        "sunspec-213",
+        "sdm72d-m-2",
+        "pac2200",
+        "em530",
+        "em24-e1",
+        "em24-is",
+        "abb-m4m",
+        "dtsu666",
+        "adw300",
+        "pro380",
+        "diris-b30",
     ] = "sdm630"
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020
@@ -178,6 +198,11 @@ class MeterTable(Table):
     prefix: Literal["k", "M"] = "k"
     word_order: Literal["big", "little"] = "big"
     holes: Literal["zero", "exception"] = "zero"
+
+    @property
+    def profile(self) -> str:
+        """The name by which a configuration calls what it speaks."""
+        return "sunspec" if self.model.startswith("sunspec") else self.model
 
     @field_validator("host")
     @classmethod

@@ -98,9 +98,9 @@ class Network:
         server = self.meters[position]
         table = server.table
         if table.line == "tcp":
-            return f"modbus://{self.meter_place(position)}/{table.unit}?profile={table.model}"
+            return f"modbus://{self.meter_place(position)}/{table.unit}?profile={table.profile}"
         speed = f"&baud={table.baud}" if table.line == "serial" else ""
-        return f"{self._lines.uri(server)}?profile={table.model}{speed}"
+        return f"{self._lines.uri(server)}?profile={table.profile}{speed}"
 
     def machine_port(self, index: int) -> int:
         """Where a machine's API listens: the port of its family."""

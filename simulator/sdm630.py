@@ -13,6 +13,7 @@ from simulator.farm import Farm
 from simulator.farm_file import MeterTable
 from simulator.faults import FaultKind
 from simulator.meter_maps import METER_MAPS
+from simulator.meter_maps_more import MORE_METER_MAPS
 from simulator.register_map import ILLEGAL_FUNCTION, ILLEGAL_VALUE, RegisterError
 from simulator.sdm630_map import (
     READ_HOLDING,
@@ -21,6 +22,7 @@ from simulator.sdm630_map import (
     holding_registers,
     input_registers,
 )
+from simulator.sunspec_map import SUNSPEC_MAPS
 
 _HEADER_BYTES = 7
 _MAX_LENGTH = 254
@@ -28,6 +30,7 @@ _WRITES = frozenset({5, 6, 15, 16, 22, 23})
 _NO_SUCH_UNIT = 0x0B
 _NAN_WORDS = b"\x7f\xc0\x00\x00"
 _NAN_AT = (0x0034, 0x0048)
+_MAPS = {**METER_MAPS, **MORE_METER_MAPS, **SUNSPEC_MAPS}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +77,7 @@ class MeterServer:
         address, count = struct.unpack(">HH", pdu[1:])
         self.farm.step(self.farm.clock.now_s())
         meter, reporting = self.farm.meters[self.position], self._reporting()
-        other = METER_MAPS.get(self.table.model)
+        other = _MAPS.get(self.table.model)
         if other is not None:
             is_lost = self.farm.faults.has_meter(FaultKind.METER_NAN, self.position)
             data = other.read(meter, function, address, count, is_lost=is_lost)

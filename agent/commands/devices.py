@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qs
 
 import typer
 
@@ -25,8 +26,12 @@ from agent.wiretap import Passage, Tap, run_tapped, shown
 from drivers.device import ReadsMeter, ReadsMiner, ReadsQuantities
 from drivers.errors import DriverError, RefusedError
 from drivers.meters.identification import Proposal, propose
+from drivers.meters.profile import profile_paths
 from drivers.meters.registry import SCHEMES, open_meter
 from drivers.miners.registry import FAMILIES, open_miner
+from drivers.relays.board import RelayBoard
+from drivers.relays.profile import profile_names
+from drivers.relays.registry import open_board
 
 POLL_S = 30.0
 IDENTIFY_S = 120.0
@@ -64,7 +69,7 @@ def poll(
     is_json: JsonOption = False,
 ) -> None:
     """Ask one device who it is and read it once, with pools, profiles, fans and faults of a machine
-    and everything that its profile names of a meter.
+    and everything that its profile names of a meter; of a relay board its coils and its watchdog.
 
     Exit 0: read; 2: not a device's URI; 3: no answer, or none that makes sense; 4: it refused.
     """
@@ -181,9 +186,11 @@ async def _proposed(uri: str, profile_dirs: Sequence[Path]) -> tuple[Proposal, .
 
 def _opened(
     uri: str, profile_dirs: Sequence[Path], password_file: Path | None
-) -> ReadsMiner | ReadsMeter:
+) -> ReadsMiner | ReadsMeter | RelayBoard:
     scheme = uri.partition("://")[0]
     try:
+        if scheme in SCHEMES and _names_board(uri, profile_dirs):
+            return open_board(uri)
         if scheme in SCHEMES:
             return open_meter(
                 uri, meter_id="poll", serial=None, rated_power_w=None, profile_dirs=profile_dirs
@@ -196,6 +203,12 @@ def _opened(
     raise CommandError(f"{uri} is not a device's URI; start it with {known}", Code.WRONG_INPUT)
 
 
+def _names_board(uri: str, profile_dirs: Sequence[Path]) -> bool:
+    """Whether the profile is a relay board's; a meter's profile of the site goes before it."""
+    names = parse_qs(uri.partition("?")[2]).get("profile", [])
+    return len(names) == 1 and names[0] in set(profile_names()) - set(profile_paths(profile_dirs))
+
+
 async def _details(device: ReadsMiner) -> dict[str, Any]:
     """The slow read, or why there is none: what the fast one said is still worth showing."""
     try:
@@ -205,10 +218,12 @@ async def _details(device: ReadsMiner) -> dict[str, Any]:
     return {name: value for name, value in details.items() if name != "identity"}
 
 
-async def _polled(device: ReadsMiner | ReadsMeter) -> dict[str, Any]:
+async def _polled(device: ReadsMiner | ReadsMeter | RelayBoard) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     try:
         async with asyncio.timeout(POLL_S):
+            if isinstance(device, RelayBoard):
+                return {"board": asdict(await device.read())}
             answer["identity"] = asdict(await device.identify())
             answer["reading"] = asdict(await device.read())
             if isinstance(device, ReadsMiner):

@@ -26,7 +26,8 @@ def doctor(
     shows_all: Annotated[bool, typer.Option("--all", help="Show what is fine as well.")] = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Look at clock, disk, keys, rights, brokers, meters and machines, and say how to mend them.
+    """Look at clock, disk, keys, rights, brokers, meters, machines and relays, and say how to mend
+    them.
 
     Everything is only read, also beside a running daemon.
 
@@ -42,7 +43,8 @@ def doctor(
             transient=True,
             disable=is_json or not sys.stderr.isatty(),
         ) as progress:
-            bar = progress.add_task("", total=len(settings.meters) + len(settings.miners))
+            total = len(settings.meters) + len(settings.miners) + len(settings.relays)
+            bar = progress.add_task("", total=total)
             found = asyncio.run(examine(settings, lambda: progress.advance(bar)))
         findings = [*findings, *found]
     if is_json:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter
 
+from agent.commands.calibrate import calibrate
 from agent.commands.console import (
     ConfigOption,
     JsonOption,
@@ -25,6 +26,8 @@ from agent.control_client import NoDaemonError, RefusedError, vouch
 from agent.status.view import MeterRow
 
 app = typer.Typer(invoke_without_command=True)
+
+app.command()(calibrate)
 
 MeterArgument = Annotated[str, typer.Argument(metavar="METER", help="The meter's id.")]
 ReasonOption = Annotated[

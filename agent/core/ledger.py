@@ -103,9 +103,8 @@ class Ledger:
     """The books of one meter point. ``booked_wh`` is the coordinate up to which all is attributed.
 
     ``accounts`` are in order of attribution; ended ones stay until ``forget`` drops them.
-    ``offset_wh`` is the coordinate minus what the meter shows, ``serial`` the meter that this holds
-    for; empty while no meter has told its own. ``owed_wh`` is how much of
-    what will be booked next nobody measured. ``windows`` is the calendar of the accounts.
+    ``offset_wh`` is the coordinate minus what the meter with ``serial`` (if it has told one) shows,
+    ``owed_wh`` what of the next booking nobody measured, ``windows`` the calendar of the accounts.
     """
 
     meter_point: str

@@ -1,4 +1,4 @@
-"""Every meter and machine: reachable, the one that is meant, and able to do what is counted on.
+"""Every meter, machine and relay: reachable, the one that is meant, able to do what is counted on.
 
 Devices are only read. One that a running daemon talks to may be busy for a moment: it is asked
 twice.
@@ -12,9 +12,12 @@ from agent.assembly import meter_posts, miner_posts
 from agent.doctor.finding import Finding, failed, fine, warning
 from agent.posts import MeterPost, MinerPost
 from agent.settings import Settings
-from drivers.device import SelectsProfile, Sleeps, SwitchesBoards
+from agent.settings_relays import RelaySettings
+from drivers.device import ReadsMeter, ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
 from drivers.errors import DriverError, WrongDeviceError
 from drivers.meters.profile_file import ProfileError
+from drivers.relays.registry import open_relay
+from drivers.relays.relay import CoilRelay, Guard
 
 _AT_ONCE = 64
 _DEVICE_S = 20.0
@@ -31,9 +34,10 @@ class Rounds:
 
 
 async def device_findings(settings: Settings, told: Callable[[], None]) -> Sequence[Finding]:
-    """One finding for each device, meters first. ``told`` is called after each of them."""
+    """One finding for each device, meters first, relays last; ``told`` is called after each."""
     try:
         meters, miners = meter_posts(settings), miner_posts(settings)
+        relays = [_opened(relay) for relay in settings.relays]
     except ProfileError as error:
         remedy = "choose another meter or profile: kwota poll --identify proposes some"
         return [failed("meter", "profile", str(error), remedy)]
@@ -44,10 +48,20 @@ async def device_findings(settings: Settings, told: Callable[[], None]) -> Seque
         return [
             *await asyncio.gather(*(_meter(post, rounds) for post in meters)),
             *await asyncio.gather(*(_miner(post, rounds) for post in miners)),
+            *await asyncio.gather(
+                *(
+                    _relay(device, row, rounds)
+                    for device, row in zip(relays, settings.relays, strict=True)
+                )
+            ),
         ]
     finally:
-        closing = [*(one.device.close() for one in meters), *(one.device.close() for one in miners)]
-        await asyncio.gather(*closing, return_exceptions=True)
+        devices: list[ReadsMeter | ReadsMiner | CoilRelay] = [
+            *(one.device for one in meters),
+            *(one.device for one in miners),
+            *relays,
+        ]
+        await asyncio.gather(*(one.close() for one in devices), return_exceptions=True)
 
 
 async def _meter(post: MeterPost, rounds: Rounds) -> Finding:
@@ -77,6 +91,36 @@ async def _miner(post: MinerPost, rounds: Rounds) -> Finding:
 
     remedy = "check power, cable and address; kwota discover finds a machine that has moved"
     return await _visited("miner", post.miner_id, look, remedy, rounds)
+
+
+def _opened(relay: RelaySettings) -> CoilRelay:
+    """A relay whose board's settings are read back and, whatever the file says, never written."""
+    guard = None if relay.watchdog_s is None else Guard(after_s=relay.watchdog_s)
+    return open_relay(relay.uri, relay_id=relay.id, channel=relay.channel, guard=guard)
+
+
+async def _relay(device: CoilRelay, relay: RelaySettings, rounds: Rounds) -> Finding:
+    async def look() -> Finding:
+        reading = await device.read()
+        unset = await device.check_guard()
+        name, can_guard = relay.id, device.profile.watchdog is not None
+        if unset and relay.sets_watchdog:
+            remedy = "nothing to do: the daemon writes it before it closes the relay"
+            return warning("relay", name, "; ".join(unset), remedy)
+        if unset:
+            remedy = "the daemon opens this relay and never closes it until that is set"
+            return failed("relay", name, "; ".join(unset), remedy)
+        if not reading.is_energised:
+            remedy = "see `kwota status` for who opened it; without a daemon a board opens itself"
+            return warning("relay", name, "its coil is off: its machines have no feed", remedy)
+        if can_guard and relay.watchdog_s is None:
+            remedy = "give it watchdog_s: the board then opens when nobody governs its machines"
+            return warning("relay", name, "it stays closed when the agent dies", remedy)
+        guard = "" if relay.watchdog_s is None else f", opens after {relay.watchdog_s} s of silence"
+        return fine("relay", name, f"its coil is on{guard}")
+
+    remedy = "check the board's supply, cable, address and unit: kwota poll shows what it says"
+    return await _visited("relay", relay.id, look, remedy, rounds)
 
 
 async def _visited(

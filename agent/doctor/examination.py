@@ -23,6 +23,7 @@ def configuration(path: Path) -> tuple[Settings | None, Sequence[Finding]]:
             for fault in error.faults
         ]
     count = f"{len(settings.meters)} meters, {len(settings.miners)} miners"
+    count += f", {len(settings.relays)} relays" * bool(settings.relays)
     return settings, [fine("configuration", str(path), count)]
 
 

@@ -12,8 +12,9 @@ from urllib.parse import parse_qs
 from drivers.errors import BadReplyError, WrongDeviceError
 from drivers.link.modbus import RegisterRefusedError
 from drivers.meters.meter import ModbusMeter
-from drivers.meters.profile import profile_paths
+from drivers.meters.profile import SUNSPEC, profile_paths
 from drivers.meters.registry import open_meter
+from drivers.meters.sunspec import SunSpecMeter
 
 _LEAST_SIGNS = 2
 
@@ -38,7 +39,7 @@ async def propose(uri: str, profile_dirs: Sequence[Path] = ()) -> tuple[Proposal
     if "profile" in parse_qs(query, keep_blank_values=True):
         raise ValueError(f"{uri!r}: take the profile away, it is what is asked for.")
     found: list[Proposal] = []
-    for name in profile_paths(profile_dirs):
+    for name in sorted({*profile_paths(profile_dirs), SUNSPEC}):
         meter = open_meter(
             f"{base}?profile={name}&{query}" if query else f"{base}?profile={name}",
             meter_id=name,
@@ -60,15 +61,11 @@ async def propose(uri: str, profile_dirs: Sequence[Path] = ()) -> tuple[Proposal
     return tuple(sorted(found, key=lambda one: (-len(one.signs), one.profile)))
 
 
-async def _signs(meter: ModbusMeter) -> tuple[str, ...]:
+async def _signs(meter: ModbusMeter | SunSpecMeter) -> tuple[str, ...]:
     """What speaks for a profile. Raises a DriverError where something speaks against it."""
     identity = await meter.identify()
     reading = await meter.read()
-    signs = [
-        f"{check.name} is as it should be"
-        for check in meter.profile.checks
-        if not check.is_optional
-    ]
+    signs = [*meter.signs]
     if identity.serial not in {"", "0"}:
         signs.append(f"serial {identity.serial}")
     if identity.model:

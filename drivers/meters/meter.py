@@ -11,15 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from drivers.errors import BadReplyError, WrongDeviceError
 from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError, RegistersRead
+from drivers.meters.plausible import fault_of
 from drivers.meters.profile import Block, Check, Identity, MeterProfile, Register
 from drivers.meters.quantities import base_unit
 from drivers.readings import MeterIdentity, MeterReading, QuantityReading
 from drivers.wire.registers import WordOrder, decode_registers, decode_text
-
-VOLTAGE_TOLERANCE = 0.25
-FREQUENCY_MIN_HZ = 45.0
-FREQUENCY_MAX_HZ = 65.0
-RATED_POWER_MARGIN = 1.2
 
 
 class ModbusMeter:
@@ -42,6 +38,12 @@ class ModbusMeter:
         self._serial = serial
         self._rated_power_w = rated_power_w
         self._factors: Mapping[str, float] | None = None
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """What speaks for this profile, once the meter has been identified by it."""
+        checks = self.profile.checks
+        return tuple(f"{one.name} is as it should be" for one in checks if not one.is_optional)
 
     async def identify(self) -> MeterIdentity:
         """Read back what the profile promises and who answers.
@@ -170,20 +172,12 @@ class ModbusMeter:
 
     def _fault(self, values: dict[str, float]) -> str | None:
         """What a healthy meter on this grid cannot say, in words; None where all is plausible."""
-        nominal_v = self.profile.nominal_voltage_v
-        low_v, high_v = nominal_v * (1 - VOLTAGE_TOLERANCE), nominal_v * (1 + VOLTAGE_TOLERANCE)
-        limit_w = (self._rated_power_w or math.inf) * RATED_POWER_MARGIN
-        bounds = {
-            "energy": (0.0, float(self.profile.modulus_wh or 10**15), "Wh"),
-            "power": (-limit_w, limit_w, "W"),
-            "voltage": (low_v, high_v, "V"),
-            "frequency": (FREQUENCY_MIN_HZ, FREQUENCY_MAX_HZ, "Hz"),
-        }
-        for name, value in values.items():
-            low, high, unit = bounds[name]
-            if not low <= value <= high:
-                return f"{name} {value:g} {unit}, which is outside {low:g}…{high:g}"
-        return None
+        return fault_of(
+            values,
+            nominal_voltage_v=self.profile.nominal_voltage_v,
+            rated_power_w=self._rated_power_w,
+            modulus_wh=self.profile.modulus_wh,
+        )
 
     async def _verify_word_order(self) -> None:
         """Refuse a meter whose values make sense only with their registers the other way round."""

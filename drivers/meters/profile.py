@@ -25,6 +25,7 @@ from drivers.wire.registers import RegisterType, WordOrder, float_spacing
 
 BUILT_IN_DIRECTORY = Path(__file__).parent
 LEAD = ("energy", "power")
+SUNSPEC = "sunspec"  # no file: where its registers lie is for the device to say
 # More than any meter point ever counts: a register that starts again beyond it never does.
 ENERGY_END_WH = 10**15
 
@@ -183,8 +184,9 @@ def load_profile(name: str, directories: Sequence[Path] = ()) -> MeterProfile:
     """The profile of that name. Raises ProfileError with everything that is wrong with it."""
     paths = profile_paths(directories)
     if name not in paths:
+        known = ", ".join(sorted({*paths, SUNSPEC}))
         raise ProfileError(
-            f"There is no meter profile {name!r}: choose one of {', '.join(sorted(paths))}, "
+            f"There is no meter profile {name!r}: choose one of {known}, "
             f"or put {name}.toml into a directory of your own."
         )
     path = paths[name]

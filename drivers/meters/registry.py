@@ -11,7 +11,8 @@ from drivers.link.endpoint import unit_address
 from drivers.link.modbus import Rank
 from drivers.link.rack import SHARED_RACK
 from drivers.meters.meter import ModbusMeter
-from drivers.meters.profile import load_profile
+from drivers.meters.profile import SUNSPEC, load_profile, profile_paths
+from drivers.meters.sunspec import SunSpecMeter
 
 SCHEMES = SCHEMES_OF_UNITS
 
@@ -26,7 +27,7 @@ def open_meter(
     rated_power_w: float | None,
     profile_dirs: Sequence[Path] = (),
     is_budget: bool = False,
-) -> ModbusMeter:
+) -> ModbusMeter | SunSpecMeter:
     """The meter's driver; nothing is sent yet. Raises ValueError with one sentence.
 
     ``is_budget``: a purchase rests on it, so that it goes first on a bus that it shares.
@@ -34,10 +35,19 @@ def open_meter(
     address = unit_address(uri)
     if set(address.more) != {"profile"}:
         raise ValueError(f"{uri!r}: exactly one ?profile= is needed and nothing else: {_EXAMPLE}.")
+    rank = Rank.BUDGET if is_budget else Rank.OTHER
+    if address.more["profile"] == SUNSPEC and SUNSPEC not in profile_paths(profile_dirs):
+        return SunSpecMeter(
+            meter_id=meter_id,
+            lease=SHARED_RACK.lease(address.way, rank),
+            unit=address.unit,
+            serial=serial,
+            rated_power_w=rated_power_w,
+        )
     profile = load_profile(address.more["profile"], profile_dirs)
     return ModbusMeter(
         meter_id=meter_id,
-        lease=SHARED_RACK.lease(address.way, Rank.BUDGET if is_budget else Rank.OTHER),
+        lease=SHARED_RACK.lease(address.way, rank),
         unit=address.unit,
         profile=profile,
         serial=serial,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from drivers.link.endpoint import Way, unit_address
 from drivers.link.modbus import Rank
 from drivers.link.rack import SHARED_RACK
+from drivers.relays.board import RelayBoard
 from drivers.relays.profile import load_relay_profile
 from drivers.relays.relay import Channel, CoilRelay, Guard
 
@@ -42,4 +43,14 @@ def open_relay(uri: str, *, relay_id: str, channel: int, guard: Guard | None = N
         channel=Channel(unit=address.unit, number=channel),
         profile=profile,
         guard=guard,
+    )
+
+
+def open_board(uri: str) -> RelayBoard:
+    """The whole board, to be looked at; nothing is sent yet. Raises ValueError in one sentence."""
+    address = relay_address(uri)
+    return RelayBoard(
+        lease=SHARED_RACK.lease(address.endpoint, Rank.OTHER),
+        unit=address.unit,
+        profile=load_relay_profile(address.profile),
     )

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from agent.assembly import meter_posts, traits_at
+from agent.calibrationdesk import candidates
+from agent.core.calibration import Yardstick
 from agent.core.ledger import Ledger
 from agent.settings import Settings, parse_settings
 from drivers.link.turns import Rank
 from drivers.meters.profile_file import ProfileError
+from drivers.readings import MeterIdentity
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "site.example.toml"
 
@@ -53,5 +56,28 @@ async def test_a_meter_that_is_only_read_may_rest_on_what_no_paper_confirms() ->
     posts = meter_posts(settings("sdm630", **feeder))
     assert [post.profile for post in posts] == ["sdm630", "adw300"]
     assert [post.device._lease.rank for post in posts] == [Rank.BUDGET, Rank.OTHER]
+    for post in posts:
+        await post.device.close()
+
+
+async def test_a_sunspec_meter_may_keep_a_purchase_and_steps_as_a_float_does() -> None:
+    (post,) = meter_posts(settings("sunspec"))
+    assert (post.profile, post.traits.step_wh, post.traits.modulus_wh) == ("sunspec", 1, None)
+    assert traits_at(post, Ledger(meter_point="mp-1", booked_wh=10**9)).step_wh == 64
+    assert post.nameplate is not None
+    await post.device.close()
+
+
+async def test_only_the_meters_of_points_are_held_against_the_commercial_one() -> None:
+    feeder = {"id": "hall", "uri": "modbus://10.1.0.11/1?profile=adw300"}
+    known = settings("em340", **feeder)
+    posts = meter_posts(known)
+    ((meter_id, found),) = candidates(known, posts).items()
+    assert (meter_id, found.meter_point) == (known.meter_points[0].meter, "mp-1")
+    # A class that nobody wrote down is taken for 1 %.
+    assert found.yardstick == Yardstick(error_share=0.01, step_wh=100, refresh_s=2.0)
+    assert found.serial() == ""
+    posts[0].identity = MeterIdentity(profile="em340", serial="77", firmware="", model="")
+    assert found.serial() == "77"
     for post in posts:
         await post.device.close()

@@ -22,7 +22,9 @@ from simulator.farm_file import MeterTable
 from simulator.faults import FaultKind
 from simulator.meter import Meter
 from simulator.meter_maps import METER_MAPS
+from simulator.meter_maps_more import MORE_METER_MAPS
 from simulator.register_map import ILLEGAL_ADDRESS, ILLEGAL_VALUE, RegisterError
+from simulator.sunspec_map import SUNSPEC_MAPS
 
 START_KWH = 8_123_456.5
 METER = {"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1, "start_kwh": START_KWH}
@@ -63,7 +65,7 @@ def true_wh(site) -> float:
 
 def test_every_model_of_the_farm_file_has_a_map() -> None:
     choices = MeterTable.model_fields["model"].annotation.__args__
-    assert set(choices) == {"sdm630", *METER_MAPS}
+    assert set(choices) == {"sdm630", *METER_MAPS, *MORE_METER_MAPS, *SUNSPEC_MAPS}
     assert {model for model, _, _ in MODELS} == set(METER_MAPS)
 
 

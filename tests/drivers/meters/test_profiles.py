@@ -111,6 +111,8 @@ def test_an_integer_register_steps_no_finer_than_it_can(path: Path) -> None:
         ("countis-e", (0xC702, "uint32", 10), (0xC568, "int32", 10)),
         ("adw300", (62, "int32", 10), (36, "int32", 1)),
         ("pro380", (0x600C, "float32", 1000), (0x5012, "float32", 1000)),
+        ("em24-is", (0x42, "int32", 100), (0x28, "int32", 0.1)),
+        ("diris-b30", (0x4D83, "uint32", 1000), (0x482C, "int32", 1)),
     ],
 )
 def test_energy_and_power_are_where_the_lists_have_them(
@@ -121,9 +123,9 @@ def test_energy_and_power_are_where_the_lists_have_them(
         first = profile.quantities[quantity][0]
         assert (first.address, first.kind) == wanted[:2]
         assert first.scale == pytest.approx(wanted[2])
-    is_eastron = name.startswith("sdm")
+    reads_inputs = name.startswith("sdm") or name == "em24-is"
     assert {term.function for terms in profile.quantities.values() for term in terms} == {
-        4 if is_eastron else 3
+        4 if reads_inputs else 3
     }
     assert (profile.word_order == "little") is name.startswith("em")
 
@@ -140,6 +142,8 @@ def test_energy_and_power_are_where_the_lists_have_them(
         ("adw300", 10, 21_474_836_480),
         ("pac2200", 2, 10**12),  # a watt-hour in each of two tariffs
         ("umg96", 64, None),
+        ("em24-is", 100, 214_748_364_800),
+        ("diris-b30", 1, None),
     ],
 )
 def test_steps_and_rollovers_are_those_of_the_registers(

@@ -112,7 +112,8 @@ def test_a_bad_uri_is_refused_in_one_sentence(uri: str) -> None:
 def test_an_unknown_profile_says_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("", "utf-8")
     with pytest.raises(
-        ProfileError, match=r"no meter profile 'x': choose one of abb-b23, .*, own, .*sdm630"
+        ProfileError,
+        match=r"no meter profile 'x': choose one of abb-b23, .*, own, .*sdm630.*, sunspec",
     ):
         open_meter(
             "modbus://10.1.0.10/1?profile=x",

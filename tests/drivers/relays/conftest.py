@@ -29,6 +29,7 @@ class Board:
         self.registers = dict(registers or {})
         self.faults: dict[int, bytes | None] = {}
         self.is_stuck = False
+        self.is_strict = False  # refuses to read coils that it does not have
         self.log: list[bytes] = []
 
     @property
@@ -64,6 +65,8 @@ class Board:
 
     def answer(self, pdu: bytes) -> bytes:
         function, address, second = struct.unpack(">BHH", pdu[:5])
+        if function == 1 and self.is_strict and address + second > len(self.coils):
+            return b"\x81\x02"
         if function == 1:
             bits = sum(on << at for at, on in enumerate(self.coils[address : address + second]))
             size = (second + 7) // 8

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from agent.alarms import Condition
 from simulator.__main__ import app
 from simulator.replay.run import Span, replay
 
@@ -141,6 +142,20 @@ async def test_a_machine_that_has_moved_is_shown_where_it_answers_and_where_it_w
         assert (row.address, row.moved_from) == ("luxos://10.1.3.7", "virtual")
         assert all(one.moved_from is None for one in rest)
         assert len(rest) == len(others)
+
+
+async def test_what_somebody_else_finds_wrong_is_an_alarm_until_it_is_well(recorded) -> None:
+    rig = recorded(2)
+    found = [
+        Condition(code="DRIFT", severity="warning", source="site", words="off", remedy="mend it")
+    ]
+    async with rig.boot() as life:
+        life.keeper.heed(lambda: found)
+        await life.go(2)
+        assert "DRIFT" in {one.code for one in life.keeper.view().status.alarms}
+        found.clear()
+        await life.go(1)
+        assert "DRIFT" not in {one.code for one in life.keeper.view().status.alarms}
 
 
 async def test_where_there_is_one_point_a_failing_tick_ends_the_agent(recorded) -> None:
