@@ -108,6 +108,10 @@ class Journal:
     def stats(self) -> JournalStats:
         return self._stats
 
+    def now_ms(self) -> int:
+        """UTC milliseconds as records are stamped."""
+        return self._clock.now_ms()
+
     async def append(self, records: Sequence[NewRecord], urgent: bool = True) -> range:
         """Write records; returns their indices once they are on the disk.
 

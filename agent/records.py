@@ -18,6 +18,7 @@ KINDS = frozenset(
         "boot",
         "config",
         "meter",
+        "sweep",
         "tick",
         "frame",
         "ledger",
