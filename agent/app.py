@@ -30,6 +30,7 @@ from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
 from agent.feeder import Feeder
 from agent.follower import Follower
+from agent.hostwatch import HostWatch
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
@@ -85,6 +86,7 @@ class _Parts:
     feeder: Feeder
     publisher: Publisher | None
     keeper: Keeper
+    host: HostWatch
     notifier: SdNotifier
 
 
@@ -156,6 +158,7 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
     if parts.follower is not None:
         group.create_task(parts.follower.run(), name="follower")
     group.create_task(parts.keeper.run(), name="tick")
+    group.create_task(parts.host.run(), name="host")
     group.create_task(_feed_watchdog(parts), name="watchdog")
 
 
@@ -181,7 +184,8 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     actuator = None if is_shadow else _actuator(base, miners)
     publisher = open_publisher(base)
     base.recorder.keep([first_record(base)])
-    keeper = await open_keeper(base, poller, actuator, feeder, publisher)
+    host = HostWatch(settings.journal.path, base.recorder)
+    keeper = await open_keeper(base, poller, actuator, feeder, publisher, host)
     feeder.feed_on(keeper.is_healthy)
     await _open_doors(stack, base, keeper)
     notifier = SdNotifier()
@@ -194,6 +198,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         feeder=feeder,
         publisher=publisher,
         keeper=keeper,
+        host=host,
         notifier=notifier,
     )
 

@@ -22,6 +22,7 @@ from agent.core.site import Parameters, SiteState
 from agent.delivered import delivery_conditions, delivery_view
 from agent.feeder import Feeder
 from agent.follower import Follower
+from agent.hostwatch import HostWatch
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.keys import LogKey
@@ -185,6 +186,7 @@ async def open_keeper(
     actuator: Actuator | None,
     feeder: Feeder,
     publisher: Publisher | None,
+    host: HostWatch,
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
@@ -204,6 +206,7 @@ async def open_keeper(
         faults=lambda: [
             *delivery_conditions(publisher),
             *feeder.conditions(),
+            *host.conditions(),
             *complaints(poller.miners, _accreditation(base)),
         ],
         cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),

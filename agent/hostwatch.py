@@ -131,11 +131,14 @@ class HostWatch:
         *,
         facts: Callable[[Path], HostFacts] = host_facts,
         kernel: Callable[[], KernelClock] = read_kernel_clock,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._journal_path = journal_path
         self._recorder = recorder
         self._facts = facts
         self._kernel = kernel
+        self._answer_s = answer_s
+        self._asked: asyncio.Future[HostFacts] | None = None
         self._was_synchronised: bool | None = None
         self._hot = Lamp(TEMPERATURE_C)
         self._disk = Lamp(DISK_USED_SHARE)
@@ -155,13 +158,9 @@ class HostWatch:
         kernel = self._kernel()
         self._note_clock(kernel)
         try:
-            async with asyncio.timeout(ANSWER_S):
-                facts = await asyncio.to_thread(self._facts, self._journal_path)
+            facts = await self._answer()
         except HostError as error:
             self._hidden.show(1.0, str(error))
-            return
-        except TimeoutError:
-            self._hidden.show(1.0, f"the controller's disk gave no answer for {ANSWER_S:.0f} s")
             return
         self._hidden.show(0.0)
         self._hot.show(facts.temperature_max_c)
@@ -181,6 +180,19 @@ class HostWatch:
                     words=lamp.words,
                     remedy=lamp.threshold.remedy,
                 )
+
+    async def _answer(self) -> HostFacts:
+        """The facts. Raises HostError; a question that hangs is not asked a second time."""
+        if self._asked is None:
+            loop = asyncio.get_running_loop()
+            self._asked = loop.run_in_executor(None, self._facts, self._journal_path)
+        done, _ = await asyncio.wait({self._asked}, timeout=self._answer_s)
+        if not done:
+            raise HostError(
+                "The controller's disk does not answer: look at its log and replace it."
+            )
+        asked, self._asked = self._asked, None
+        return asked.result()
 
     def _note_clock(self, kernel: KernelClock) -> None:
         """A record when the kernel's word of its clock changes: from then on times are claims."""

@@ -86,7 +86,7 @@ async def test_the_gap_itself_waits_for_room_as_evidence_does(tmp_path: Path) ->
         assert recorder.is_full
         assert journal.size == 1
     async with opened(tmp_path, key, 2_000_000) as journal:
-        recorder._journal = journal  # noqa: SLF001 – the same daemon, with room again
+        recorder._journal = journal
         await recorder.flush()
         assert journal.size == 2 + 20 + 1
         assert [gap["d"]["records"] for gap in await gaps(journal)] == [1]
