@@ -185,7 +185,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     publisher = open_publisher(base)
     base.recorder.keep([first_record(base)])
     host = HostWatch(settings.journal.path, base.recorder)
-    keeper = await open_keeper(base, poller, actuator, feeder, publisher, host)
+    keeper = await open_keeper(base, poller, actuator, feeder, publisher, host=host)
     feeder.feed_on(keeper.is_healthy)
     await _open_doors(stack, base, keeper)
     notifier = SdNotifier()
@@ -218,14 +218,17 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
     key = load_log_key(settings.journal.key_file, settings.origin)
     version = package_version("kwota")
     journal_settings = JournalSettings(
-        path=settings.journal.path, max_bytes=settings.journal.max_bytes, version=version
+        path=settings.journal.path,
+        max_bytes=settings.journal.max_bytes,
+        version=version,
+        second_copy=settings.journal.second_copy_path,
     )
     journal = await stack.enter_async_context(open_journal(journal_settings, key, clock))
     return Base(
         settings=settings,
         policy=policy,
         version=version,
-        key=key,
+        key=journal.key,
         pool_key=None if settings.mqtt is None else load_vkey(settings.mqtt.pool_vkey_file),
         clock=clock,
         journal=journal,

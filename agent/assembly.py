@@ -186,6 +186,7 @@ async def open_keeper(
     actuator: Actuator | None,
     feeder: Feeder,
     publisher: Publisher | None,
+    *,
     host: HostWatch,
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
@@ -204,7 +205,7 @@ async def open_keeper(
         facts=lambda: _facts(base, poller),
         delivery=lambda: delivery_view(base.journal, base.key.origin, publisher),
         faults=lambda: [
-            *delivery_conditions(publisher),
+            *delivery_conditions(journal, publisher),
             *feeder.conditions(),
             *host.conditions(),
             *complaints(poller.miners, _accreditation(base)),

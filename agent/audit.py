@@ -5,7 +5,9 @@ named, instead of only the first commit with one.
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from agent.core.merkle import Frontier, leaf_hash
 from agent.core.note import (
@@ -81,6 +83,7 @@ class Audit:
         self._boottime_ns = 0
         self._cosigned_size = 0
         self._pool_time_s = 0
+        self._epoch = ""
         self._counts: Counter[str] = Counter()
         if device is not None and origin and device.name != origin:
             self._add(None, f"the journal says it is {origin}, the key is that of {device.name}")
@@ -211,12 +214,26 @@ class Audit:
             self._boot, self._boottime_ns = record.boot, record.boottime_ns
             if record.data.get("previous_stop") == "unclean":
                 self._counts["unclean stop"] += 1
+            self._check_epoch(index, record.data.get("epoch"))
             return
         if record.boot != self._boot:
             self._add(index, f"record {index} is of boot {record.boot} within boot {self._boot}")
         if record.boottime_ns < self._boottime_ns:
             self._add(index, f"record {index} is older than the one before it")
         self._boottime_ns = max(self._boottime_ns, record.boottime_ns)
+
+    def _check_epoch(self, index: int, epoch: Mapping[str, Any] | None) -> None:
+        """A log of any epoch but the first says on which it follows, once and at once."""
+        if index:
+            if epoch is not None:
+                self._add(index, f"record {index} opens an epoch in the middle of the log")
+            return
+        number = self._origin.rpartition("/")[2]
+        told = "1" if epoch is None else str(epoch.get("number"))
+        if number.isdecimal() and told != number:
+            self._add(index, f"record {index} opens epoch {told}, and the log is epoch {number}")
+        if epoch is not None:
+            self._epoch = f"This is epoch {told} of the log: {epoch.get('words')}."
 
     def _check_ack(self, index: int | None, note: str) -> None:
         """A receipt lies between the records it covers and itself; the pool's time only rises."""
@@ -247,7 +264,7 @@ class Audit:
                 self._cosigned_size = max(self._cosigned_size, claimed.size)
 
     def _remarks(self) -> tuple[str, ...]:
-        counts, remarks = self._counts, []
+        counts, remarks = self._counts, [self._epoch] if self._epoch else []
         if self._device is None:
             remarks.append("No verifier key was given: the log's own signatures were not checked.")
         if self._pool is None:

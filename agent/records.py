@@ -69,7 +69,10 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRecord:
-    """A checked record that waits for its index. ``data`` is its JSON already."""
+    """A checked record that waits for its index. ``data`` is its JSON already.
+
+    ``carried_from`` is its index in the epoch before, where it follows again from there.
+    """
 
     kind: str
     source: str
@@ -77,6 +80,7 @@ class PreparedRecord:
     data: bytes
     stamp: Stamp
     time_us: int
+    carried_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +145,8 @@ def encode_record(
     }
     if boot_id is not None:
         line["bid"] = boot_id
+    if record.carried_from is not None:
+        line["ci"] = record.carried_from
     line["d"] = orjson.Fragment(record.data)
     return orjson.dumps(line)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.audit import Audit, Defect, Report
 from agent.core.note import VerifierKey
+from agent.epochs import is_same_log
 from agent.handover.check import check_bundle
 from agent.handover.shape import BundleError, is_bundle, members_of
 from agent.logfile import DamagedError, Log, LogError, Progress, open_log
@@ -31,7 +32,7 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
     if is_bundle(path):
         return _verify_bundle(path, keys)
     with open_log(path) as log:
-        audit = Audit(device=keys.device, pool=keys.pool, origin=log.origin)
+        audit = Audit(device=_of_epoch(keys.device, log.origin), pool=keys.pool, origin=log.origin)
         try:
             _feed(audit, log, progress)
         except DamagedError as error:
@@ -40,6 +41,13 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
             if log.size is not None:
                 audit.expect_size(log.size)
         return audit.report(log.cosigned_note)
+
+
+def _of_epoch(device: VerifierKey | None, origin: str) -> VerifierKey | None:
+    """The key under the name of the log's own epoch: it signs them all."""
+    if device is None or not origin or not is_same_log(device.name, origin):
+        return device
+    return VerifierKey(name=origin, algorithm=device.algorithm, public_key=device.public_key)
 
 
 def _verify_bundle(path: Path, keys: Keys) -> Report:

@@ -23,27 +23,9 @@ _TYPES: Mapping[str, Callable[[object], bool]] = {
     "null": lambda value: value is None,
 }
 _KEYWORDS = frozenset(
-    [
-        "$schema",
-        "$ref",
-        "title",
-        "description",
-        "type",
-        "const",
-        "enum",
-        "properties",
-        "required",
-        "additionalProperties",
-        "items",
-        "prefixItems",
-        "minItems",
-        "maxItems",
-        "minimum",
-        "pattern",
-        "anyOf",
-        "oneOf",
-        "allOf",
-    ]
+    {"$schema", "$ref", "title", "description", "type", "const", "enum", "properties"}
+    | {"required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems"}
+    | {"minimum", "pattern", "anyOf", "oneOf", "allOf"}
 )
 
 
