@@ -134,6 +134,28 @@ class Audit:
         if size != self._next:
             self._add(None, f"{self._next} records are there, and the journal says {size}")
 
+    def expect_head(self, note_text: str) -> None:
+        """What somebody else holds of this log: a checkpoint, or a receipt, of whatever size."""
+        try:
+            note = parse_note(note_text)
+            head = parse_checkpoint(note.text)
+            if self._device is not None:
+                verified_by(note, (self._device,))
+        except NoteError as error:
+            self._add(None, f"the head to compare with does not hold: {error}")
+            return
+        own = self._roots.get(head.size)
+        if head.origin != self._origin:
+            self._add(None, f"the head to compare with is of {head.origin}")
+        elif head.size > self._next:
+            self._add(
+                self._next,
+                f"records {self._next} to {head.size - 1} were signed and are not there: the log"
+                " was set back",
+            )
+        elif own is None or own.root != head.root:
+            self._add(None, f"the log is not the one that was signed at size {head.size}")
+
     def cannot_read(self, reason: str) -> None:
         self._add(self._next, f"the file cannot be read from record {self._next} on: {reason}")
 

@@ -27,9 +27,15 @@ class Keys:
     pool: VerifierKey | None = None
 
 
-def verify(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
-    """Verify a journal file, an exported directory or an exported zip. Raises LogError."""
+def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: str = "") -> Report:
+    """Verify a journal file, an exported directory or an exported zip. Raises LogError.
+
+    ``head`` is a signed head of the log that somebody kept: what it covers must be there. It says
+    nothing about a bundle, which is a selection.
+    """
     if is_bundle(path):
+        if head:
+            raise LogError(f"{path} is a selection: a head is compared with whole logs only.")
         return _verify_bundle(path, keys)
     with open_log(path) as log:
         audit = Audit(device=_of_epoch(keys.device, log.origin), pool=keys.pool, origin=log.origin)
@@ -40,6 +46,8 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
         else:
             if log.size is not None:
                 audit.expect_size(log.size)
+            if head:
+                audit.expect_head(head)
         return audit.report(log.cosigned_note)
 
 
