@@ -54,6 +54,7 @@ from agent.store import JournalSettings
 
 CLOSE_DEVICE_S = 2.0
 LINGER_S = 8.0
+BALLAST_BYTES = 16 * 1024 * 1024
 EXIT_OK, EXIT_FAILED = 0, 1
 
 _log = logging.getLogger(__name__)
@@ -222,6 +223,7 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
         max_bytes=settings.journal.max_bytes,
         version=version,
         second_copy=settings.journal.second_copy_path,
+        ballast_bytes=BALLAST_BYTES,
     )
     journal = await stack.enter_async_context(open_journal(journal_settings, key, clock))
     return Base(

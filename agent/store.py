@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from agent.ballast import Ballast
 from agent.core.merkle import Frontier, decode_frontier, leaf_hash
 from agent.core.note import Checkpoint as Head
 from agent.core.note import parse_checkpoint, parse_note, sign_text
@@ -52,6 +53,7 @@ class JournalSettings:
     """Where the journal lies and how much it may hold. ``version`` is that of the program.
 
     ``second_copy`` remembers how far the log went where a backup of the journal does not.
+    ``ballast_bytes`` of the disk are held in reserve for evidence when others have filled it.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class JournalSettings:
     version: str
     group_commit_s: float = 0.05
     second_copy: Path | None = None
+    ballast_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,9 @@ def _succeed(
     for leftover in (path, path.with_name(f"{path.name}-wal")):
         leftover.unlink(missing_ok=True)
     origin = next_origin(found)
-    new = _opened(replace(settings, path=path, second_copy=None), key.named(origin))
+    new = _opened(
+        replace(settings, path=path, second_copy=None, ballast_bytes=0), key.named(origin)
+    )
     try:
         carried = carried_records(old, stamp, first=1)
         data = epoch_data(found, split_origin(origin)[1], len(carried))
@@ -131,6 +136,10 @@ class Store(LogRows):
         self._second_copy = (
             None if settings.second_copy is None else SecondCopy(settings.second_copy)
         )
+        self._ballast: Ballast | None = None
+        if settings.ballast_bytes:
+            path = settings.path.with_name(f"{settings.path.name}.ballast")
+            self._ballast = Ballast(path, settings.ballast_bytes)
         self._newest_note = ""
         self._is_cosigned_dirty = False
         self._soft_pages = int(settings.max_bytes // PAGE_BYTES * SOFT_SHARE)
@@ -177,12 +186,12 @@ class Store(LogRows):
                 "INSERT INTO head VALUES (1, ?, 0, 1, 0, x'', 0, x'', 0, '')", (self._key.origin,)
             )
             return
-        if is_same_log(row[0], self._key.origin):
+        if row[0] != self._key.origin:
+            if not is_same_log(row[0], self._key.origin):
+                raise JournalError(
+                    f"The journal is the log {row[0]}, not {self._key.origin}: use another file."
+                )
             self._key = self._key.named(row[0])
-        else:
-            raise JournalError(
-                f"The journal is the log {row[0]}, not {self._key.origin}: use another file."
-            )
         self.boot = row[1]
         if self.boot:
             self.previous_stop = "clean" if row[2] else "unclean"
@@ -208,6 +217,8 @@ class Store(LogRows):
                 "The journal is nearly full and takes no more readings: raise max_bytes"
                 " or move the exported past away."
             )
+        if is_reading and not self._has_reserve():
+            raise JournalFullError("The disk is full and takes no more readings: free space on it.")
         first = self.size
         bodies = [
             encode_record(record, index=index, boot=self.boot, boot_id=boot_id)
@@ -223,7 +234,14 @@ class Store(LogRows):
         frontier = self.frontier.extend(leaves)
         head = Head(origin=self._key.origin, size=frontier.size, root=frontier.root())
         note = sign_text(head.encode(), self._key.verifier, self._key.sign).encode()
-        self._commit_rows(rows, frontier, note)
+        try:
+            self._commit_rows(rows, frontier, note)
+        except JournalFullError:
+            # Not the quota, but the disk: somebody else has filled it.
+            is_quota = self.pages >= self._soft_pages
+            if is_quota or self._ballast is None or not self._ballast.cast_off():
+                raise
+            self._commit_rows(rows, frontier, note)
         self._previous, self.frontier = self.frontier, frontier
         self._is_cosigned_dirty = False
         self._newest_note = note
@@ -231,11 +249,17 @@ class Store(LogRows):
             self._second_copy.offer(note)
         return range(first, frontier.size)
 
+    def _has_reserve(self) -> bool:
+        """Whether the ballast is where it should be, now that there is room or still."""
+        return self._ballast is None or self._ballast.lay() or not self._ballast.was_needed
+
     def begin_boot(
         self, version: str, stamp: Stamp, epoch: Mapping[str, Any] | None = None
     ) -> None:
         """Count this start and write its record; ``epoch``: why this log follows on another."""
         boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
+        if self._ballast is not None:
+            self._ballast.lay()
         self.boot += 1
         data = {
             "version": version,
