@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.broker import Message
 from agent.core.ledger import Transaction
 from agent.core.note import parse_checkpoint, parse_note
 from agent.epochs import FORKED, MISSING, WENT_BACK, is_same_log, split_origin
@@ -24,6 +25,7 @@ from agent.testimony import purchase_record
 from agent.verify import Keys, verify
 
 BASE = "pool.example/edge/farm-1-edge-1"
+TOPIC = "kwota/v1/farm-1/edge-1"
 
 
 @dataclass
@@ -328,6 +330,36 @@ async def test_two_clones_do_not_drive_each_other_on(disk: Disk) -> None:
     async with disk.boot() as journal:
         assert "were signed" in await journal.refute(copy.second_copy.read_text())
         await journal.append([meter(9)])
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_receipt_of_another_past_ends_the_log_only_where_we_signed_it(
+    mosquitto, rig, tmp_path: Path, is_ours: bool
+) -> None:
+    path, pool = tmp_path / "rig.sqlite", rig.small_pool(is_mute=True)
+    async with rig.journal() as journal:
+        await journal.append([meter(1)])
+    backup = Path(shutil.copy(path, tmp_path / "backup"))
+    async with rig.journal() as journal:
+        await journal.append([meter(2)] * 30)
+        ahead = await journal.newest_checkpoint(0, journal.size)
+    shutil.copy(backup, path)
+    text = ahead.note if is_ours else ahead.note.replace("\n33\n", "\n34\n")
+    receipt = Message(topic=f"{TOPIC}/receipt", payload=rig.cosign(parse_note(text), 1_795_000_500))
+    async with mosquitto() as broker, rig.journal() as journal:
+        publisher = rig.publisher_of(journal, broker.port)
+        try:
+            async with rig.pool_on(broker.port, pool) as connection, rig.delivering(publisher):
+                await rig.until(lambda: bool(pool.messages))
+                await connection.publish(receipt)
+                await rig.until(lambda: bool(publisher.delivery.faults), 2.0)
+        except* JournalError:
+            pass
+        if is_ours:
+            with pytest.raises(JournalError, match=r"33 of .* were signed; start the agent again"):
+                await journal.append([meter(3)])
+        else:
+            await journal.append([meter(3)])
 
 
 def test_only_epochs_of_one_log_follow_on_each_other() -> None:
