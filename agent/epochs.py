@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from agent.core.note import Checkpoint
+from agent.core.note import Checkpoint, VerifierKey
 from agent.records import JournalError, PreparedRecord
 from agent.secondcopy import sync_directory
 from agent.siteclock import Stamp
@@ -77,6 +77,13 @@ def is_same_log(one: str, other: str) -> bool:
     return all(names) and len({match[1] for match in names if match}) == 1
 
 
+def key_of_epoch(key: VerifierKey, origin: str) -> VerifierKey:
+    """A log's key under the name of another of its epochs; as it is for another log."""
+    if not is_same_log(key.name, origin):
+        return key
+    return VerifierKey(name=origin, algorithm=key.algorithm, public_key=key.public_key)
+
+
 def next_origin(found: Break) -> str:
     """The name of the log that follows on both."""
     base, lost = split_origin(found.lost.origin)
@@ -85,12 +92,12 @@ def next_origin(found: Break) -> str:
 
 def break_between(signed: Checkpoint, kept: Checkpoint, root_at: bytes | None) -> Break | None:
     """Whether what was signed once is still there; ``root_at``: what is stored of that size."""
-    if not is_same_log(signed.origin, kept.origin):
+    if not signed.size or not is_same_log(signed.origin, kept.origin):
         return None
     signed_epoch, epoch = split_origin(signed.origin)[1], split_origin(kept.origin)[1]
     if signed_epoch < epoch:
         return None
-    if kept.size == 0 and signed.size > 0:
+    if not kept.size:
         return Break(reason=MISSING, lost=signed, kept=kept)
     if signed_epoch > epoch or signed.size > kept.size:
         return Break(reason=WENT_BACK, lost=signed, kept=kept)

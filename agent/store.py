@@ -17,7 +17,7 @@ import orjson
 from agent.ballast import Ballast
 from agent.core.merkle import Frontier, decode_frontier, leaf_hash
 from agent.core.note import Checkpoint as Head
-from agent.core.note import parse_checkpoint, parse_note, sign_text
+from agent.core.note import NoteError, parse_checkpoint, parse_note, sign_text
 from agent.epochs import (
     AT_ONCE,
     Break,
@@ -288,7 +288,10 @@ class Store(LogRows):
     def break_from(self, signed: Head) -> Break | None:
         """Whether this head, which this device has signed, is not in this log."""
         stored = self.newest_checkpoint(signed.size - 1, signed.size)
-        root = None if stored is None else parse_checkpoint(parse_note(stored.note).text).root
+        try:
+            root = None if stored is None else parse_checkpoint(parse_note(stored.note).text).root
+        except NoteError as error:
+            raise damaged(f"the checkpoint of size {signed.size}: {error}") from error
         return break_between(signed, self.head, root)
 
     def remember_break(self, note: str) -> Break | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent.audit import Audit, Defect, Report
 from agent.core.note import VerifierKey
-from agent.epochs import is_same_log
+from agent.epochs import key_of_epoch
 from agent.handover.check import check_bundle
 from agent.handover.shape import BundleError, is_bundle, members_of
 from agent.logfile import DamagedError, Log, LogError, Progress, open_log
@@ -38,7 +38,8 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: st
             raise LogError(f"{path} is a selection: a head is compared with whole logs only.")
         return _verify_bundle(path, keys)
     with open_log(path) as log:
-        audit = Audit(device=_of_epoch(keys.device, log.origin), pool=keys.pool, origin=log.origin)
+        device = keys.device and key_of_epoch(keys.device, log.origin)
+        audit = Audit(device=device, pool=keys.pool, origin=log.origin)
         try:
             _feed(audit, log, progress)
         except DamagedError as error:
@@ -49,13 +50,6 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: st
             if head:
                 audit.expect_head(head)
         return audit.report(log.cosigned_note)
-
-
-def _of_epoch(device: VerifierKey | None, origin: str) -> VerifierKey | None:
-    """The key under the name of the log's own epoch: it signs them all."""
-    if device is None or not origin or not is_same_log(device.name, origin):
-        return device
-    return VerifierKey(name=origin, algorithm=device.algorithm, public_key=device.public_key)
 
 
 def _verify_bundle(path: Path, keys: Keys) -> Report:

@@ -2,18 +2,27 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.broker import Message
 from agent.core.ledger import Transaction
 from agent.core.note import parse_checkpoint, parse_note
-from agent.epochs import FORKED, MISSING, WENT_BACK, is_same_log, split_origin
+from agent.epochs import (
+    FORKED,
+    MISSING,
+    WENT_BACK,
+    key_of_epoch,
+    split_origin,
+)
+from agent.handover.export import export_zip
+from agent.handover.selection import Wanted
+from agent.handover.source import open_stopped
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
 from agent.limitlog import limit_cleared_record, recover_limits
@@ -25,7 +34,6 @@ from agent.testimony import purchase_record
 from agent.verify import Keys, verify
 
 BASE = "pool.example/edge/farm-1-edge-1"
-TOPIC = "kwota/v1/farm-1/edge-1"
 
 
 @dataclass
@@ -150,6 +158,12 @@ async def test_a_disk_that_was_set_back_begins_a_new_epoch_that_says_why(
     assert (epoch["lost"]["origin"], epoch["lost"]["size"]) == (lost.origin, lost.size)
     assert epoch["kept"]["size"] < epoch["lost"]["size"]
     assert disk.is_sound()
+    with open_stopped(disk.path) as source:
+        device = key_of_epoch(disk.key.verifier, source.origin)
+        file = disk.directory / "bundle.zip"
+        await export_zip(source, file, Wanted(), device=device, pool=None)
+    report = verify(file, Keys(device=device))
+    assert (report.origin, report.defects) == (f"{BASE}/2", ())
 
 
 async def test_the_old_log_is_laid_aside_as_it_was(disk: Disk) -> None:
@@ -279,6 +293,25 @@ async def test_a_second_copy_that_this_key_never_signed_says_nothing(
     assert head.size == 3
 
 
+async def test_a_checkpoint_that_is_damaged_is_said_and_no_reason_for_an_epoch(disk: Disk) -> None:
+    async with disk.boot() as journal:
+        await journal.append([meter(1)])
+    kept = disk.second_copy.read_text()
+    async with disk.boot() as journal:
+        await journal.append([meter(2)])
+        await journal.append([meter(3)])
+    disk.second_copy.write_text(kept)
+    with closing(sqlite3.connect(disk.path)) as connection:
+        connection.execute("UPDATE checkpoints SET note = 'x' WHERE size = 2")
+        connection.commit()
+    with pytest.raises(JournalError, match="move it away: the next start opens a new epoch"):
+        async with disk.boot():
+            pass
+    disk.path.rename(disk.directory / "damaged")
+    async with disk.boot() as journal:
+        assert journal.key.origin == f"{BASE}/2"
+
+
 async def test_a_second_copy_that_cannot_be_written_holds_nothing_up(disk: Disk) -> None:
     disk.second_copy.mkdir()
     async with disk.boot() as journal:
@@ -330,39 +363,3 @@ async def test_two_clones_do_not_drive_each_other_on(disk: Disk) -> None:
     async with disk.boot() as journal:
         assert "were signed" in await journal.refute(copy.second_copy.read_text())
         await journal.append([meter(9)])
-
-
-@pytest.mark.parametrize("is_ours", [True, False])
-async def test_a_receipt_of_another_past_ends_the_log_only_where_we_signed_it(
-    mosquitto, rig, tmp_path: Path, is_ours: bool
-) -> None:
-    path, pool = tmp_path / "rig.sqlite", rig.small_pool(is_mute=True)
-    async with rig.journal() as journal:
-        await journal.append([meter(1)])
-    backup = Path(shutil.copy(path, tmp_path / "backup"))
-    async with rig.journal() as journal:
-        await journal.append([meter(2)] * 30)
-        ahead = await journal.newest_checkpoint(0, journal.size)
-    shutil.copy(backup, path)
-    text = ahead.note if is_ours else ahead.note.replace("\n33\n", "\n34\n")
-    receipt = Message(topic=f"{TOPIC}/receipt", payload=rig.cosign(parse_note(text), 1_795_000_500))
-    async with mosquitto() as broker, rig.journal() as journal:
-        publisher = rig.publisher_of(journal, broker.port)
-        try:
-            async with rig.pool_on(broker.port, pool) as connection, rig.delivering(publisher):
-                await rig.until(lambda: bool(pool.messages))
-                await connection.publish(receipt)
-                await rig.until(lambda: bool(publisher.delivery.faults), 2.0)
-        except* JournalError:
-            pass
-        if is_ours:
-            with pytest.raises(JournalError, match=r"33 of .* were signed; start the agent again"):
-                await journal.append([meter(3)])
-        else:
-            await journal.append([meter(3)])
-
-
-def test_only_epochs_of_one_log_follow_on_each_other() -> None:
-    assert is_same_log(f"{BASE}/1", f"{BASE}/12")
-    for other in (f"{BASE}x/1", BASE, f"{BASE}/0", f"{BASE}/a", ""):
-        assert not is_same_log(f"{BASE}/1", other)
