@@ -294,7 +294,7 @@ class Audit:
         for key, words in (
             ("unclean stop", "starts after an unclean stop"),
             ("gap", "gaps that the log itself declares"),
-            ("clock", "steps of the clock"),
+            ("clock", "records about the clock"),
             ("alarm", "alarms"),
             ("quality I", "records with an unsynchronised clock"),
             ("quality R", "records with a clock held after a step"),
