@@ -101,7 +101,7 @@ scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the p
 	@$(BIN)/python -m pytest -ra -n 2 -m scenario
 
 .PHONY: torture
-torture: $(DEV_STAMP) ## 6 000 reads with 30 % of the replies late, on every kind of Modbus line
+torture: $(DEV_STAMP) ## late replies on every kind of Modbus line; each byte and proof of a log
 	@$(BIN)/python -m pytest -ra -n 2 -m torture
 
 .PHONY: campaign

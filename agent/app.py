@@ -32,6 +32,7 @@ from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
 from agent.feeder import Feeder
 from agent.follower import Follower
+from agent.hostwatch import HostWatch
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
@@ -55,6 +56,7 @@ from agent.store import JournalSettings
 
 CLOSE_DEVICE_S = 2.0
 LINGER_S = 8.0
+BALLAST_BYTES = 16 * 1024 * 1024
 EXIT_OK, EXIT_FAILED = 0, 1
 
 _log = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ class _Parts:
     feeder: Feeder
     publisher: Publisher | None
     keeper: Keeper
+    host: HostWatch
     notifier: SdNotifier
 
 
@@ -158,6 +161,7 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
     if parts.follower is not None:
         group.create_task(parts.follower.run(), name="follower")
     group.create_task(parts.keeper.run(), name="tick")
+    group.create_task(parts.host.run(), name="host")
     group.create_task(_feed_watchdog(parts), name="watchdog")
 
 
@@ -192,6 +196,8 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         now_ms=base.clock.now_ms,
     )
     keeper.heed(desk.conditions)
+    host = HostWatch(settings.journal.path, base.recorder)
+    keeper.heed(host.conditions)
     feeder.feed_on(keeper.is_healthy)
     await _open_doors(stack, base, keeper, desk)
     notifier = SdNotifier()
@@ -204,6 +210,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         feeder=feeder,
         publisher=publisher,
         keeper=keeper,
+        host=host,
         notifier=notifier,
     )
 
@@ -223,14 +230,18 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
     key = load_log_key(settings.journal.key_file, settings.origin)
     version = package_version("kwota")
     journal_settings = JournalSettings(
-        path=settings.journal.path, max_bytes=settings.journal.max_bytes, version=version
+        path=settings.journal.path,
+        max_bytes=settings.journal.max_bytes,
+        version=version,
+        second_copy=settings.journal.second_copy_path,
+        ballast_bytes=BALLAST_BYTES,
     )
     journal = await stack.enter_async_context(open_journal(journal_settings, key, clock))
     return Base(
         settings=settings,
         policy=policy,
         version=version,
-        key=key,
+        key=journal.key,
         pool_key=None if settings.mqtt is None else load_vkey(settings.mqtt.pool_vkey_file),
         clock=clock,
         journal=journal,

@@ -204,7 +204,7 @@ async def open_keeper(
         facts=lambda: _facts(base, poller),
         delivery=lambda: delivery_view(base.journal, base.key.origin, publisher),
         faults=lambda: [
-            *delivery_conditions(publisher),
+            *delivery_conditions(journal, publisher),
             *feeder.conditions(),
             *complaints(poller.miners, _accreditation(base)),
         ],

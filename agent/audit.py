@@ -5,7 +5,9 @@ named, instead of only the first commit with one.
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from agent.core.merkle import Frontier, leaf_hash
 from agent.core.note import (
@@ -81,6 +83,7 @@ class Audit:
         self._boottime_ns = 0
         self._cosigned_size = 0
         self._pool_time_s = 0
+        self._epoch = ""
         self._counts: Counter[str] = Counter()
         if device is not None and origin and device.name != origin:
             self._add(None, f"the journal says it is {origin}, the key is that of {device.name}")
@@ -130,6 +133,28 @@ class Audit:
     def expect_size(self, size: int) -> None:
         if size != self._next:
             self._add(None, f"{self._next} records are there, and the journal says {size}")
+
+    def expect_head(self, note_text: str) -> None:
+        """What somebody else holds of this log: a checkpoint, or a receipt, of whatever size."""
+        try:
+            note = parse_note(note_text)
+            head = parse_checkpoint(note.text)
+            if self._device is not None:
+                verified_by(note, (self._device,))
+        except NoteError as error:
+            self._add(None, f"the head to compare with does not hold: {error}")
+            return
+        own = self._roots.get(head.size)
+        if head.origin != self._origin:
+            self._add(None, f"the head to compare with is of {head.origin}")
+        elif head.size > self._next:
+            self._add(
+                self._next,
+                f"records {self._next} to {head.size - 1} were signed and are not there: the log"
+                " was set back",
+            )
+        elif own is None or own.root != head.root:
+            self._add(None, f"the log is not the one that was signed at size {head.size}")
 
     def cannot_read(self, reason: str) -> None:
         self._add(self._next, f"the file cannot be read from record {self._next} on: {reason}")
@@ -211,12 +236,26 @@ class Audit:
             self._boot, self._boottime_ns = record.boot, record.boottime_ns
             if record.data.get("previous_stop") == "unclean":
                 self._counts["unclean stop"] += 1
+            self._check_epoch(index, record.data.get("epoch"))
             return
         if record.boot != self._boot:
             self._add(index, f"record {index} is of boot {record.boot} within boot {self._boot}")
         if record.boottime_ns < self._boottime_ns:
             self._add(index, f"record {index} is older than the one before it")
         self._boottime_ns = max(self._boottime_ns, record.boottime_ns)
+
+    def _check_epoch(self, index: int, epoch: Mapping[str, Any] | None) -> None:
+        """A log of any epoch but the first says on which it follows, once and at once."""
+        if index:
+            if epoch is not None:
+                self._add(index, f"record {index} opens an epoch in the middle of the log")
+            return
+        number = self._origin.rpartition("/")[2]
+        told = "1" if epoch is None else str(epoch.get("number"))
+        if number.isdecimal() and told != number:
+            self._add(index, f"record {index} opens epoch {told}, and the log is epoch {number}")
+        if epoch is not None:
+            self._epoch = f"This is epoch {told} of the log: {epoch.get('words')}."
 
     def _check_ack(self, index: int | None, note: str) -> None:
         """A receipt lies between the records it covers and itself; the pool's time only rises."""
@@ -247,7 +286,7 @@ class Audit:
                 self._cosigned_size = max(self._cosigned_size, claimed.size)
 
     def _remarks(self) -> tuple[str, ...]:
-        counts, remarks = self._counts, []
+        counts, remarks = self._counts, [self._epoch] if self._epoch else []
         if self._device is None:
             remarks.append("No verifier key was given: the log's own signatures were not checked.")
         if self._pool is None:
@@ -255,7 +294,7 @@ class Audit:
         for key, words in (
             ("unclean stop", "starts after an unclean stop"),
             ("gap", "gaps that the log itself declares"),
-            ("clock", "steps of the clock"),
+            ("clock", "records about the clock"),
             ("alarm", "alarms"),
             ("quality I", "records with an unsynchronised clock"),
             ("quality R", "records with a clock held after a step"),

@@ -22,8 +22,17 @@ def delivery_view(journal: Journal, origin: str, publisher: Publisher | None) ->
     )
 
 
-def delivery_conditions(publisher: Publisher | None) -> Iterator[Condition]:
+def delivery_conditions(journal: Journal, publisher: Publisher | None) -> Iterator[Condition]:
     """What is wrong with it."""
+    if journal.opening is not None and not journal.cosigned_size:
+        yield Condition(
+            code="LOG_EPOCH",
+            severity="critical",
+            source="journal",
+            words=f"a new epoch of the log was opened: {journal.opening['words']}",
+            remedy="find out who set the disk back; import the purchases made since; "
+            f"hand the pool the key {journal.key.verifier.text}",
+        )
     for fault in () if publisher is None else publisher.delivery.faults:
         yield Condition(
             code=fault.code,

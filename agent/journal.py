@@ -8,17 +8,26 @@ may be gone although a retry says otherwise, so the daemon stops and starts from
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent.journalthread import COMMIT_ROWS_MAX, Answer, Append, Commit, JournalThread
 from agent.keys import LogKey
-from agent.records import RECORD_MAX_BYTES, JournalError, NewRecord, RecordError, prepare
+from agent.logrows import SignedCheckpoint
+from agent.records import (
+    RECORD_MAX_BYTES,
+    JournalError,
+    NewRecord,
+    RecordError,
+    parse_record,
+    prepare,
+)
 from agent.siteclock import SiteClock
-from agent.store import Cosigned, JournalSettings, SignedCheckpoint, Store
+from agent.store import Cosigned, JournalSettings, Store
 
+EPOCH_LEAST_MS = 3_600_000
 APPEND_BYTES_MAX = 16 * RECORD_MAX_BYTES
 
 _log = logging.getLogger(__name__)
@@ -71,6 +80,8 @@ class Journal:
         self._grown = asyncio.Event()
         self._cosigned = Cosigned(size=0, note="")
         self._content_size = 0
+        self._key: LogKey | None = None
+        self._opening: dict[str, Any] = {}
         self._stats = JournalStats(
             size=0,
             boot=0,
@@ -79,6 +90,17 @@ class Journal:
             commits=0,
             commit_max_s=0.0,
         )
+
+    @property
+    def key(self) -> LogKey:
+        """The key, under the name of the epoch that this log is."""
+        assert self._key is not None
+        return self._key
+
+    @property
+    def opening(self) -> Mapping[str, Any] | None:
+        """Why this log follows on another, as its first record says; None: it is the first."""
+        return self._opening.get("epoch")
 
     @property
     def size(self) -> int:
@@ -107,6 +129,10 @@ class Journal:
     @property
     def stats(self) -> JournalStats:
         return self._stats
+
+    def now_ms(self) -> int:
+        """UTC milliseconds as records are stamped."""
+        return self._clock.now_ms()
 
     async def append(self, records: Sequence[NewRecord], urgent: bool = True) -> range:
         """Write records; returns their indices once they are on the disk.
@@ -181,6 +207,21 @@ class Journal:
         await self._ask(lambda store: store.set_cosigned(cosigned))
         self._cosigned = cosigned
 
+    async def refute(self, note: str) -> str:
+        """What a head that others hold of this log says against it; empty: nothing.
+
+        Call it only with what the pool has cosigned. A head that this device has signed and that
+        is not in this log ends the journal: the next start opens a new epoch. One that was opened
+        within the last hour is kept, or two copies of one disk would drive each other on for ever.
+        """
+        found = await self._ask(lambda store: store.remember_break(note))
+        if found is None:
+            return ""
+        opened = parse_record((await self.read(0, 1))[0]).time_us // 1000
+        if self.opening is None or self.now_ms() - opened > EPOCH_LEAST_MS:
+            self._fail(JournalError(f"The log is left, for {found.words}; start the agent again."))
+        return found.words
+
     async def wait_beyond(self, size: int) -> None:
         """Return when there are more records than this."""
         while self.size <= size:
@@ -203,10 +244,12 @@ class Journal:
             raise
         # The thread touches the store only for jobs, and there are none yet.
         self._cosigned = store.cosigned
+        self._key = store.key
         self._content_size = store.size
         self._stats = replace(
             self._stats, size=store.size, boot=store.boot, used_bytes=store.used_bytes
         )
+        self._opening = parse_record((await self.read(0, 1))[0]).data
 
     async def stop(self) -> None:
         """Commit what waits and close the file. Part of ``open_journal``."""

@@ -36,6 +36,10 @@ class LogKey:
     def sign(self, message: bytes) -> bytes:
         return self._private.sign(message)
 
+    def named(self, origin: str) -> "LogKey":
+        """The same key under the name of another epoch of its log."""
+        return _log_key(self._private, origin)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:

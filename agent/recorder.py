@@ -7,7 +7,7 @@ made once it is. When the journal is full, readings are thinned and counted, evi
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,7 +43,9 @@ class Recorder:
         self._waiting: deque[_HandOver] = deque()
         self._count = 0
         self._something = asyncio.Event()
-        self._thinned = 0
+        self._thinned: Counter[str] = Counter()
+        self._thinned_since_ms = 0
+        self._thinned_by_quota = False
         self.is_full = False
         self.lost = 0
 
@@ -62,7 +64,7 @@ class Recorder:
         if not records:
             return
         if not is_evidence and (self.is_full or self._count > WAITING_RECORDS_MAX):
-            self._thin(len(records))
+            self._thin(records)
             return
         self._waiting.append(_HandOver(records=records, is_evidence=is_evidence, then=then))
         self._count += len(records)
@@ -84,6 +86,8 @@ class Recorder:
             if self.is_full:
                 _log.error("journal event=left_unwritten records=%d reason=full", self._count)
                 return
+        if self._thinned and not self.is_full:
+            await self._write([])
 
     def _batch(self) -> list[_HandOver]:
         batch: list[_HandOver] = []
@@ -96,17 +100,34 @@ class Recorder:
         self._count -= sum(len(hand_over.records) for hand_over in batch)
         return batch
 
-    def _thin(self, count: int) -> None:
-        self._thinned += count
-        self.lost += count
+    def _thin(self, records: Sequence[NewRecord]) -> None:
+        if not records:
+            return
+        if not self._thinned:
+            self._thinned_since_ms = self._journal.now_ms()
+        self._thinned_by_quota = self._thinned_by_quota or self.is_full
+        self._thinned.update(record.kind for record in records)
+        self.lost += len(records)
+
+    def _gap(self) -> _HandOver:
+        """What was dropped up to now, of each kind, since when and why: evidence like any other."""
+        data = {
+            "event": "thinned",
+            "records": self._thinned.total(),
+            "kinds": dict(self._thinned),
+            "since_ms": self._thinned_since_ms,
+            "until_ms": self._journal.now_ms(),
+            "reason": "quota" if self._thinned_by_quota else "backlog",
+        }
+        self._thinned, self._thinned_by_quota = Counter(), False
+        gap = NewRecord(kind="gap", source="agent", data=data)
+        return _HandOver(records=(gap,), is_evidence=True, then=None)
 
     async def _write(self, batch: list[_HandOver]) -> None:
+        if self._thinned and not self.is_full:
+            batch = [*batch, self._gap()]
         records = [record for hand_over in batch for record in hand_over.records]
         is_evidence = any(hand_over.is_evidence for hand_over in batch)
-        if self._thinned and not self.is_full:
-            data = {"event": "thinned", "records": self._thinned}
-            records.append(NewRecord(kind="gap", source="agent", data=data))
-            self._thinned = 0
         try:
             indices = await self._journal.append(records, urgent=is_evidence)
         except JournalFullError as error:
@@ -127,6 +148,8 @@ class Recorder:
             _log.error("journal event=full reason=%r", reason)
         self.is_full = True
         evidence = [hand_over for hand_over in batch if hand_over.is_evidence]
-        self._thin(sum(len(h.records) for h in batch if not h.is_evidence))
+        for hand_over in batch:
+            if not hand_over.is_evidence:
+                self._thin(hand_over.records)
         self._waiting.extendleft(reversed(evidence))
         self._count += sum(len(hand_over.records) for hand_over in evidence)

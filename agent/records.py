@@ -18,6 +18,7 @@ KINDS = frozenset(
         "boot",
         "config",
         "meter",
+        "sweep",
         "tick",
         "frame",
         "ledger",
@@ -70,7 +71,10 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRecord:
-    """A checked record that waits for its index. ``data`` is its JSON already."""
+    """A checked record that waits for its index. ``data`` is its JSON already.
+
+    ``carried_from`` is its index in the epoch before, where it follows again from there.
+    """
 
     kind: str
     source: str
@@ -78,6 +82,7 @@ class PreparedRecord:
     data: bytes
     stamp: Stamp
     time_us: int
+    carried_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +147,8 @@ def encode_record(
     }
     if boot_id is not None:
         line["bid"] = boot_id
+    if record.carried_from is not None:
+        line["ci"] = record.carried_from
     line["d"] = orjson.Fragment(record.data)
     return orjson.dumps(line)
 

@@ -77,13 +77,22 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalSettings:
-    """``origin_domain`` starts the log's name, ``key_file`` holds what signs it."""
+    """``origin_domain`` starts the log's name, ``key_file`` holds what signs it.
+
+    ``second_copy`` is where the newest signed head is kept besides; None: beside the journal.
+    """
 
     path: LocalPath
     origin_domain: Domain
     key_file: SecretPath
     max_bytes: JournalBytes = 4_000_000_000
+    second_copy: LocalPath | None = None
     __pydantic_config__ = ConfigDict(extra="forbid")
+
+    @property
+    def second_copy_path(self) -> Path:
+        """Where the second copy of the newest head lies."""
+        return self.second_copy or self.path.with_name(f"{self.path.name}.head")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

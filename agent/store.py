@@ -7,50 +7,61 @@ acknowledged, and EXCLUSIVE keeps everybody else out, which also avoids SQLite's
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from agent.ballast import Ballast
 from agent.core.merkle import Frontier, decode_frontier, leaf_hash
 from agent.core.note import Checkpoint as Head
-from agent.core.note import NoteError, parse_checkpoint, parse_note, sign_text, verified_by
+from agent.core.note import NoteError, parse_checkpoint, parse_note, sign_text
+from agent.epochs import (
+    AT_ONCE,
+    Break,
+    break_between,
+    carried_records,
+    epoch_data,
+    is_same_log,
+    next_origin,
+    put_in_place,
+    split_origin,
+)
+from agent.headcheck import check_head, damaged
 from agent.journalfile import PAGE_BYTES, open_connection, purchase_of
 from agent.keys import LogKey
+from agent.logrows import LogRows
 from agent.records import (
     JournalError,
     JournalFullError,
     PreparedRecord,
     encode_record,
 )
+from agent.secondcopy import SecondCopy, signed_head
 from agent.siteclock import Stamp
 
 SOFT_SHARE = 0.9
 """Readings are refused from this share of the quota on: the rest is for evidence of decisions."""
 
-_ROWS_MAX = 10_000
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalSettings:
-    """Where the journal lies and how much it may hold. ``version`` is that of the program."""
+    """Where the journal lies and how much it may hold. ``version`` is that of the program.
+
+    ``second_copy`` remembers how far the log went where a backup of the journal does not.
+    ``ballast_bytes`` of the disk are held in reserve for evidence when others have filled it.
+    """
 
     path: Path
     max_bytes: int
     version: str
     group_commit_s: float = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedCheckpoint:
-    """A stored checkpoint: the note's text and the size it stands for."""
-
-    size: int
-    note: str
+    second_copy: Path | None = None
+    ballast_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,26 +73,74 @@ class Cosigned:
 
 
 def open_store(settings: JournalSettings, key: LogKey, stamp: Stamp) -> "Store":
-    """Open the journal, check it and write the ``boot`` record. Raises JournalError."""
-    connection = open_connection(settings.path, settings.max_bytes)
-    store = Store(connection, settings, key)
+    """Open the journal, check it and write the ``boot`` record. Raises JournalError.
+
+    Where the disk has forgotten what was signed, the log of the next epoch is opened instead.
+    """
+    store = _opened(settings, key)
     try:
-        store.restore()
-        store.begin_boot(settings.version, stamp, _BOOT_ID.read_text(encoding="ascii").strip())
+        found = store.find_break()
+        if found is not None:
+            _succeed(store, found, settings, key, stamp)
+            store = _opened(settings, key)
+        store.begin_boot(settings.version, stamp)
     except BaseException:
-        connection.close()
+        store.abandon()
         raise
     return store
 
 
-class Store:
+def _opened(settings: JournalSettings, key: LogKey) -> "Store":
+    store = Store(open_connection(settings.path, settings.max_bytes), settings, key)
+    try:
+        store.restore()
+    except BaseException:
+        store.abandon()
+        raise
+    return store
+
+
+def _succeed(
+    old: "Store", found: Break, settings: JournalSettings, key: LogKey, stamp: Stamp
+) -> None:
+    """Make the log of the next epoch, whole, and put it into the old one's place."""
+    path = settings.path.with_name(f"{settings.path.name}.new")
+    for leftover in (path, path.with_name(f"{path.name}-wal")):
+        leftover.unlink(missing_ok=True)
+    origin = next_origin(found)
+    new = _opened(
+        replace(settings, path=path, second_copy=None, ballast_bytes=0), key.named(origin)
+    )
+    try:
+        carried = carried_records(old, stamp, first=1)
+        data = epoch_data(found, split_origin(origin)[1], len(carried))
+        new.begin_boot(settings.version, stamp, epoch=data)
+        for at in range(0, len(carried), AT_ONCE):
+            new.commit(carried[at : at + AT_ONCE])
+    except BaseException:
+        new.abandon()
+        raise
+    new.close(is_clean=True)
+    old.abandon()
+    put_in_place(path, settings.path, found.kept)
+
+
+class Store(LogRows):
     """One open journal file. Every method may raise JournalError; after one, only ``close``."""
 
     def __init__(
         self, connection: sqlite3.Connection, settings: JournalSettings, key: LogKey
     ) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._key = key
+        self._second_copy = (
+            None if settings.second_copy is None else SecondCopy(settings.second_copy)
+        )
+        self._ballast: Ballast | None = None
+        if settings.ballast_bytes:
+            path = settings.path.with_name(f"{settings.path.name}.ballast")
+            self._ballast = Ballast(path, settings.ballast_bytes)
+        self._newest_note = ""
         self._is_cosigned_dirty = False
         self._soft_pages = int(settings.max_bytes // PAGE_BYTES * SOFT_SHARE)
         self._max_pages = settings.max_bytes // PAGE_BYTES
@@ -97,6 +156,15 @@ class Store:
         return self.frontier.size
 
     @property
+    def key(self) -> LogKey:
+        """The key, under the name of the epoch that this log is."""
+        return self._key
+
+    @property
+    def head(self) -> Head:
+        return Head(origin=self._key.origin, size=self.size, root=self.frontier.root())
+
+    @property
     def used_bytes(self) -> int:
         return self.pages * PAGE_BYTES
 
@@ -106,10 +174,10 @@ class Store:
             self._restore()
         except (TypeError, ValueError) as error:
             # A damaged page can turn one type into another, which STRICT checks only on writing.
-            raise _damaged(f"a row is damaged ({error})") from error
+            raise damaged(f"a row is damaged ({error})") from error
 
     def _restore(self) -> None:
-        row = self._one(
+        row = self.one(
             "SELECT origin, boot, is_clean, size, frontier, previous_size, previous_frontier,"
             " cosigned_size, cosigned_note FROM head WHERE id = 1"
         )
@@ -119,16 +187,18 @@ class Store:
             )
             return
         if row[0] != self._key.origin:
-            raise JournalError(
-                f"The journal is the log {row[0]}, not {self._key.origin}: use another file."
-            )
+            if not is_same_log(row[0], self._key.origin):
+                raise JournalError(
+                    f"The journal is the log {row[0]}, not {self._key.origin}: use another file."
+                )
+            self._key = self._key.named(row[0])
         self.boot = row[1]
         if self.boot:
             self.previous_stop = "clean" if row[2] else "unclean"
         self.frontier = decode_frontier(row[3], row[4])
         self._previous = decode_frontier(row[5], row[6])
         self.cosigned = Cosigned(size=row[7], note=row[8])
-        self._check_head()
+        check_head(self, self._key.verifier, self._previous, self.frontier)
 
     def commit(
         self,
@@ -147,6 +217,8 @@ class Store:
                 "The journal is nearly full and takes no more readings: raise max_bytes"
                 " or move the exported past away."
             )
+        if is_reading and not self._has_reserve():
+            raise JournalFullError("The disk is full and takes no more readings: free space on it.")
         first = self.size
         bodies = [
             encode_record(record, index=index, boot=self.boot, boot_id=boot_id)
@@ -162,18 +234,38 @@ class Store:
         frontier = self.frontier.extend(leaves)
         head = Head(origin=self._key.origin, size=frontier.size, root=frontier.root())
         note = sign_text(head.encode(), self._key.verifier, self._key.sign).encode()
-        self._commit_rows(rows, frontier, note)
+        try:
+            self._commit_rows(rows, frontier, note)
+        except JournalFullError:
+            # Not the quota, but the disk: somebody else has filled it.
+            is_quota = self.pages >= self._soft_pages
+            if is_quota or self._ballast is None or not self._ballast.cast_off():
+                raise
+            self._commit_rows(rows, frontier, note)
         self._previous, self.frontier = self.frontier, frontier
         self._is_cosigned_dirty = False
+        self._newest_note = note
+        if self._second_copy is not None:
+            self._second_copy.offer(note)
         return range(first, frontier.size)
 
-    def begin_boot(self, version: str, stamp: Stamp, boot_id: str) -> None:
-        """Count this start and write its record."""
+    def _has_reserve(self) -> bool:
+        """Whether the ballast is where it should be, now that there is room or still."""
+        return self._ballast is None or self._ballast.lay() or not self._ballast.was_needed
+
+    def begin_boot(
+        self, version: str, stamp: Stamp, epoch: Mapping[str, Any] | None = None
+    ) -> None:
+        """Count this start and write its record; ``epoch``: why this log follows on another."""
+        boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
+        if self._ballast is not None:
+            self._ballast.lay()
         self.boot += 1
         data = {
             "version": version,
             "previous_stop": self.previous_stop,
             "sqlite": sqlite3.sqlite_version,
+            **({} if epoch is None else {"epoch": epoch}),
         }
         record = PreparedRecord(
             kind="boot",
@@ -185,6 +277,32 @@ class Store:
         )
         self.commit((record,), boot_id=boot_id)
 
+    def find_break(self) -> Break | None:
+        """Whether this device has signed what is not here, as far as this disk remembers."""
+        known = [signed_head(self.cosigned.note, self._key)] if self.cosigned.note else []
+        if self._second_copy is not None:
+            known.append(self._second_copy.read(self._key))
+        found = [self.break_from(head) for head in known if head is not None]
+        return next((one for one in found if one is not None), None)
+
+    def break_from(self, signed: Head) -> Break | None:
+        """Whether this head, which this device has signed, is not in this log."""
+        stored = self.newest_checkpoint(signed.size - 1, signed.size)
+        try:
+            root = None if stored is None else parse_checkpoint(parse_note(stored.note).text).root
+        except NoteError as error:
+            raise damaged(f"the checkpoint of size {signed.size}: {error}") from error
+        return break_between(signed, self.head, root)
+
+    def remember_break(self, note: str) -> Break | None:
+        """A break that this head shows, kept where the next start finds it."""
+        signed = signed_head(note, self._key)
+        found = None if signed is None else self.break_from(signed)
+        if found is not None and self._second_copy is not None:
+            self._second_copy.write(note)
+            self._second_copy = None  # nothing that is signed from here on may take its place
+        return found
+
     def set_cosigned(self, cosigned: Cosigned) -> None:
         """Note how far the pool has everything; written with the next commit or at close.
 
@@ -193,70 +311,9 @@ class Store:
         self.cosigned = cosigned
         self._is_cosigned_dirty = True
 
-    def read(self, from_index: int, limit_bytes: int) -> list[bytes]:
-        """Records in order from an index: at least one if there is one, else within the limit."""
-        records: list[bytes] = []
-        total = 0
-        sql = "SELECT body FROM records WHERE i >= ? ORDER BY i LIMIT ?"
-        with _reading():
-            for (body,) in self._connection.execute(sql, (from_index, _ROWS_MAX)):
-                total += len(body) + 1
-                if records and total > limit_bytes:
-                    break
-                records.append(body)
-        return records
-
-    def tail(self, count: int, kind: str | None) -> list[bytes]:
-        limit = min(max(count, 0), _ROWS_MAX)
-        if kind is None:
-            sql, values = "SELECT body FROM records ORDER BY i DESC LIMIT ?", (limit,)
-            return self._bodies(sql, values)[::-1]
-        sql = "SELECT body FROM records WHERE kind = ? ORDER BY i DESC LIMIT ?"
-        return self._bodies(sql, (kind, limit))[::-1]
-
-    def page_of(
-        self, kinds: Sequence[str], since_index: int, limit: int
-    ) -> list[tuple[int, bytes]]:
-        """Index and bytes of the next records of some kinds."""
-        marks = ",".join("?" * len(kinds))
-        sql = (
-            f"SELECT i, body FROM records WHERE kind IN ({marks}) AND i >= ?"  # noqa: S608 – marks are question marks
-            " ORDER BY i LIMIT ?"
-        )
-        return self._rows(sql, (*kinds, since_index, limit))
-
-    def last(self, kind: str, source: str | None) -> bytes | None:
-        """The newest record of a kind, and of a source if given. None: there is none."""
-        row = self._one(
-            "SELECT body FROM records WHERE kind = ? AND (? IS NULL OR source = ?)"
-            " ORDER BY i DESC LIMIT 1",
-            (kind, source, source),
-        )
-        return None if row is None else bytes(row[0])
-
-    def purchases_of(self, names: Sequence[str]) -> list[bytes]:
-        """The records in which these purchases were taken into the books, oldest first."""
-        sql = "SELECT body FROM purchases JOIN records USING (i) WHERE id = ? ORDER BY purchases.i"
-        return [body for name in names for body in self._bodies(sql, (name,))]
-
-    def checkpoints_from(self, size: int, limit: int) -> list[SignedCheckpoint]:
-        """The first checkpoints of this size or larger."""
-        rows = self._rows(
-            "SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT ?",
-            (size, limit),
-        )
-        return [SignedCheckpoint(size=row[0], note=row[1]) for row in rows]
-
-    def newest_checkpoint(self, above: int, up_to: int) -> SignedCheckpoint | None:
-        """The largest checkpoint above one size and up to another. None: there is none between."""
-        row = self._one(
-            "SELECT size, note FROM checkpoints WHERE size > ? AND size <= ?"
-            " ORDER BY size DESC LIMIT 1",
-            (above, up_to),
-        )
-        return None if row is None else SignedCheckpoint(size=row[0], note=row[1])
-
     def close(self, *, is_clean: bool) -> None:
+        if is_clean and self._second_copy is not None and self._newest_note:
+            self._second_copy.write(self._newest_note)
         try:
             if is_clean:
                 self._write(
@@ -265,6 +322,10 @@ class Store:
                 )
         finally:
             self._connection.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._connection.close()
 
     def _commit_rows(
         self, rows: Sequence[tuple[int, str, str, bytes, bytes]], frontier: Frontier, note: str
@@ -315,53 +376,6 @@ class Store:
             " raise max_bytes or free space."
         ) from error
 
-    def _check_head(self) -> None:
-        """What was signed last must be what is stored, as far as one commit back."""
-        first, last = self._one("SELECT min(i), max(i) FROM records") or (None, None)
-        stored = 0 if last is None else last + 1
-        if stored != self.size or (stored and first != 0):
-            raise _damaged(f"{stored} records are stored and {self.size} are signed for")
-        if not self.size:
-            return
-        for frontier in (self._previous, self.frontier):
-            if frontier.size:
-                self._check_checkpoint(frontier)
-        leaves = []
-        rows = self._rows(
-            "SELECT i, body, leaf FROM records WHERE i >= ? ORDER BY i", (self._previous.size,)
-        )
-        for index, body, leaf in rows:
-            if leaf_hash(body) != leaf:
-                raise _damaged(f"record {index} was changed")
-            leaves.append(leaf)
-        if self._previous.extend(leaves) != self.frontier:
-            raise _damaged("the last commit does not lead to the signed root")
-
-    def _check_checkpoint(self, frontier: Frontier) -> None:
-        row = self._one("SELECT note FROM checkpoints WHERE size = ?", (frontier.size,))
-        if row is None:
-            raise _damaged(f"the checkpoint of size {frontier.size} is missing")
-        try:
-            note = parse_note(row[0])
-            verified_by(note, (self._key.verifier,))
-            head = parse_checkpoint(note.text)
-        except NoteError as error:
-            raise _damaged(f"the checkpoint of size {frontier.size}: {error}") from error
-        expected = Head(origin=self._key.origin, size=frontier.size, root=frontier.root())
-        if head != expected:
-            raise _damaged(f"the checkpoint of size {frontier.size} signs something else")
-
-    def _bodies(self, sql: str, values: Sequence[str | int]) -> list[bytes]:
-        return [body for (body,) in self._rows(sql, values)]
-
-    def _one(self, sql: str, values: Sequence[str | int | None] = ()) -> tuple[Any, ...] | None:
-        rows = self._rows(sql, values)
-        return rows[0] if rows else None
-
-    def _rows(self, sql: str, values: Sequence[str | int | None]) -> list[tuple[Any, ...]]:
-        with _reading():
-            return self._connection.execute(sql, values).fetchall()
-
     def _write(self, sql: str, values: Sequence[str | int]) -> None:
         try:
             self._connection.execute(sql, values)
@@ -374,18 +388,3 @@ def _purchases(rows: Sequence[tuple[int, str, str, bytes, bytes]]) -> Iterator[t
         name = purchase_of(body) if kind == "ledger" else None
         if name is not None:
             yield name, index
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise JournalError(f"The journal cannot be read: {error}.") from error
-
-
-def _damaged(what: str) -> JournalError:
-    return JournalError(
-        f"The journal does not match what was signed: {what}; keep the file, run `kwota verify`"
-        " on it and start a new epoch."
-    )

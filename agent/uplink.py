@@ -16,7 +16,13 @@ from dataclasses import dataclass
 import orjson
 
 from agent.broker import NO_MATCHING_SUBSCRIBERS, Message, RefusedError
-from agent.core.note import NoteError, VerifierKey, parse_checkpoint, parse_note
+from agent.core.note import (
+    NoteError,
+    VerifierKey,
+    cosigned_at_s,
+    parse_checkpoint,
+    parse_note,
+)
 from agent.journal import Journal
 from agent.mqtt import Connection
 from agent.receipts import Receipt, parse_receipt, verified_receipt_time_s
@@ -286,6 +292,7 @@ class Uplink:
         receipt = parse_receipt(payload)
         size = receipt.claimed.size
         if receipt.claimed.origin != self._origin:
+            await self._is_of_another_past(receipt)
             raise NoteError(f"it is for the log {receipt.claimed.origin}")
         if size <= self._journal.cosigned_size:
             return  # late or twice: what it says is known
@@ -300,8 +307,15 @@ class Uplink:
         self._changed.set()
         await self._on_receipt(Accepted(size=size, pool_time_s=time_s, note=receipt.note))
 
+    async def _is_of_another_past(self, receipt: Receipt) -> bool:
+        """Whether the pool has what we signed and do not hold: then this log ends here."""
+        cosigned_at_s(parse_note(receipt.note), self._pool)
+        return bool(await self._journal.refute(receipt.note))
+
     async def _verified_time_s(self, receipt: Receipt) -> int:
         size = receipt.claimed.size
+        if await self._is_of_another_past(receipt):
+            raise NoteError("this device has signed it, and this disk does not know it")
         if size > self._journal.size:
             raise NoteError(
                 f"it is for {size} records and we hold {self._journal.size}: if the pool is right,"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.audit import Audit, Defect, Report
 from agent.core.note import VerifierKey
+from agent.epochs import key_of_epoch
 from agent.handover.check import check_bundle
 from agent.handover.shape import BundleError, is_bundle, members_of
 from agent.logfile import DamagedError, Log, LogError, Progress, open_log
@@ -26,12 +27,19 @@ class Keys:
     pool: VerifierKey | None = None
 
 
-def verify(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
-    """Verify a journal file, an exported directory or an exported zip. Raises LogError."""
+def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: str = "") -> Report:
+    """Verify a journal file, an exported directory or an exported zip. Raises LogError.
+
+    ``head`` is a signed head of the log that somebody kept: what it covers must be there. It says
+    nothing about a bundle, which is a selection.
+    """
     if is_bundle(path):
+        if head:
+            raise LogError(f"{path} is a selection: a head is compared with whole logs only.")
         return _verify_bundle(path, keys)
     with open_log(path) as log:
-        audit = Audit(device=keys.device, pool=keys.pool, origin=log.origin)
+        device = keys.device and key_of_epoch(keys.device, log.origin)
+        audit = Audit(device=device, pool=keys.pool, origin=log.origin)
         try:
             _feed(audit, log, progress)
         except DamagedError as error:
@@ -39,6 +47,8 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None) -> Report:
         else:
             if log.size is not None:
                 audit.expect_size(log.size)
+            if head:
+                audit.expect_head(head)
         return audit.report(log.cosigned_note)
 
 

@@ -111,18 +111,24 @@ def verify(
     pool_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The pool's public key (vkey).")
     ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A checkpoint or receipt kept elsewhere."),
+    ] = None,
     is_json: JsonOption = False,
 ) -> None:
     """Prove a log, or name the first record that is wrong.
 
-    Without keys only the log's inner order is checked, not who signed it.
+    Without keys only the log's inner order is checked, not who signed it. A log that was set back
+    is sound in itself: with --head, such as the pool's newest receipt or the second copy, what is
+    gone is named.
 
     Exit 0: sound; 1: defects are listed; 2: it cannot be read at all.
     """
     try:
         keys = Keys(device=_vkey(key), pool=_vkey(pool_key))
         with _progress() as progress:
-            report = verify_log(path, keys, progress)
+            report = verify_log(path, keys, progress, head=_text_of(head))
     except (KeyFileError, LogError) as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     if is_json:
@@ -132,6 +138,15 @@ def verify(
     if not report.is_sound:
         raise CommandError(f"{path} is not sound: {len(report.defects)} defects", Code.NEGATIVE)
     say(f"{path} is sound")
+
+
+def _text_of(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogError(f"{path} cannot be read as a checkpoint: {error}.") from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from agent.commands.console import (
 )
 from agent.control_client import NoDaemonError, RefusedError, export_evidence, export_zip
 from agent.core.note import VerifierKey
+from agent.epochs import key_of_epoch
 from agent.handover.export import Exported
 from agent.handover.export import export_zip as write_zip
 from agent.handover.selection import SelectionError, Wanted
@@ -115,8 +116,9 @@ def _written(
 ) -> dict[str, Any]:
     try:
         with open_stopped(journal) as source:
+            named = key_of_epoch(device, source.origin)
             exported: Exported = asyncio.run(
-                write_zip(source, file, wanted, device=device, pool=pool)
+                write_zip(source, file, wanted, device=named, pool=pool)
             )
     except (SelectionError, LogError) as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error

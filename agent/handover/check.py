@@ -281,7 +281,7 @@ def _remark_on(records: Sequence[ParsedRecord], findings: Findings) -> None:
     for key, words in (
         ("boot", "starts of the agent"),
         ("gap", "gaps that the log itself declares"),
-        ("clock", "steps of the clock"),
+        ("clock", "records about the clock"),
         ("alarm", "records of alarms"),
         ("quality I", "records with an unsynchronised clock"),
         ("quality R", "records with a clock held after a step"),

@@ -198,7 +198,11 @@ def _time(inside: Sequence[ParsedRecord]) -> dict[str, Any]:
         "records": len(inside),
         "quality": _counted(record["q"] for record in inside),
         "max_error_us": max((record["e"] for record in inside), default=0),
-        "steps": [_from(record) for record in inside if record["k"] == "clock"],
+        "steps": [
+            _from(record)
+            for record in inside
+            if record["k"] == "clock" and "old_ms" in record["d"]  # not the kernel's word of it
+        ],
         "starts": [_from(record) for record in inside if record["k"] == "boot"],
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.logfile import LogError, connected
-from agent.store import SignedCheckpoint
+from agent.logrows import SignedCheckpoint
 
 _ROWS_MAX = 10_000
 

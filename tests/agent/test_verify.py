@@ -153,7 +153,7 @@ def test_a_forged_record_with_a_fitting_hash_is_pinned_to_its_commit(
     ("sql", "index", "match"),
     [
         ("UPDATE records SET leaf = zeroblob(32) WHERE i = 6", 6, "stored hash of record 6"),
-        ("UPDATE records SET kind = 'sweep' WHERE i = 6", 6, "filed as sweep"),
+        ("UPDATE records SET kind = 'tick' WHERE i = 6", 6, "filed as tick"),
         ("UPDATE records SET source = 'x' WHERE i = 6", 6, "filed under x"),
         ("DELETE FROM records WHERE i = 6", 6, "6 to 6 are missing"),
         ("DELETE FROM records WHERE i = 12", None, "has only 12 records"),

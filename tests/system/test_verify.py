@@ -63,6 +63,14 @@ def test_the_journal_of_a_stopped_agent_is_sound(stopped, copy) -> None:
     assert 0 < report["cosigned_size"] <= report["size"]
 
 
+def test_every_record_of_a_real_run_is_as_its_schema_says(stopped, schemas) -> None:
+    records = stopped.records()
+    found = [(r["i"], fault) for r in records for fault in schemas.faults(r)]
+    assert found == []
+    kinds = {record["k"] for record in records}
+    assert kinds >= {"boot", "config", "meter", "tick", "frame", "ledger", "decision", "ack"}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_flipped_byte_in_any_record_is_pinned_to_it(stopped, copy, seed) -> None:
     rng = random.Random(seed)

@@ -269,6 +269,7 @@ def _after() -> list[NewRecord]:
     )
     return [
         _record(900, "clock", "agent", what="set", old_ms=1, new_ms=2),
+        _record(901, "clock", "agent", what="unsynchronised", max_error_us=16_000_000),
         meter(1795, 1_009_890),
         meter(1805, 1_009_910),
         *(

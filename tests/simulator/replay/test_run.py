@@ -36,6 +36,13 @@ def test_every_tick_of_both_lives_is_the_recorded_one(journal: Path, records) ->
     assert result.counts.decisions == len(records(journal, "decision"))
 
 
+def test_every_record_of_it_is_as_its_schema_says(journal: Path, records, schemas) -> None:
+    written = [record for kind in schemas.kinds for record in records(journal, kind)]
+    assert [(r["i"], fault) for r in written for fault in schemas.faults(r)] == []
+    kinds = {record["k"] for record in written}
+    assert kinds >= {"boot", "meter", "tick", "frame", "ledger", "decision", "throttle", "gap"}
+
+
 def test_another_reserve_parts_at_the_first_tick_that_it_rules(journal: Path, records) -> None:
     honest = followed(journal)
 
@@ -125,7 +132,9 @@ async def test_readings_that_were_dropped_are_a_hole_and_no_lie(recorded, record
     assert frames == ["start", "loss"]
     assert hole.to_index == records(rig.path, "frame")[-1]["i"]
     (gap,) = [r for r in records(rig.path, "gap") if r["d"]["event"] == "thinned"]
-    assert gap["d"]["records"] >= 25
+    assert gap["d"]["records"] == sum(gap["d"]["kinds"].values()) >= 25
+    assert gap["d"]["kinds"]["tick"] >= 25
+    assert gap["d"]["reason"] == "quota"
 
 
 async def test_a_change_of_the_state_without_a_record_is_caught_by_a_frame(

@@ -1,0 +1,90 @@
+"""The newest signed head of the log once more, in a file of its own, best on another partition.
+
+A journal that was restored from a backup or a snapshot is sound in itself; only who remembers how
+far it once went can tell. What stands here is a checkpoint that this device signed, so that nobody
+without its key can claim a longer past. The file may lag behind the journal, never lead it.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from agent.core.note import Checkpoint, NoteError, parse_checkpoint, parse_note, verified_by
+from agent.keys import KeyFileError, LogKey
+
+EVERY_S = 60.0
+_NOTE_MAX_BYTES = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+def signed_head(text: str, key: LogKey) -> Checkpoint | None:
+    """The head in a note that this key signed, for whichever epoch; None: there is none."""
+    try:
+        note = parse_note(text)
+        head = parse_checkpoint(note.text)
+        verified_by(note, (key.named(head.origin).verifier,))
+    except (NoteError, KeyFileError):
+        return None
+    return head
+
+
+class SecondCopy:
+    """The file. A disk that refuses it is said once and is no reason to stop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._due_s = 0.0
+        self._is_failing = False
+
+    def read(self, key: LogKey) -> Checkpoint | None:
+        """What it remembers; None: nothing that this key has signed."""
+        try:
+            raw = self.path.read_bytes()[:_NOTE_MAX_BYTES]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._complain(error)
+            return None
+        head = signed_head(raw.decode("utf-8", "replace"), key)
+        if head is None:
+            _log.warning("second_copy=%s state=unusable; it is written anew", self.path)
+        return head
+
+    def offer(self, note: str) -> None:
+        """Write the newest head down, if the last time is long enough ago."""
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            self._due_s = now_s + EVERY_S
+            self.write(note)
+
+    def write(self, note: str) -> None:
+        """Write a head down now, whole or not at all."""
+        half = self.path.with_name(f".{self.path.name}.new")
+        try:
+            descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(note.encode())
+                file.flush()
+                os.fsync(descriptor)
+            half.replace(self.path)
+            sync_directory(self.path.parent)
+        except OSError as error:
+            self._complain(error)
+        else:
+            self._is_failing = False
+
+    def _complain(self, error: OSError) -> None:
+        if not self._is_failing:
+            _log.warning("second_copy=%s state=failing reason=%r", self.path, error.strerror)
+        self._is_failing = True
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,65 @@
+"""What others say of a log counts only where this device has signed it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent.broker import Message
+from agent.core.merkle import EMPTY_ROOT
+from agent.core.note import Checkpoint, parse_note
+from agent.epochs import break_between, is_same_log
+from agent.records import JournalError, NewRecord
+
+BASE = "pool.example/edge/farm-1-edge-1"
+TOPIC = "kwota/v1/farm-1/edge-1"
+
+
+def meter(power_mw: int) -> NewRecord:
+    return NewRecord(kind="meter", source="site", data={"power_mw": power_mw})
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_receipt_of_another_past_ends_the_log_only_where_we_signed_it(
+    mosquitto, rig, tmp_path: Path, is_ours: bool
+) -> None:
+    path, pool = tmp_path / "rig.sqlite", rig.small_pool(is_mute=True)
+    async with rig.journal() as journal:
+        await journal.append([meter(1)])
+    backup = Path(shutil.copy(path, tmp_path / "backup"))
+    async with rig.journal() as journal:
+        await journal.append([meter(2)] * 30)
+        ahead = await journal.newest_checkpoint(0, journal.size)
+    shutil.copy(backup, path)
+    text = ahead.note if is_ours else ahead.note.replace("\n33\n", "\n34\n")
+    receipt = Message(topic=f"{TOPIC}/receipt", payload=rig.cosign(parse_note(text), 1_795_000_500))
+    async with mosquitto() as broker, rig.journal() as journal:
+        publisher = rig.publisher_of(journal, broker.port)
+        try:
+            async with rig.pool_on(broker.port, pool) as connection, rig.delivering(publisher):
+                await rig.until(lambda: bool(pool.messages))
+                await connection.publish(receipt)
+                await rig.until(lambda: bool(publisher.delivery.faults), 2.0)
+        except* JournalError:
+            pass
+        if is_ours:
+            with pytest.raises(JournalError, match=r"33 of .* were signed; start the agent again"):
+                await journal.append([meter(3)])
+        else:
+            await journal.append([meter(3)])
+
+
+def test_nothing_was_signed_is_no_break() -> None:
+    empty = Checkpoint(origin=f"{BASE}/1", size=0, root=EMPTY_ROOT)
+    assert break_between(empty, empty, None) is None
+    later = Checkpoint(origin=f"{BASE}/2", size=1, root=EMPTY_ROOT)
+    assert break_between(empty, later, None) is None
+    assert break_between(later, empty, None) is not None
+    stranger = Checkpoint(origin="pool.example/edge/farm-2-edge-1/9", size=5, root=EMPTY_ROOT)
+    assert break_between(stranger, later, None) is None
+
+
+def test_only_epochs_of_one_log_follow_on_each_other() -> None:
+    assert is_same_log(f"{BASE}/1", f"{BASE}/12")
+    for other in (f"{BASE}x/1", BASE, f"{BASE}/0", f"{BASE}/a", ""):
+        assert not is_same_log(f"{BASE}/1", other)
