@@ -102,7 +102,11 @@ scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the p
 
 .PHONY: torture
 torture: $(DEV_STAMP) ## late replies on every kind of Modbus line; each byte and proof of a log
-	@$(BIN)/python -m pytest -ra -n 2 -m torture
+	@$(BIN)/python -m pytest -ra -n 2 -m torture --ignore tests/torture
+
+.PHONY: torture-journal
+torture-journal: $(DEV_STAMP) ## 2 000 power cuts of the journal at any step, unsynced writes torn; needs cc
+	@$(BIN)/python -m pytest -ra -n 2 -m torture tests/torture
 
 .PHONY: campaign
 campaign: $(DEV_STAMP) ## 10 000 random farms with two faults each, in virtual time
@@ -115,6 +119,10 @@ bench-dispatch: $(DEV_STAMP) ## time a plan and a whole tick for up to 5 000 mac
 .PHONY: bench-poll
 bench-poll: $(DEV_STAMP) ## what polling costs: CPU and memory beside raw asyncio, pyasic, pyasic_rs; half an hour
 	@$(BIN)/python tests/bench/bench_poll.py --json artefacts/bench-poll.json
+
+.PHONY: bench-journal
+bench-journal: $(DEV_STAMP) ## what a durable signed record costs beside plain SQLite, and how a day of backlog drains
+	@$(BIN)/python tests/bench/bench_journal.py --json artefacts/bench-journal.json
 
 .PHONY: curve-discrepancy
 curve-discrepancy: $(DEV_STAMP) ## how soon a tap or a bypass is found, and how often for nothing

@@ -75,14 +75,18 @@ def purchase_of(body: bytes) -> str | None:
 
 def open_connection(path: Path, max_bytes: int) -> sqlite3.Connection:
     """Open or make the file for this process alone. Raises JournalError."""
-    is_new = _make_file(path)
+    _make_file(path)
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     try:
         _set_up(connection, max_bytes)
         database = Database(connection, execute_plugins=False)
         _MIGRATIONS.apply(database)
-        if is_new:
-            _sync_directory(path.parent)
+        _sync_directory(path.parent)
+    except OSError as error:
+        connection.close()
+        raise JournalError(
+            f"The journal's directory {path.parent} cannot be synced: {error.strerror}."
+        ) from error
     except (sqlite3.Error, ValueError, TypeError) as error:
         # A damaged schema reaches us in many forms, even as a message that is not UTF-8.
         connection.close()
@@ -93,17 +97,29 @@ def open_connection(path: Path, max_bytes: int) -> sqlite3.Connection:
     return connection
 
 
-def _make_file(path: Path) -> bool:
+def carry_over(connection: sqlite3.Connection) -> None:
+    """Copy what is committed from the write-ahead log into the file. Raises JournalError.
+
+    SQLite would do it at the end of a commit, and would keep an error on writing to itself. A full
+    disk is none: all stays in the log, where it counts as much.
+    """
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+            raise JournalError(f"The journal cannot be written: {error}.") from error
+
+
+def _make_file(path: Path) -> None:
     """Make the file with mode 0600 if there is none: SQLite itself would follow the umask."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        return False
+        return
     except FileNotFoundError as error:
         raise JournalError(f"The journal's directory {path.parent} does not exist.") from error
     except OSError as error:
         raise JournalError(f"The journal {path} cannot be made: {error.strerror}.") from error
-    return True
 
 
 def _set_up(connection: sqlite3.Connection, max_bytes: int) -> None:
@@ -112,7 +128,7 @@ def _set_up(connection: sqlite3.Connection, max_bytes: int) -> None:
         f"page_size = {PAGE_BYTES}",
         "journal_mode = WAL",
         "synchronous = FULL",
-        "wal_autocheckpoint = 1000",
+        "wal_autocheckpoint = 0",  # carry_over does it, and tells when it fails
         "journal_size_limit = 16777216",
         "mmap_size = 0",
         "trusted_schema = OFF",
@@ -124,9 +140,16 @@ def _set_up(connection: sqlite3.Connection, max_bytes: int) -> None:
     # EXCLUSIVE takes its lock at the first write: take it now, so that a second daemon stops here.
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("COMMIT")
+    # What a killed process left in the log may be in the kernel's memory alone, if the disk failed
+    # it: write it once more into the file and sync that, before anything is built on it.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _sync_directory(directory: Path) -> None:
+    """Make the names of the file and of its write-ahead log certain.
+
+    At every start, because a log is made anew at each, and SQLite overlooks it when this fails.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
+from agent.journalfile import PAGE_BYTES
 from agent.keys import LogKey
 from agent.records import JournalError, JournalFullError, PreparedRecord
 from agent.siteclock import Stamp
@@ -21,6 +22,7 @@ from agent.store import JournalSettings, Store, open_store
 
 COMMIT_ROWS_MAX = 1000
 
+_COMMIT_PAGES = 8  # of tables and indices that each commit writes beside its records, about
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -83,6 +85,7 @@ class JournalThread:
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._held: list[Job] = []
+        self._pages = 0
         self._failure: JournalError | None = None
 
     def start(self, key: LogKey, stamp: Stamp) -> Answer[Store]:
@@ -106,6 +109,7 @@ class JournalThread:
         while (job := self._next()) is not None:
             if isinstance(job, Append):
                 self._commit(store, self._gather(job))
+                self._carry_over(store)
             else:
                 job(store)
 
@@ -164,9 +168,9 @@ class JournalThread:
         except JournalFullError:
             raise
         except JournalError as error:
-            self._failure = failure = error
-            self._notify(lambda: self._on_failure(failure))
+            self._end(error)
             raise
+        self._pages += _COMMIT_PAGES + sum(len(record.data) for record in records) // PAGE_BYTES
         news = [at for at, record in zip(written, records, strict=True) if record.kind != "ack"]
         commit = Commit(
             size=store.size,
@@ -176,6 +180,23 @@ class JournalThread:
         )
         self._notify(lambda: self._on_commit(commit))
         return written
+
+    def _carry_over(self, store: Store) -> None:
+        """Keep the write-ahead log short, once those who waited for the commit have their answer.
+
+        What is acknowledged is safe without it; but a file that cannot be written is no journal.
+        """
+        if self._failure is not None or self._pages < self._settings.carry_over_pages:
+            return
+        try:
+            store.carry_over()
+        except JournalError as error:
+            self._end(error)
+        self._pages = 0
+
+    def _end(self, failure: JournalError) -> None:
+        self._failure = failure
+        self._notify(lambda: self._on_failure(failure))
 
     def _notify(self, call: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody is interested any more

@@ -30,7 +30,7 @@ from agent.epochs import (
     split_origin,
 )
 from agent.headcheck import check_head, damaged
-from agent.journalfile import PAGE_BYTES, open_connection, purchase_of
+from agent.journalfile import PAGE_BYTES, carry_over, open_connection, purchase_of
 from agent.keys import LogKey
 from agent.logrows import LogRows
 from agent.records import (
@@ -62,6 +62,7 @@ class JournalSettings:
     group_commit_s: float = 0.05
     second_copy: Path | None = None
     ballast_bytes: int = 0
+    carry_over_pages: int = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +311,10 @@ class Store(LogRows):
         """
         self.cosigned = cosigned
         self._is_cosigned_dirty = True
+
+    def carry_over(self) -> None:
+        """Copy what is committed into the main file, between two commits."""
+        carry_over(self._connection)
 
     def close(self, *, is_clean: bool) -> None:
         if is_clean and self._second_copy is not None and self._newest_note:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +50,31 @@ def test_whatever_is_encoded_is_one_line_and_read_back_the_same(
     assert b"\n" not in line
     record = parse_record(line)
     assert (record.data, record.source, record.index) == (data, source, 2**62)
+
+
+@settings(max_examples=50)
+@given(
+    st.text(max_size=20),
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, 2**63 - 1),
+    st.none() | st.text(max_size=40),
+)
+def test_the_bytes_of_a_record_are_those_of_any_json_encoder(
+    source: str, time_us: int, index: int, boot_id: str | None
+) -> None:
+    stamp = Stamp(boottime_ns=index, time_us=time_us, quality="U", max_error_us=9)
+    record = NewRecord(kind="meter", source=source, data={"a": ["ü", None]}, state="T")
+    try:
+        prepared = prepare(record, stamp)
+    except RecordError:
+        return  # text that UTF-8 cannot hold
+    fields = {"v": 1, "i": index, "k": "meter", "b": 3, "m": index, "t": time_us, "q": "U", "e": 9}
+    fields |= {"s": source, "st": "T"} | ({} if boot_id is None else {"bid": boot_id})
+    expected = json.dumps(fields | {"d": record.data}, ensure_ascii=False, separators=(",", ":"))
+    line = encode_record(prepared, index=index, boot=3, boot_id=boot_id)
+    assert json.loads(line) == json.loads(expected)
+    if "\x7f" not in expected:  # orjson and the standard library escape it differently
+        assert line == expected.encode()
 
 
 def test_the_longest_record_still_fits_into_one_tile_entry() -> None:
