@@ -46,12 +46,7 @@ class StandInSource:
 
 
 def because(words: str, limit: str = "purchase", source: str = "tx-2026-1121-14a") -> BecauseView:
-    numbers = {
-        "purchased_wh": 1_000_000,
-        "left_wh": 587_250,
-        "stop_flow_wh": 641,
-        "time_left_s": 2_129,
-    }
+    numbers = dict(purchased_wh=1_000_000, left_wh=587_250, stop_flow_wh=641, time_left_s=2_129)
     return BecauseView(limit=limit, source=source, words=words, numbers=numbers)
 
 
@@ -340,7 +335,6 @@ def meter_rows() -> list[MeterRow]:
 
 
 def history_rows() -> list[HistoryRow]:
-    """Six hours of minutes up to now; the hour that is open began at ``START_MS``."""
     rows = []
     for at_ms in range(NOW_MS // 60_000 * 60_000 - 6 * 3_600_000, NOW_MS - 60_000, 60_000):
         power_w = 170_000.0 + 9_000 * math.sin(at_ms / 2_000_000)
@@ -363,7 +357,6 @@ def history_rows() -> list[HistoryRow]:
 
 def statement_rows() -> list[StatementRow]:
     first_ms = START_MS - 24 * 3_600_000
-    nothing = dict.fromkeys(("unknown_wh", "over_wh", "purchased_wh", "unused_wh"), 0)
     return [
         StatementRow(
             meter_point="mp-1",
@@ -372,7 +365,7 @@ def statement_rows() -> list[StatementRow]:
             flags=[],
             order="deadline",
             **dict.fromkeys(("metered_wh", "allocated_wh"), 41_000 + n % 5 * 400),
-            **nothing,
+            **dict.fromkeys(("unknown_wh", "over_wh", "purchased_wh", "unused_wh"), 0),
         )
         for n, start_ms in enumerate(range(first_ms, START_MS - 6 * 3_600_000, 900_000))
     ]

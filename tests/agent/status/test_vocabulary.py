@@ -12,24 +12,15 @@ AGENT = Path(__file__).parents[3] / "agent"
 OTHERS = [language for language in LANGUAGES if language != "en"]
 # Units, formats, names of things that are called alike, and words that French has as well.
 SAME = {
-    "ru": {"age_s", "unit_w"},
-    "kk": {"unit_w"},
+    "ru": {"col_mac"},
+    "kk": {"col_mac"},
     "fr": {
         *("unit_kw", "unit_kwh", "unit_w", "age_m", "age_s", "age_h", "left_h", "left_m", "left_s"),
         *("span_minutes", "span_day", "price", "col_hashrate", "col_pools", "col_mac"),
         *("col_machines", "col_miner", "machine_title", "col_source", "col_decision"),
     },
 }
-FORMATS = {
-    "state_source",
-    "ahead_floor",
-    "percent",
-    "boards",
-    "rack_note",
-    "tile",
-    "window",
-    "col_mac",
-}
+FORMATS = {"state_source", "ahead_floor", "percent", "boards", "rack_note", "tile", "window"}
 LATIN = re.compile(r"[A-Za-z]{2,}")
 NAMES = {"kwota", "MAC", "id"}
 
