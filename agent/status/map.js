@@ -18,6 +18,7 @@ let shown = [];
 let order = [];
 let blocks = [];
 let current = null;
+let tilesPerLine = null;
 let tellChosen = () => {};
 
 const observer = new IntersectionObserver((entries) => {
@@ -85,13 +86,20 @@ function createBlock() {
   return node;
 }
 
-const perLine = (list) => Math.max(1, Math.floor((list.clientWidth + TILE.gap) / (TILE.width + TILE.gap)));
+// All racks are equally wide. To measure each of them would lay the page out as often.
+function perLine() {
+  if (tilesPerLine === null) {
+    const width = byId("miner-map").querySelector(".rack ul").clientWidth;
+    tilesPerLine = Math.max(1, Math.floor((width + TILE.gap) / (TILE.width + TILE.gap)));
+  }
+  return tilesPerLine;
+}
 
 function drawTiles(node) {
   const list = node.lastChild;
   if (!node.isNear && !node.contains(document.activeElement)) {
     if (list.firstChild === null && list.keptFor === node.block.rows.length) return;
-    const lines = Math.ceil(node.block.rows.length / perLine(list));
+    const lines = Math.ceil(node.block.rows.length / perLine());
     list.style.minHeight = `${lines * (TILE.height + TILE.gap) - TILE.gap}px`;
     list.keptFor = node.block.rows.length;
     keyed(list, [], (row) => row.miner_id, () => null, () => {});
@@ -160,9 +168,8 @@ function goTo(minerId) {
 function onKey(event) {
   const index = order.indexOf(document.activeElement?.dataset.miner);
   if (index < 0) return;
-  const list = document.activeElement.closest("ul");
-  const line = perLine(list);
-  const page = list.children.length;
+  const line = perLine();
+  const page = document.activeElement.closest("ul").children.length;
   const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: line, ArrowUp: -line, PageDown: page, PageUp: -page };
   const target = event.key === "Home" ? 0 : event.key === "End" ? order.length - 1
     : event.key in moves ? Math.min(order.length - 1, Math.max(0, index + moves[event.key])) : null;
@@ -182,6 +189,7 @@ export function startMap(onChosen) {
     });
   }
   addEventListener("resize", () => {
+    tilesPerLine = null;
     for (const node of map.children) { node.lastChild.keptFor = null; drawTiles(node); }
   });
 }

@@ -42,7 +42,8 @@ const searchText = (row) => [
 ].join(" ").toLowerCase();
 
 export function showMiners(list) {
-  rows = list.map((row) => ({ ...row, state: stateOf(row) }));
+  for (const row of list) row.state = stateOf(row);
+  rows = list;
   render();
 }
 

@@ -46,7 +46,7 @@ class StandInSource:
 
 
 def because(words: str, limit: str = "purchase", source: str = "tx-2026-1121-14a") -> BecauseView:
-    numbers = dict(purchased_wh=1_000_000, left_wh=587_250, stop_flow_wh=641, time_left_s=2_129)
+    numbers = {"purchased_wh": 1_000_000, "left_wh": 587_250, "time_left_s": 2_129}
     return BecauseView(limit=limit, source=source, words=words, numbers=numbers)
 
 

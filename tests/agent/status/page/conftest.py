@@ -26,6 +26,8 @@ class Tab:
         self.console: list[str] = []
         self._socket = socket
         self._last = 0
+        self._traced: list[dict[str, Any]] = []
+        self._is_traced = False
 
     async def show(self, url: str, until: str) -> None:
         """Open an address, and wait until a script's expression is true in it."""
@@ -34,7 +36,7 @@ class Tab:
 
     async def until(self, script: str) -> None:
         # Before the page is there, an expression about it has no value.
-        safe = f"(() => {{ try {{ return {script} }} catch {{ return false }} }})()"
+        safe = f"(() => {{ try {{ return Boolean({script}) }} catch {{ return false }} }})()"
         while not await self.value(safe):  # noqa: ASYNC110 - the page tells nobody
             await asyncio.sleep(0.1)
 
@@ -55,6 +57,24 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    async def tasks_ms(self, work: Callable[[], Awaitable[object]]) -> list[float]:
+        """How much of the processor each task of the page took while something was done.
+
+        Processor time, not the clock: what else this computer does is not the page's fault.
+        """
+        await self.do("Tracing.start", categories="toplevel", transferMode="ReportEvents")
+        await work()
+        await self.do("Tracing.end")
+        while not self._is_traced:
+            self._hear(await self._socket.receive_json())
+        names = [event for event in self._traced if event.get("name") == "thread_name"]
+        mains = {(e["pid"], e["tid"]) for e in names if e["args"]["name"] == "CrRendererMain"}
+        return [
+            event["tdur"] / 1000
+            for event in self._traced
+            if (event["pid"], event["tid"]) in mains and "tdur" in event
+        ]
+
     async def do(self, method: str, **parameters: object) -> dict[str, Any]:
         self._last += 1
         await self._socket.send_json({"id": self._last, "method": method, "params": parameters})
@@ -63,10 +83,18 @@ class Tab:
             if message.get("id") == self._last:
                 result: dict[str, Any] = message["result"]
                 return result
-            if message["method"] in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown"}:
-                self.console.append(str(message["params"]))
-            elif message["method"] == "Log.entryAdded":
-                self.console.append(message["params"]["entry"]["text"])
+            self._hear(message)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        method, told = message["method"], message["params"]
+        if method in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown"}:
+            self.console.append(str(told))
+        elif method == "Log.entryAdded":
+            self.console.append(told["entry"]["text"])
+        elif method == "Tracing.dataCollected":
+            self._traced += told["value"]
+        elif method == "Tracing.tracingComplete":
+            self._is_traced = True
 
 
 async def devtools(process: asyncio.subprocess.Process) -> str:
@@ -93,7 +121,7 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(18), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(50), aiohttp.ClientSession() as session:
             base = await devtools(process)
             async with session.put(f"{base}/json/new") as answer:
                 target = (await answer.json())["webSocketDebuggerUrl"]
