@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.decisions import Mode, Setpoint, Stage
+from agent.status.machines import target_words
 from agent.status.vocabulary import ALARMS, LANGUAGES, WORDS, alarm_text, language_module
 
 AGENT = Path(__file__).parents[3] / "agent"
@@ -106,3 +108,26 @@ def test_the_script_names_the_languages_that_there_are() -> None:
     named = dict(re.findall(r'(\w\w): "(\w+)"', script.partition("NAMES")[2].partition(";")[0]))
     assert named == LANGUAGES
     assert b"\xd0" in language_module("ru")
+
+
+def test_the_page_understands_where_the_agent_says_that_a_machine_is_told_to_be() -> None:
+    script = (AGENT / "status" / "reason.js").read_text()
+    (pattern,) = re.findall(r"= /(\^\(.*\$)/\.exec\(target\)", script)
+    for boards, profile in ((frozenset({0}), None), (frozenset({0, 2}), "65 TH")):
+        told = target_words(Setpoint(is_awake=True, profile=profile, boards_on=boards))
+        found = re.fullmatch(pattern, told or "")
+        assert found is not None
+        assert found.groups() == (str(len(boards)), profile or "its profile")
+    asleep = target_words(Setpoint(is_awake=False, profile=None, boards_on=frozenset()))
+    assert f'target === "{asleep}"' in script
+    assert '"its profile"' in script
+
+
+def test_every_mode_stage_and_kind_of_limit_has_a_word() -> None:
+    wanted = {f"mode_{mode.value}" for mode in Mode} | {f"mode_short_{mode.value}" for mode in Mode}
+    wanted |= {f"stage_{stage.value}" for stage in Stage}
+    limits = (AGENT / "standing_limits.py").read_text() + (AGENT / "limitdesk.py").read_text()
+    kinds = set(re.findall(r'kind="(\w+)"', limits)) | {"purchase", "no_purchase", "meter"}
+    assert len(kinds) >= 6
+    wanted |= {f"{prefix}_{kind}" for kind in kinds for prefix in ("kind", "about")}
+    assert wanted - WORDS["en"].keys() == set()
