@@ -46,6 +46,7 @@ from agent.settings_points import MeterPointSettings
 from agent.siteclock import SiteClock
 from agent.standing_limits import StandingLimits
 from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
+from agent.status.rack import rack_of
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
 from drivers.meters.profile_file import ProfileError
@@ -374,6 +375,8 @@ def _frame(base: Base, point: MeterPointSettings) -> Frame:
         meter_profiles={meter.id: meter.profile for meter in settings.meters},
         addresses=addresses | {miner.id: miner.uri for miner in settings.miners},
         moved=base.moved,
+        racks={miner.id: rack_of(miner.id, miner.rack) for miner in settings.miners},
+        macs={miner.id: miner.mac for miner in settings.miners},
     )
 
 

@@ -21,6 +21,7 @@ from agent.commands import (
     doctor,
     evidence,
     export,
+    labels,
     limits,
     meters,
     site,
@@ -69,6 +70,7 @@ app.command()(site.status)
 app.command()(site.why)
 app.command()(site.alarms)
 app.command()(site.miners)
+app.command()(labels.labels)
 app.add_typer(meters.app, name="meters")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(limits.app, name="limit")

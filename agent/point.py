@@ -17,7 +17,7 @@ from agent.alarms import Condition, conditions
 from agent.announcer import Announcer
 from agent.bookkeeper import Bookkeeper
 from agent.control import NotNowError, Why
-from agent.core.decisions import Command, Decision, RelayOrder, Setpoint
+from agent.core.decisions import Command, Decision, Mode, RelayOrder, Setpoint
 from agent.core.escalation import is_to_open
 from agent.core.fleet import Memory
 from agent.core.governor import Outcome, step
@@ -33,6 +33,7 @@ from agent.orders import decision_records
 from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
+from agent.status.history import History, Moment
 from agent.status.machines import advice_of, advice_words, why_words
 from agent.status.portrait import (
     DECISIONS_KEPT,
@@ -43,6 +44,7 @@ from agent.status.portrait import (
     decision_row,
     portray,
     statement_row,
+    window_view,
 )
 from agent.status.view import AlarmView, DecisionRow, DeliveryView, SiteView, StatementRow
 from agent.testimony import gap_record
@@ -110,6 +112,7 @@ class Point:
         self._statements: deque[StatementRow] = deque(maxlen=STATEMENTS_KEPT)
         self._show_statements(statements)
         self._decisions: deque[DecisionRow] = deque(maxlen=DECISIONS_KEPT)
+        self._history = History(self.name)
         self._tally = Tally(board_switches=0, mining_restarts=0)
         self._outcome: Outcome | None = None
         self._ticked_at_s: float | None = None
@@ -156,6 +159,14 @@ class Point:
         self._recorder.keep(self._announcer.records(self.name, outcome.decision.preflight))
         row = decision_row(self.name, outcome.decision, outcome.picture.measured_w)
         self._decisions.append(row)
+        self._history.note(
+            Moment(
+                at_ms=row.at_ms,
+                power_w=row.power_w,
+                power_cap_w=None if outcome.decision.mode is Mode.FAILSAFE else row.power_cap_w,
+                window=window_view(outcome),
+            )
+        )
         self.wrong = tuple(self._conditions(outcome))
         self._ticked_at_s = self._clock.now_s()
 
@@ -180,6 +191,7 @@ class Point:
             delivery=delivery,
             alarms=alarms,
             decisions=self._decisions,
+            history=self._history.rows(),
         )
 
     def admit(

@@ -120,6 +120,7 @@ class MinerSettings:
     """``mac`` is pinned: what answers with another one is never written to.
 
     ``meter_point`` is the point that feeds it; the file may leave it out where there is one.
+    ``rack`` is where it stands, for the page and the labels; without it its name is asked.
     ``password_file`` is for families whose writes need one; without it they are only read.
     """
 
@@ -128,6 +129,7 @@ class MinerSettings:
     mac: Mac
     meter_point: Identifier = ""
     password_file: SecretPath | None = None
+    rack: Text | None = None
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 

@@ -26,6 +26,7 @@ from agent.commands.console import (
 from agent.commands.words import kw, kwh, local_time, scaled, whole
 from agent.control_client import NoDaemonError, RefusedError, ask_why
 from agent.status.view import MinerRow, PointView, PreflightView, RelayRow, StatusView
+from agent.status.vocabulary import alarm_text
 
 
 def status(
@@ -75,8 +76,21 @@ def why(
         show(table_of(["because", ""], rows))
 
 
+class Language(StrEnum):
+    """In what an alarm is explained; its own figures stay as the agent says them."""
+
+    EN = "en"
+    RU = "ru"
+    KK = "kk"
+    FR = "fr"
+
+
 def alarms(
     *,
+    language: Annotated[
+        Language | None,
+        typer.Option("--language", help="Explain each alarm: what it means, its cause, a remedy."),
+    ] = None,
     is_json: JsonOption = False,
     config: ConfigOption = None,
     socket: SocketOption = None,
@@ -90,6 +104,8 @@ def alarms(
         print_json([alarm.model_dump() for alarm in view.alarms])
     elif view.alarms:
         show(*_alarms(view))
+        if language is not None:
+            show(_explained(view, language))
     else:
         show("no alarm stands")
     if any(alarm.severity == "critical" for alarm in view.alarms):
@@ -234,6 +250,14 @@ def _point(point: PointView) -> str:
         left = f"{kwh(point.window.left_wh)} of {kwh(point.window.purchased_wh)} kWh left"
     power = f"{kw(point.power_w)} of {kw(point.power_cap_w)} allowed"
     return f"{point.mode}: {power}, {left}, {point.miners_total} miners"
+
+
+def _explained(view: StatusView, language: Language) -> Table:
+    """Each code once, in the words of the page."""
+    codes = dict.fromkeys(alarm.code for alarm in view.alarms)
+    texts = [(code, alarm_text(code, language.value)) for code in codes]
+    rows = [[code, text.text, text.cause, text.remedy] for code, text in texts if text is not None]
+    return table_of(["code", "meaning", "cause", "what to do"], rows)
 
 
 def _alarms(view: StatusView) -> list[Table]:

@@ -2,20 +2,19 @@
 
 import { byId, facts, setAttribute, setText, showTable } from "/dom.js";
 import { dayOrShort, duration, grouped, kw, kwh } from "/format.js";
+import { aheadWords, limitWords, percent } from "/reason.js";
 import { word } from "/words.js";
 
 const IDS_SHOWN = 3;
 
-const percent = (share) => word("percent", { share: grouped(100 * share, 0) });
-
 const listed = (ids) => (ids.length > IDS_SHOWN ? `${ids.slice(0, IDS_SHOWN).join(", ")} …` : ids.join(", "));
 
-export function showAhead(ahead, nowMs) {
+export function showAhead(ahead, nowMs, points) {
   const [tone, verdict] = ahead === null ? ["idle", word("ahead_none")]
     : ahead.can_comply ? ["good", word("ahead_yes")] : ["bad", word("ahead_no")];
   setAttribute(byId("ahead"), "data-tone", tone);
   setText(byId("ahead-verdict"), verdict);
-  setText(byId("ahead-words"), ahead === null ? "" : ahead.words);
+  setText(byId("ahead-words"), ahead === null ? "" : aheadWords(ahead, points));
   byId("ahead-facts").hidden = ahead === null;
   if (ahead === null) return;
   const left = duration(Math.max(0, (ahead.start_ms - nowMs) / 1000));
@@ -49,7 +48,7 @@ export function showLimits(limits, nowMs) {
     span(row, nowMs),
     row.until_ms === null ? "–" : kw(row.safe_w),
     row.source === row.id ? row.id : `${row.source} · ${row.id}`,
-    row.words,
+    limitWords(row),
   ], word("limits_none"));
 }
 

@@ -67,17 +67,18 @@ export function tableHead(row, columns) {
 export function tableRows(body, columns, items, keyOf, cellsOf) {
   keyed(body, items, keyOf, () => {
     const row = element("tr");
-    columns.forEach(([label, className], index) => {
+    columns.forEach(([, className], index) => {
       const cell = element(index === 0 ? "th" : "td", className);
       if (index === 0) cell.scope = "row";
-      cell.dataset.label = label;
       cell.append(element("span"));
       row.append(cell);
     });
     return row;
   }, (row, item) => {
     cellsOf(item).forEach((value, index) => {
-      const span = row.children[index].firstChild;
+      const cell = row.children[index];
+      if (cell.dataset.label !== columns[index][0]) cell.dataset.label = columns[index][0];
+      const span = cell.firstChild;
       const { text, tone } = typeof value === "object" ? value : { text: value, tone: "" };
       setText(span, text);
       if (span.className !== tone) span.className = tone;

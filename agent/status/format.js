@@ -26,15 +26,15 @@ export function grouped(number, digits = 0) {
   const [whole, part] = Math.abs(number).toFixed(digits).split(".");
   const sign = Number(number.toFixed(digits)) < 0 ? "−" : "";
   const groups = whole.replace(/\B(?=(\d{3})+$)/g, THIN_SPACE);
-  return sign + groups + (part ? `.${part}` : "");
+  return sign + groups + (part ? word("decimal_mark") + part : "");
 }
 
 const withUnit = (number, scale, digits, unit) =>
   number === null || number === undefined ? DASH : `${grouped(number / scale, digits)}\u00a0${unit}`;
 
-export const kw = (watts) => withUnit(watts, 1000, 1, "kW");
-export const kwh = (wattHours) => withUnit(wattHours, 1000, 3, "kWh");
-export const watts = (number) => withUnit(number, 1, 0, "W");
+export const kw = (watts) => withUnit(watts, 1000, 1, word("unit_kw"));
+export const kwh = (wattHours) => withUnit(wattHours, 1000, 3, word("unit_kwh"));
+export const watts = (number) => withUnit(number, 1, 0, word("unit_w"));
 
 export function hashrate(hs) {
   if (hs === null || hs === undefined) return DASH;
@@ -78,3 +78,6 @@ export function age(seconds) {
   if (seconds >= 120) return word("age_m", { m: Math.floor(seconds / 60) });
   return word("age_s", { s: grouped(seconds, seconds < 10 ? 1 : 0) });
 }
+
+// A sentence of the agent begins with a capital letter where it stands alone; a name stays as it is.
+export const sentence = (text) => (/^\p{Ll}+(?=[\s,.:;]|$)/u.test(text) ? text[0].toLocaleUpperCase() + text.slice(1) : text);

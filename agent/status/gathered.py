@@ -41,12 +41,14 @@ def gathered(points: Sequence[SiteView]) -> SiteView:
         return points[0]
     decisions = sorted(_all(points, "decisions"), key=attrgetter("at_ms"), reverse=True)
     statements = sorted(_all(points, "statements"), key=attrgetter("start_ms"))
+    history = sorted(_all(points, "history"), key=attrgetter("at_ms"))
     return SiteView(
         status=_status([point.status for point in points]),
         miners=list(_all(points, "miners")),
         meters=list(_all(points, "meters")),
         transactions=list(_all(points, "transactions")),
         statements=statements,
+        history=history,
         decisions=decisions[: DECISIONS_KEPT // len(points) * len(points)],
     )
 

@@ -26,6 +26,8 @@ def miner_row(
     *,
     address: str,
     moved_to: str | None,
+    rack: str | None,
+    pinned_mac: str | None,
     meter_point: str,
     advised: Setpoint | None,
     accreditation: Accreditation,
@@ -66,6 +68,8 @@ def miner_row(
         age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
         meter_point=meter_point,
         moved_from=None if moved_to is None else address,
+        rack=rack,
+        pinned_mac=pinned_mac,
     )
 
 

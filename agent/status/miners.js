@@ -1,7 +1,10 @@
-// The machines: a grid of tiles for the eye, a table for the reasons, a search for both.
+// The machines: a map for the eye, a table for the reasons, a search for both.
 
 import { byId, element, keyed, setAttribute, setText, tableHead, tableRows } from "/dom.js";
 import { hashrate, watts } from "/format.js";
+import { showLinked, showMachine } from "/machine.js";
+import { showMap, startMap } from "/map.js";
+import { commandWords, machineWhy } from "/reason.js";
 import { word } from "/words.js";
 
 const STATES = ["hashing", "ramping", "throttled", "sleeping", "faulty", "unread"];
@@ -16,7 +19,7 @@ const columns = () => [
 let rows = [];
 let chosenState = null;
 let rowsShown = PAGE_ROWS;
-let currentTile = null;
+let chosen = null;
 
 function stateOf(row) {
   if (row.fault !== null || row.activity === "fault") return "faulty";
@@ -34,32 +37,43 @@ const boards = (row) => word("boards", { on: row.boards_on ?? "–", count: row.
 // What the search looks at; built once per row and tick only while something is searched for.
 const searchText = (row) => [
   row.miner_id, row.address, row.family, row.model, row.mac, row.serial, row.firmware, row.profile,
-  row.target, row.stage, row.why, row.fault, row.state, ...row.complaints,
+  row.target, row.stage, row.why, row.fault, row.state, row.rack, row.pinned_mac, ...row.complaints,
   ...row.pools.flatMap((pool) => [pool.url, pool.user]),
 ].join(" ").toLowerCase();
 
 export function showMiners(list) {
-  rows = list.map((row) => ({ ...row, state: stateOf(row) }));
+  for (const row of list) row.state = stateOf(row);
+  rows = list;
   render();
 }
 
-function render() {
+export function render() {
   const needles = byId("miner-search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const found = rows.filter((row) => needles.length === 0
     || needles.every((needle) => searchText(row).includes(needle)));
   const shown = found.filter((row) => chosenState === null || row.state === chosenState);
   setText(byId("miners-title"), word("miners_count", { count: rows.length }));
   showStates(found);
-  showGrid(shown);
+  showMap(shown);
   const note = shown.length === 0 && rows.length > 0 ? word("miners_none")
     : shown.length < rows.length ? word("miners_shown", { shown: shown.length, count: rows.length }) : "";
   setText(byId("grid-note"), note);
   showTable(shown);
+  showChosen();
+  showLinked(rows);
+}
+
+// The card stays on the machine that was chosen, also while a search hides its tile.
+function showChosen() {
+  const row = rows.find((one) => one.miner_id === chosen);
+  byId("miner-card").hidden = row === undefined;
+  if (row) showMachine(byId("miner-card"), row);
 }
 
 function showStates(found) {
   const counts = new Map(STATES.map((state) => [state, 0]));
   for (const row of found) counts.set(row.state, counts.get(row.state) + 1);
+  setAttribute(byId("miner-states"), "aria-label", word("filter_states"));
   const items = STATES.filter((state) => counts.get(state) > 0 || state === chosenState);
   keyed(byId("miner-states"), items, (state) => state, (state) => {
     const chip = element("button", `chip is-${state}`);
@@ -75,33 +89,6 @@ function showStates(found) {
   });
 }
 
-function showGrid(shown) {
-  keyed(byId("miner-grid"), shown, (row) => row.miner_id, (row) => {
-    const item = element("li");
-    const tile = element("button");
-    tile.type = "button";
-    tile.dataset.miner = row.miner_id;
-    tile.append(element("b"), element("span"), element("small"));
-    item.append(tile);
-    return item;
-  }, (item, row) => {
-    const tile = item.firstChild;
-    const className = `tile is-${row.state}`;
-    if (tile.className !== className) tile.className = className;
-    const [name, power, share] = tile.children;
-    setText(name, row.miner_id);
-    setText(power, watts(row.power_w));
-    setText(share, boards(row));
-    const values = { id: row.miner_id, state: word(`state_${row.state}`), watts: watts(row.power_w), boards: boards(row) };
-    setAttribute(tile, "aria-label", word("tile", values));
-    if (tile.title !== (row.fault ?? row.why)) tile.title = row.fault ?? row.why;
-  });
-  const tiles = [...byId("miner-grid").querySelectorAll(".tile")];
-  const current = tiles.find((tile) => tile.dataset.miner === currentTile) ?? tiles[0];
-  // One stop of the tabulator for the whole grid; the arrows move inside.
-  for (const tile of tiles) tile.tabIndex = tile === current ? 0 : -1;
-}
-
 function showTable(shown) {
   tableHead(byId("miner-head"), columns());
   // What is broken comes first: that is what somebody looks for.
@@ -111,8 +98,8 @@ function showTable(shown) {
     row.miner_id,
     { text: word(`state_${row.state}`), tone: `state-word is-${row.state}` },
     watts(row.power_w), watts(row.expected_w), hashrate(row.hashrate_hs), boards(row),
-    [row.target, row.stage].filter(Boolean).join(" · ") || "–",
-    [row.fault, row.why, ...row.complaints].filter(Boolean).join(" "),
+    commandWords(row),
+    [machineWhy(row), ...row.complaints].filter(Boolean).join(" "),
   ]);
   const left = shown.length - rowsShown;
   const more = byId("miner-more");
@@ -120,31 +107,11 @@ function showTable(shown) {
   setText(more, word("show_more", { count: Math.min(left, PAGE_ROWS) }));
 }
 
-function focusTile(tile) {
-  const before = byId("miner-grid").querySelector('.tile[tabindex="0"]');
-  if (before) before.tabIndex = -1;
-  tile.tabIndex = 0;
-  currentTile = tile.dataset.miner;
-  tile.focus();
-}
-
-function onGridKey(event) {
-  const tiles = [...byId("miner-grid").querySelectorAll(".tile")];
-  const index = tiles.indexOf(document.activeElement);
-  if (index < 0) return;
-  const top = tiles[0].offsetTop;
-  const perLine = Math.max(1, tiles.findIndex((tile) => tile.offsetTop !== top));
-  const line = tiles[tiles.length - 1].offsetTop === top ? tiles.length : perLine;
-  const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: line, ArrowUp: -line };
-  const target = event.key === "Home" ? 0 : event.key === "End" ? tiles.length - 1
-    : event.key in moves ? index + moves[event.key] : null;
-  if (target === null || !tiles[target]) return;
-  event.preventDefault();
-  focusTile(tiles[target]);
-}
-
 export function startMiners() {
-  setAttribute(byId("miner-states"), "aria-label", word("filter_states"));
+  startMap((minerId) => {
+    chosen = minerId;
+    showChosen();
+  });
   byId("miner-search").addEventListener("input", () => {
     rowsShown = PAGE_ROWS;
     render();
@@ -152,16 +119,5 @@ export function startMiners() {
   byId("miner-more").addEventListener("click", () => {
     rowsShown += PAGE_ROWS;
     render();
-  });
-  const grid = byId("miner-grid");
-  grid.addEventListener("keydown", onGridKey);
-  grid.addEventListener("click", (event) => {
-    const tile = event.target.closest(".tile");
-    if (!tile) return;
-    focusTile(tile);
-    byId("miner-search").value = tile.dataset.miner;
-    rowsShown = PAGE_ROWS;
-    render();
-    byId("miner-rows").scrollIntoView({ block: "nearest" });
   });
 }

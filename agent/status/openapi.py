@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 from agent.status.view import (
     AlarmView,
     DecisionRow,
+    HistoryRow,
     MeterRow,
     MinerRow,
     StatementRow,
@@ -25,6 +26,7 @@ _LISTS: Final[tuple[_Document, ...]] = (
     ("transactions", "Every purchase that the agent knows.", TransactionRow),
     ("statements", "What each quarter of an hour used, two days back.", StatementRow),
     ("decisions", "The latest decisions, newest first.", DecisionRow),
+    ("history", "The last day in steps, from memory, oldest first.", HistoryRow),
     ("events", "The alarms that stand now.", AlarmView),
 )
 

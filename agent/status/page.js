@@ -1,29 +1,53 @@
 // Shows what the agent tells at every tick, or asks once a second. Never hides that the data is old.
 
+import { showAlarms } from "/alarms.js";
 import { showAhead, showLimits, showRelays } from "/bounds.js";
-import { addPast, addSample, drawChart } from "/chart.js";
-import { byId, element, facts, keyed, setAttribute, setBar, setText, showTable } from "/dom.js";
+import { drawCharts, noteForCharts, startCharts } from "/chart.js";
+import { byId, element, facts, setAttribute, setBar, setText, showTable } from "/dom.js";
 import {
-  age, clock, dayAndClock, dayOrShort, duration, grouped, hashrate, kw, kwh, short, useZone, zoneName,
+  age, clock, dayAndClock, dayOrShort, duration, grouped, hashrate, kw, kwh, sentence, short, useZone, zoneName,
 } from "/format.js";
-import { showMiners, startMiners } from "/miners.js";
+import { linkedMac } from "/machine.js";
+import { render, showMiners, startMiners } from "/miners.js";
+import { deliveryWords, reason } from "/reason.js";
+import { addDecisions, addHistory, addTick } from "/samples.js";
 import { follow, isTelling } from "/stream.js";
-import { language, word } from "/words.js";
+import { chooseLanguage, language, languages, onLanguage, word } from "/words.js";
 
 const POLL_MS = 1000;
 const ANSWER_MS = 4000;
 const STALE_S = 5;
 
-const seen = { atMs: null, changedAt: null, answeredAt: performance.now(), failure: null, sign: "", words: "" };
+const HISTORY_MS = 60_000;
+const PART_ROWS = 1000;
+// The lists may take this share of the time at most: a telephone with thousands of machines asks less.
+const LISTS_SHARE = 0.2;
+
+const seen = { atMs: null, changedAt: null, answeredAt: performance.now(), failure: null, sign: "" };
+const last = { status: null, meters: null, transactions: null, decisions: null };
+const due = { lists: 0, history: 0 };
+
+class NotReady extends Error {}
 
 async function ask(name) {
   const answer = await fetch(`/api/v1/${name}`, { signal: AbortSignal.timeout(ANSWER_MS), cache: "no-cache" });
   const body = await answer.json();
   if (!answer.ok) throw new NotReady(body.error ?? answer.statusText);
-  return { body, sentAtMs: Date.parse(answer.headers.get("Date") ?? "") };
+  const rows = Number(answer.headers.get("X-Total-Count") ?? 0);
+  return { body, rows, sentAtMs: Date.parse(answer.headers.get("Date") ?? "") };
 }
 
-class NotReady extends Error {}
+// Thousands of machines come in parts, so that none of them holds the page up.
+async function askMiners() {
+  const miners = [];
+  for (let rows = Infinity; miners.length < rows;) {
+    const part = await ask(`miners?limit=${PART_ROWS}&offset=${miners.length}`);
+    rows = part.rows;
+    miners.push(...part.body);
+    if (part.body.length === 0) break;
+  }
+  return miners;
+}
 
 let isAsking = false;
 
@@ -32,30 +56,52 @@ async function refresh(told) {
   if (isAsking) return;
   isAsking = true;
   try {
-    // A hidden page keeps its chart going and spares the agent the rest.
-    const lists = document.hidden ? [] : ["miners", "meters", "transactions", "decisions"];
-    const [first, ...answers] = await Promise.all([
-      told ? { body: told, sentAtMs: NaN } : ask("status"), ...lists.map(ask),
-    ]);
-    const status = first.body;
-    const [miners, meters, transactions, decisions] = answers.map((answer) => answer.body);
-    noteAnswer(status, first.sentAtMs);
+    const { body: status, sentAtMs } = told ? { body: told, sentAtMs: NaN } : await ask("status");
+    noteAnswer(status, sentAtMs);
+    last.status = status;
     useZone(status.zone);
     showStatus(status);
-    if (decisions) {
-      addPast(decisions);
-      showMeters(meters);
-      showMiners(miners);
-      showPurchases(transactions, status.at_ms);
-      showDecisions(decisions);
+    showAge();
+    addTick(status);
+    noteForCharts({ status });
+    // A hidden page keeps its chart going and spares the agent the rest.
+    if (!document.hidden) {
+      if (performance.now() >= due.lists) await refreshLists();
+      if (performance.now() >= due.history) await refreshHistory();
+      drawCharts();
     }
-    addSample(status.at_ms, status.power_w, status.power_cap_w);
-    if (!document.hidden) drawChart();
   } catch (error) {
     seen.failure = error;
   }
   isAsking = false;
   showAge();
+}
+
+async function refreshLists() {
+  const startedAt = performance.now();
+  const names = ["meters", "transactions", "decisions"];
+  const [miners, ...answers] = await Promise.all([askMiners(), ...names.map(ask)]);
+  names.forEach((name, index) => { last[name] = answers[index].body; });
+  addDecisions(last.decisions);
+  noteForCharts({ transactions: last.transactions });
+  showLists();
+  showMiners(miners);
+  const spentMs = performance.now() - startedAt;
+  due.lists = performance.now() + (spentMs < POLL_MS * LISTS_SHARE ? 0 : spentMs / LISTS_SHARE);
+}
+
+async function refreshHistory() {
+  const [history, statements] = await Promise.all([ask("history"), ask("statements")]);
+  addHistory(history.body);
+  noteForCharts({ statements: statements.body });
+  due.history = performance.now() + HISTORY_MS;
+}
+
+function showLists() {
+  if (last.decisions === null) return;
+  showMeters(last.meters);
+  showPurchases(last.transactions, last.status.at_ms);
+  showDecisions(last.decisions);
 }
 
 async function poll() {
@@ -79,18 +125,20 @@ function showAge() {
   const now = performance.now();
   const silentS = Math.floor((now - seen.answeredAt) / 1000);
   const oldS = seen.changedAt === null ? null : Math.floor((now - seen.changedAt) / 1000);
-  setText(byId("data-age"), oldS === null ? word("age_none") : word("age_now", { s: oldS }));
-  let sentence = "";
-  if (seen.failure instanceof NotReady) sentence = word("banner_not_ready", { sentence: seen.failure.message });
-  else if (silentS >= STALE_S || (seen.failure && oldS === null)) sentence = word("banner_no_answer");
-  else if (oldS !== null && oldS >= STALE_S) sentence = word("banner_frozen");
-  setText(byId("banner"), sentence);
-  byId("banner").hidden = sentence === "";
-  const isStale = sentence !== "";
+  let words = "";
+  if (seen.failure instanceof NotReady) words = word("banner_not_ready");
+  else if (silentS >= STALE_S || (seen.failure && oldS === null)) words = word("banner_no_answer");
+  else if (oldS !== null && oldS >= STALE_S) words = word("banner_frozen");
+  const isStale = words !== "";
+  const shown = seen.atMs === null ? "" : word("age_old", { time: dayAndClock(seen.atMs), age: age(oldS) });
+  setText(byId("banner"), isStale ? `${words} ${sentence(shown)}`.trim() : "");
+  byId("banner").hidden = !isStale;
+  setText(byId("data-age"), oldS === null ? word("age_none") : isStale ? shown : word("age_now", { s: oldS }));
   document.body.classList.toggle("is-stale", isStale);
   // Old figures must not go on claiming that all is well.
+  const state = last.status === null ? "" : stateOf(last.status)[2];
   setText(byId("state-sign"), isStale ? "?" : seen.sign);
-  setText(byId("state-word"), isStale ? word("last_known", { words: seen.words }) : seen.words);
+  setText(byId("state-word"), isStale && state !== "" ? word("last_known", { words: state }) : state);
   document.body.classList.toggle("is-empty", seen.atMs === null);
 }
 
@@ -110,9 +158,9 @@ function showStatus(status) {
   const [tone, sign, words] = stateOf(status);
   setAttribute(byId("state"), "data-tone", tone);
   seen.sign = sign;
-  seen.words = words;
-  setText(byId("state-why"), status.because.words);
-  setText(byId("state-source"), word("state_source", status.because));
+  setText(byId("state-why"), reason(status.mode, status.because, status.power_cap_w, status.meter_points));
+  const { limit, source } = status.because;
+  setText(byId("state-source"), word("state_source", { limit: word(`kind_${limit}`), source }));
   document.title = `${words} · ${status.farm} · kwota`;
   setText(byId("site-name"), `${status.farm} / ${status.agent}`);
   setText(byId("site-time"), dayAndClock(status.at_ms));
@@ -127,8 +175,8 @@ function showStatus(status) {
   showEnergy(status.window);
   showTime(status.window, status.at_ms);
   showPoints(status.meter_points);
-  showAlarms(status.alarms, status.at_ms);
-  showAhead(status.preflight, status.at_ms);
+  showAlarms(status.alarms, status.at_ms, ofPoint);
+  showAhead(status.preflight, status.at_ms, status.meter_points);
   showLimits(status.limits, status.at_ms);
   showRelays(status.relays);
   showDelivery(status.delivery, status.at_ms);
@@ -141,7 +189,7 @@ function showPoints(points) {
     [word("col_cap"), "number"], [word("col_left"), "number"], [word("col_why"), "why"]];
   showTable("point", columns, points, (point) => point.meter_point, (point) => [
     point.meter_point, word(`mode_short_${point.mode}`), kw(point.power_w), kw(point.power_cap_w),
-    kwh(point.window?.left_wh ?? null), point.because.words,
+    kwh(point.window?.left_wh ?? null), reason(point.mode, point.because, point.power_cap_w),
   ], "–");
 }
 
@@ -195,29 +243,8 @@ function showTime(window, nowMs) {
   setBar(byId("time-bar"), { fills: [doneS / totalS], mark: null, now: doneS, max: totalS, text, tone: "idle" });
 }
 
-function showAlarms(alarms, nowMs) {
-  const title = alarms.length === 0 ? word("alarms_none") : alarms.length === 1 ? word("alarms_one")
-    : word("alarms_many", { count: alarms.length });
-  setText(byId("alarms-title"), title);
-  setAttribute(byId("alarms"), "data-tone", alarms.some((alarm) => alarm.severity === "critical") ? "bad" : alarms.length ? "warn" : "good");
-  const sorted = [...alarms].sort((a, b) => (a.severity === b.severity ? b.first_seen_ms - a.first_seen_ms : a.severity === "critical" ? -1 : 1));
-  keyed(byId("alarm-list"), sorted, (alarm) => `${alarm.meter_point} ${alarm.code} ${alarm.source}`, () => {
-    const item = element("li");
-    item.append(element("strong"), element("span", "words"), element("span", "remedy"), element("small", "quiet"));
-    return item;
-  }, (item, alarm) => {
-    const [severity, words, remedy, since] = item.children;
-    setAttribute(item, "data-severity", alarm.severity);
-    setText(severity, word(`severity_${alarm.severity}`));
-    setText(words, ofPoint(alarm, alarm.words));
-    setText(remedy, alarm.remedy);
-    const seenText = { time: dayOrShort(alarm.first_seen_ms, nowMs), count: alarm.count, source: alarm.source };
-    setText(since, word("alarm_since", seenText));
-  });
-}
-
 function showDelivery(delivery, nowMs) {
-  setText(byId("delivery-words"), delivery.words);
+  setText(byId("delivery-words"), deliveryWords(delivery));
   const receipt = delivery.last_receipt_ms;
   const pairs = [
     ["broker", word(`broker_${delivery.broker}`)],
@@ -262,15 +289,43 @@ function showDecisions(decisions) {
   const columns = [[word("col_time"), "name"], [word("col_decision"), ""], [word("col_power"), "number"],
     [word("col_cap"), "number"], [word("col_commands"), "number"], [word("col_why"), "why"]];
   showTable("decision", columns, decisions.slice(0, 20), (row) => `${row.at_ms} ${row.meter_point}`, (row) => [
-    clock(row.at_ms), word(`mode_short_${row.mode}`), kw(row.power_w), kw(row.power_cap_w), grouped(row.commands), ofPoint(row, row.because.words),
+    clock(row.at_ms), word(`mode_short_${row.mode}`), kw(row.power_w), kw(row.power_cap_w), grouped(row.commands), ofPoint(row, reason(row.mode, row.because, row.power_cap_w)),
   ], word("decisions_none"));
 }
 
-document.documentElement.lang = language;
-for (const node of document.querySelectorAll("[data-word]")) setText(node, word(node.dataset.word));
+function showWords() {
+  document.documentElement.lang = language();
+  for (const node of document.querySelectorAll("[data-word]")) setText(node, word(node.dataset.word));
+  setAttribute(byId("language"), "aria-label", word("language"));
+  byId("language").value = language();
+}
+
+function showAgain() {
+  showWords();
+  if (last.status !== null) showStatus(last.status);
+  showLists();
+  render();
+  drawCharts();
+  showAge();
+}
+
+for (const [code, name] of languages) {
+  const option = element("option", "", name);
+  option.value = code;
+  option.lang = code;
+  byId("language").append(option);
+}
+// Without the agent a language that was never loaded cannot be had: the old one stays.
+byId("language").addEventListener("change", (event) => {
+  chooseLanguage(event.target.value).catch(showWords);
+});
+onLanguage(showAgain);
+showWords();
 startMiners();
+startCharts();
+byId("site-link").hidden = linkedMac() === null;
 setInterval(showAge, 1000);
-addEventListener("resize", drawChart);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) drawChart(); });
+addEventListener("resize", drawCharts);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) drawCharts(); });
 follow(refresh);
 poll();

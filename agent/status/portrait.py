@@ -18,6 +18,7 @@ from agent.status.view import (
     BecauseView,
     DecisionRow,
     DeliveryView,
+    HistoryRow,
     LimitView,
     MeterRow,
     PointView,
@@ -53,6 +54,8 @@ class Frame:
     meter_profiles: Mapping[str, str]
     addresses: Mapping[str, str]
     moved: Mapping[str, str] = field(default_factory=dict)
+    racks: Mapping[str, str | None] = field(default_factory=dict)
+    macs: Mapping[str, str] = field(default_factory=dict)
     is_shadow: bool = False
 
 
@@ -107,6 +110,7 @@ def portray(
     alarms: Sequence[AlarmView],
     statements: Iterable[StatementRow],
     decisions: deque[DecisionRow],
+    history: Iterable[HistoryRow] = (),
 ) -> SiteView:
     """The image of one tick."""
     views = outcome.picture.snapshot.miners
@@ -121,6 +125,8 @@ def portray(
                 facts.details[view.miner_id],
                 address=frame.addresses[view.miner_id],
                 moved_to=frame.moved.get(view.miner_id),
+                rack=frame.racks.get(view.miner_id),
+                pinned_mac=frame.macs.get(view.miner_id),
                 meter_point=frame.meter_point,
                 advised=advice.get(view.miner_id),
                 accreditation=facts.accreditation,
@@ -131,6 +137,7 @@ def portray(
         transactions=list(_transaction_rows(outcome.state.ledger, outcome.decision.at_ms)),
         statements=list(statements),
         decisions=list(reversed(decisions)),
+        history=list(history),
     )
 
 
@@ -171,7 +178,7 @@ def _status(
         over_wh=state.ledger.over_wh,
         is_clock_trusted=picture.snapshot.is_clock_trusted,
         is_shadow=frame.is_shadow,
-        window=_window(outcome),
+        window=window_view(outcome),
         preflight=preflight_view(decision.preflight),
         limits=list(_limits(outcome, frame.meter_point, limits)),
         relays=relay_rows(picture.snapshot.relays, state.relays, picture.snapshot.now_s),
@@ -191,7 +198,8 @@ def _point(status: StatusView, frame: Frame) -> PointView:
     )
 
 
-def _window(outcome: Outcome) -> WindowView | None:
+def window_view(outcome: Outcome) -> WindowView | None:
+    """What is open now, taken together; None without a purchase or before the books stand."""
     now_ms = outcome.decision.at_ms
     ledger, interval = outcome.state.ledger, outcome.picture.interval
     accounts = ledger.open_accounts(now_ms)

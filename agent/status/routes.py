@@ -5,6 +5,7 @@ carries an ETag, and lists can be had in pages. Who may ask is the business of w
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from agent.status.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from agent.status.metrics import render_metrics
 from agent.status.openapi import PAGE_ROWS_MAX, openapi_document
 from agent.status.view import SiteView
+from agent.status.vocabulary import LANGUAGES, language_module
 
 STREAMS_MAX: Final = 24
 _STREAM_LOOK_S: Final = 0.2
@@ -29,10 +31,16 @@ _PAGES_KEPT: Final = 64
 _SCRIPTS: Final = (
     "page.js",
     "bounds.js",
+    "alarms.js",
+    "machine.js",
+    "map.js",
     "miners.js",
     "chart.js",
+    "plot.js",
+    "samples.js",
     "dom.js",
     "format.js",
+    "reason.js",
     "stream.js",
     "words.js",
 )
@@ -47,7 +55,10 @@ _ASSETS: Final = {
     "/page.css": ("text/css", _FOLDER.joinpath("page.css").read_bytes()),
     "/icon.svg": ("image/svg+xml", _ICON),
     **{f"/{name}": ("text/javascript", _FOLDER.joinpath(name).read_bytes()) for name in _SCRIPTS},
+    **{f"/words-{name}.js": ("text/javascript", language_module(name)) for name in LANGUAGES},
 }
+# The page of one machine, as its label has it; which of them it is, the page looks up itself.
+_MACHINE: Final = "/m/{mac:(?:[0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}}"
 
 RESPONSE_HEADERS: Final = {
     "Server": "kwota",
@@ -141,6 +152,7 @@ _LISTS: Final[dict[str, Callable[[SiteView], Sequence[BaseModel]]]] = {
     "transactions": lambda view: view.transactions,
     "statements": lambda view: view.statements,
     "decisions": lambda view: view.decisions,
+    "history": lambda view: view.history,
     "events": lambda view: view.status.alarms,
 }
 
@@ -154,6 +166,7 @@ def add_read_routes(app: web.Application, source: StatusSource) -> None:
     documents = _Documents(source)
     for path, (content_type, body) in _ASSETS.items():
         app.router.add_get(path, _asset_handler(body, content_type))
+    app.router.add_get(_MACHINE, _asset_handler(_ASSETS["/"][1], "text/html"))
     for name in ("status", *_LISTS):
         app.router.add_get(f"/api/v1/{name}", _json_handler(documents, name))
     stream = _Stream(source, documents)
@@ -211,7 +224,9 @@ class _Stream:
             response.content_length = None
             await response.prepare(request)
             if request.method == "GET":
-                await self._tell(response)
+                # Whoever goes while it is told something has what it wanted.
+                with contextlib.suppress(ConnectionResetError):
+                    await self._tell(response)
             return response
         finally:
             self._count -= 1

@@ -195,7 +195,9 @@ class MinerRow(_View):
 
     ``complaints`` are the vendor's codes with our words. They and what follows are from its newest
     full read, minutes old.
-    ``moved_from`` is the configuration's address while the machine answers at another one.
+    ``moved_from`` is the configuration's address while the machine answers at another one,
+    ``pinned_mac`` the configuration's, whether or not the machine answers, and ``rack`` where it
+    stands, by the configuration or by its name.
     """
 
     miner_id: str
@@ -225,6 +227,8 @@ class MinerRow(_View):
     age_s: float | None
     meter_point: str | None = None
     moved_from: str | None = None
+    rack: str | None = None
+    pinned_mac: str | None = None
 
 
 class MeterRow(_View):
@@ -291,6 +295,24 @@ class DecisionRow(_View):
     meter_point: str | None = None
 
 
+class HistoryRow(_View):
+    """One step of the last day in ``/api/v1/history``, oldest first; kept in memory only.
+
+    ``power_w`` is the mean over the step, ``power_cap_w`` the least cap in it. ``used_wh`` and
+    ``purchased_wh`` are of the window that was open at its end.
+    """
+
+    at_ms: int
+    span_s: int
+    power_w: float | None
+    power_max_w: float | None
+    power_cap_w: float | None
+    window_start_ms: int | None
+    purchased_wh: int | None
+    used_wh: int | None
+    meter_point: str
+
+
 class SiteView(_View):
     """Everything above, of the same tick."""
 
@@ -300,3 +322,4 @@ class SiteView(_View):
     transactions: list[TransactionRow]
     statements: list[StatementRow]
     decisions: list[DecisionRow]
+    history: list[HistoryRow] = []

@@ -149,6 +149,16 @@ async def test_alarms_are_listed_and_a_critical_one_is_an_answer_of_no(terminal,
     assert "no alarm stands" in (await terminal.ask("alarms")).out
 
 
+async def test_alarms_are_explained_in_the_language_that_is_asked_for(terminal, daemon) -> None:
+    alarm = daemon.current.status.alarms[0].model_copy(update={"code": "MINER_UNREACHABLE"})
+    status = daemon.current.status.model_copy(update={"alarms": [alarm, alarm]})
+    daemon.current = daemon.current.model_copy(update={"status": status})
+    shown = await terminal.ask("alarms", "--language", "ru")
+    assert shown.out.count("Машина не отвечает") == 1
+    assert "Проверьте питание, сеть и адрес" in shown.out
+    assert "Машина" not in (await terminal.ask("alarms")).out
+
+
 async def test_a_machine_that_has_moved_is_listed_with_both_addresses(daemon, terminal) -> None:
     row = daemon.current.miners[0].model_copy(
         update={"address": "luxos://10.1.3.7", "moved_from": "luxos://10.1.1.11"}

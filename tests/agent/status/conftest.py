@@ -11,6 +11,7 @@ from agent.status.view import (
     BecauseView,
     DecisionRow,
     DeliveryView,
+    HistoryRow,
     LimitView,
     MeterRow,
     MinerRow,
@@ -19,6 +20,7 @@ from agent.status.view import (
     PreflightView,
     RelayRow,
     SiteView,
+    StatementRow,
     StatusView,
     TransactionRow,
     WindowView,
@@ -43,8 +45,9 @@ class StandInSource:
         return self.healthy
 
 
-def because(words: str, limit: str = "energy", source: str = "tx-2026-1121-14a") -> BecauseView:
-    return BecauseView(limit=limit, source=source, words=words, numbers={"cap_w": 182_400})
+def because(words: str, limit: str = "purchase", source: str = "tx-2026-1121-14a") -> BecauseView:
+    numbers = {"purchased_wh": 1_000_000, "left_wh": 587_250, "time_left_s": 2_129}
+    return BecauseView(limit=limit, source=source, words=words, numbers=numbers)
 
 
 def miner_row(n: int) -> MinerRow:
@@ -69,7 +72,7 @@ def miner_row(n: int) -> MinerRow:
         address=f"10.1.{rack + 1}.{shelf + 11}",
         family="luxos" if n % 3 else "whatsminer",
         model=None if fault else "Antminer S19j Pro",
-        mac=f"62:f7:5e:b7:{rack:02x}:{shelf:02x}",
+        mac=None if fault else f"62:f7:5e:b7:{rack:02x}:{shelf:02x}",
         serial=f"SN{n:06d}",
         firmware="2025.9.3",
         activity=None if n == 38 else activity,
@@ -90,6 +93,8 @@ def miner_row(n: int) -> MinerRow:
         fan_speeds_rpm=[] if fault else [5_000, 5_040],
         board_serials=[] if fault else [f"HB{n:04d}{board}" for board in range(3)],
         age_s=42.0 if fault else 0.4 + n % 7 / 10,
+        rack=f"r{rack + 1}",
+        pinned_mac=f"62:f7:5e:b7:{rack:02x}:{shelf:02x}",
     )
 
 
@@ -128,7 +133,7 @@ def decision_row(n: int) -> DecisionRow:
 def alarm_views() -> list[AlarmView]:
     return [
         AlarmView(
-            code="miner_unreachable",
+            code="MINER_UNREACHABLE",
             severity="warning",
             source="r2-s02, r4-s03",
             words="2 machines do not answer and count with their full draw of 6.6 kW.",
@@ -137,7 +142,7 @@ def alarm_views() -> list[AlarmView]:
             count=14,
         ),
         AlarmView(
-            code="relay_untested",
+            code="RELAY_TEST",
             severity="critical",
             source="relay-1",
             words="The relay of feeder 2 has not been proven to open for 34 days.",
@@ -329,14 +334,52 @@ def meter_rows() -> list[MeterRow]:
     ]
 
 
+def history_rows() -> list[HistoryRow]:
+    rows = []
+    for at_ms in range(NOW_MS // 60_000 * 60_000 - 6 * 3_600_000, NOW_MS - 60_000, 60_000):
+        power_w = 170_000.0 + 9_000 * math.sin(at_ms / 2_000_000)
+        in_hour_ms = at_ms % 3_600_000
+        rows.append(
+            HistoryRow(
+                at_ms=at_ms,
+                span_s=60,
+                power_w=power_w,
+                power_max_w=power_w + 900,
+                power_cap_w=182_400.0,
+                window_start_ms=at_ms - in_hour_ms,
+                purchased_wh=1_000_000,
+                used_wh=int(in_hour_ms / 3_600_000 * 985_000),
+                meter_point="mp-1",
+            )
+        )
+    return rows
+
+
+def statement_rows() -> list[StatementRow]:
+    first_ms = START_MS - 24 * 3_600_000
+    return [
+        StatementRow(
+            meter_point="mp-1",
+            start_ms=start_ms,
+            end_ms=start_ms + 900_000,
+            flags=[],
+            order="deadline",
+            **dict.fromkeys(("metered_wh", "allocated_wh"), 41_000 + n % 5 * 400),
+            **dict.fromkeys(("unknown_wh", "over_wh", "purchased_wh", "unused_wh"), 0),
+        )
+        for n, start_ms in enumerate(range(first_ms, START_MS - 6 * 3_600_000, 900_000))
+    ]
+
+
 def site_view(miners: int = 60) -> SiteView:
     return SiteView(
         status=status_view(),
         miners=[miner_row(n) for n in range(miners)],
         meters=meter_rows(),
         transactions=transaction_rows(),
-        statements=[],
+        statements=statement_rows(),
         decisions=[decision_row(n) for n in range(60)],
+        history=history_rows(),
     )
 
 

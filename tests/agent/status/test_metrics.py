@@ -102,7 +102,7 @@ def test_the_numbers_are_those_of_the_view(site: SiteView) -> None:
     assert at(samples, "kwota_journal_records") == 1_482_113
     assert at(samples, "kwota_journal_cosigned_records") == 1_482_090
     assert at(samples, "kwota_journal_unsent_records") == 23
-    assert at(samples, "kwota_alarms", code="relay_untested", severity="critical") == 1
+    assert at(samples, "kwota_alarms", code="RELAY_TEST", severity="critical") == 1
     assert at(samples, "kwota_clock_trusted") == 1
     assert at(samples, "kwota_broker_connected") == 1
     assert at(samples, "kwota_governor_mode", mode="following") == 1

@@ -111,3 +111,40 @@ async def next_tick(answer: aiohttp.ClientResponse) -> dict[str, object]:
         if line.startswith(b"data: "):
             document: dict[str, object] = json.loads(line[6:])
             return document
+
+
+async def test_a_listener_that_leaves_while_it_is_told_something_is_no_error(
+    server: StatusServer, source, site: SiteView, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        answer = await session.get(f"{server.url}api/v1/stream")
+        await next_tick(answer)
+        answer.close()
+    for more in range(1, 4):
+        later = site.status.model_copy(update={"at_ms": site.status.at_ms + more})
+        source.current = site.model_copy(update={"status": later})
+        await asyncio.sleep(0.25)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("mac", ["62f75eb71046", "62:F7:5E:B7:10:46", "62-f7-5e-b7-10-46"])
+async def test_the_link_of_a_machine_is_the_page_in_any_spelling(
+    server: StatusServer, mac: str
+) -> None:
+    status, headers, body = await fetched(server, f"/m/{mac}")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "script-src 'self'" in headers["content-security-policy"]
+    assert b'id="machine"' in body
+
+
+@pytest.mark.parametrize("path", ["/m/", "/m/62f75eb7104", "/m/62f75eb71046/x", "/m/%3Cscript%3E"])
+async def test_what_is_no_address_of_a_machine_is_not_there(
+    server: StatusServer, path: str
+) -> None:
+    assert (await fetched(server, path))[0] == 404
+
+
+async def test_the_history_is_served_oldest_first(server: StatusServer, site: SiteView) -> None:
+    _, headers, body = await fetched(server, "/api/v1/history?limit=3&offset=1")
+    assert headers["x-total-count"] == str(len(site.history))
+    assert json.loads(body) == [row.model_dump() for row in site.history[1:4]]

@@ -26,7 +26,8 @@ from agent.status.view import (
     TransactionRow,
 )
 
-API = ("status", "miners", "meters", "transactions", "statements", "decisions", "events")
+LISTS = ("miners", "meters", "transactions", "statements", "decisions", "history", "events")
+API = ("status", *LISTS)
 ANSWER_S = 5
 
 
