@@ -25,7 +25,7 @@ from agent.assembly import (
     purchase_reader,
 )
 from agent.broker import MqttFileError
-from agent.control import Control, ControlError, open_control
+from agent.control import Control, ControlError, listening, open_control
 from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
 from agent.feeder import Feeder
@@ -38,6 +38,7 @@ from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
+from agent.proof import proof_of
 from agent.publisher import Publisher
 from agent.purchases import PurchasesError, read_file
 from agent.recorder import Recorder
@@ -48,7 +49,7 @@ from agent.settings import Settings
 from agent.settings_faults import SettingsError
 from agent.siteclock import SiteClock
 from agent.status.routes import add_read_routes
-from agent.status.server import StatusError, open_status_server
+from agent.status.server import StatusError, open_status_server, serve_status_on
 from agent.store import JournalSettings
 
 CLOSE_DEVICE_S = 2.0
@@ -230,11 +231,14 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
 
 
 async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None:
-    """The page on its loopback address, and the operator's unix socket."""
+    """The page on its address and on a socket of its own, and the operator's unix socket."""
     status = base.settings.status
     await stack.enter_async_context(
-        open_status_server(keeper, status.listen.host, status.listen.port)
+        open_status_server(keeper, status.listen.host, status.listen.port, proof=proof_of(status))
     )
+    if status.page_socket is not None:
+        listener = stack.enter_context(listening(status.page_socket, "status.page_socket"))
+        await stack.enter_async_context(serve_status_on(keeper, listener))
     control = Control(
         target=keeper, reader=purchase_reader(base.settings), now_ms=base.clock.now_ms
     )

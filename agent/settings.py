@@ -26,18 +26,15 @@ from agent.settings_faults import Fault, FaultList, Place, SettingsError, joined
 from agent.settings_fields import (
     BrokerText,
     Domain,
-    Endpoint,
     ErrorShare,
     JournalBytes,
     Level,
-    ListenText,
     LocalPath,
     LongS,
     MarginShare,
     PollS,
     PowerW,
     SecretPath,
-    SocketPath,
     StaleS,
     Text,
     TickS,
@@ -51,9 +48,8 @@ from agent.settings_points import (
     without_moved,
 )
 from agent.settings_relays import RELAY_COUNT_MAX, RelaySettings, check_relays
+from agent.settings_status import StatusSettings, check_status
 
-DEFAULT_LISTEN = Endpoint(host="127.0.0.1", port=8480)
-DEFAULT_SOCKET = Path("/run/kwota/kwota.sock")
 DEFAULT_PROFILE_DIRS = (Path("/etc/kwota/meters.d"),)
 METER_COUNT_MAX = 64
 MINER_COUNT_MAX = 10_000
@@ -96,13 +92,6 @@ class MqttSettings:
     tls_key_file: SecretPath | None = None
     user: Text | None = None
     password_file: SecretPath | None = None
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusSettings:
-    listen: ListenText = DEFAULT_LISTEN
-    socket: SocketPath = DEFAULT_SOCKET
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
@@ -217,6 +206,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     check_duplicates(found, data)
     check_passwords(found, miners)
     check_serial_ports(found, meters)
+    check_status(found, status)
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)
@@ -248,6 +238,7 @@ def missing_files(settings: Settings) -> tuple[Fault, ...]:
     files: list[tuple[str, Path | None]] = [
         ("policy.file", settings.policy.file),
         ("journal.key_file", settings.journal.key_file),
+        *settings.status.files,
     ]
     if settings.mqtt is not None:
         names = ("pool_vkey_file", "ca_file", "cert_file", "tls_key_file", "password_file")
