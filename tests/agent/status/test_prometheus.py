@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +86,27 @@ async def test_an_alert_fires_when_more_is_used_than_was_bought_and_ends_with_it
         aiohttp.ClientSession() as session,
     ):
         url = f"{address}/api/v1/query?query=kwota_site_power_watts"
-        while not (await asked(session, url)).get("result"):
-            await asyncio.sleep(0.1)
+
+        async def is_scraped() -> bool:
+            return bool((await asked(session, url)).get("result"))
+
+        async def is_firing() -> bool:
+            return "KwotaOver" in await firing(session, address)
+
+        await becomes(is_scraped, is_wanted=True)
         (sample,) = (await asked(session, url))["result"]
         assert float(sample["value"][1]) == site.status.power_w
-        assert "KwotaOver" not in await firing(session, address)
+        assert not await is_firing()
         over = site.status.model_copy(update={"over_wh": 120})
         source.current = site.model_copy(update={"status": over})
-        while "KwotaOver" not in await firing(session, address):
-            await asyncio.sleep(0.1)
+        await becomes(is_firing, is_wanted=True)
         source.current = site
-        while "KwotaOver" in await firing(session, address):
-            await asyncio.sleep(0.1)
+        await becomes(is_firing, is_wanted=False)
+
+
+async def becomes(ask: Callable[[], Awaitable[bool]], *, is_wanted: bool) -> None:
+    for _ in range(int(WAIT_S / 0.1)):
+        if await ask() is is_wanted:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("it did not come about in time")
