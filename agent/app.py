@@ -30,10 +30,12 @@ from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
 from agent.feeder import Feeder
 from agent.follower import Follower
+from agent.homeassistant import HomeAssistant
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
 from agent.lanes import Lanes, Sizes
+from agent.neighbours import open_homeassistant, open_webhook
 from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller
@@ -51,6 +53,7 @@ from agent.siteclock import SiteClock
 from agent.status.routes import add_read_routes
 from agent.status.server import StatusError, open_status_server, serve_status_on
 from agent.store import JournalSettings
+from agent.webhook import Webhook
 
 CLOSE_DEVICE_S = 2.0
 LINGER_S = 8.0
@@ -85,6 +88,8 @@ class _Parts:
     actuator: Actuator | None
     feeder: Feeder
     publisher: Publisher | None
+    webhook: Webhook | None
+    home: HomeAssistant | None
     keeper: Keeper
     notifier: SdNotifier
 
@@ -154,6 +159,10 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
     if parts.publisher is not None:
         group.create_task(parts.publisher.run(group), name="publisher")
         group.create_task(_show_live(parts), name="live")
+    if parts.webhook is not None:
+        group.create_task(parts.webhook.run(), name="webhook")
+    if parts.home is not None:
+        group.create_task(parts.home.run(), name="homeassistant")
     if parts.follower is not None:
         group.create_task(parts.follower.run(), name="follower")
     group.create_task(parts.keeper.run(), name="tick")
@@ -181,8 +190,9 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     )
     actuator = None if is_shadow else _actuator(base, miners)
     publisher = open_publisher(base)
+    webhook = open_webhook(settings, base.clock.now_ms)
     base.recorder.keep([first_record(base)])
-    keeper = await open_keeper(base, poller, actuator, feeder, publisher)
+    keeper = await open_keeper(base, poller, actuator, feeder, publisher, webhook=webhook)
     feeder.feed_on(keeper.is_healthy)
     await _open_doors(stack, base, keeper)
     notifier = SdNotifier()
@@ -194,6 +204,8 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         actuator=actuator,
         feeder=feeder,
         publisher=publisher,
+        webhook=webhook,
+        home=open_homeassistant(settings, base.version, keeper.view, keeper.is_healthy),
         keeper=keeper,
         notifier=notifier,
     )

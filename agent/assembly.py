@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from agent.accreditation import Accreditation, accreditation_on
 from agent.actuator import Actuator
+from agent.alarmboard import AlarmBoard
 from agent.bookkeeper import Bookkeeper
 from agent.broker import Credentials, parse_broker
 from agent.bundle import export_bundle
@@ -28,8 +29,9 @@ from agent.keys import LogKey
 from agent.limitdesk import LimitDesk
 from agent.limitlog import recover_limits
 from agent.nameplate import nameplate_of, reference_of
+from agent.neighbours import teller_of, webhook_conditions
 from agent.point import Point, Realm
-from agent.policy import Policy
+from agent.policy import Policy, cap_wh_at
 from agent.poller import Poller
 from agent.posts import Limits, MeterPost, MinerPost
 from agent.publisher import Publisher, PublisherSettings
@@ -46,6 +48,7 @@ from agent.standing_limits import StandingLimits
 from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
+from agent.webhook import Webhook
 from drivers.meters.profile_file import ProfileError
 from drivers.meters.registry import open_meter
 from drivers.miners.registry import FAMILIES, open_miner
@@ -185,6 +188,8 @@ async def open_keeper(
     actuator: Actuator | None,
     feeder: Feeder,
     publisher: Publisher | None,
+    *,
+    webhook: Webhook | None,
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
@@ -205,11 +210,14 @@ async def open_keeper(
             *delivery_conditions(publisher),
             *feeder.conditions(),
             *complaints(poller.miners, _accreditation(base)),
+            *webhook_conditions(webhook),
         ],
-        cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),
+        cap_wh=lambda at_ms: cap_wh_at(base.policy, at_ms, settings.site.zone),
         export=lambda directory: export_bundle(
             journal, directory, device=base.key.verifier, pool=base.pool_key
         ),
+        alarms=AlarmBoard(settings.alarms),
+        tell=teller_of(webhook),
     )
 
 
@@ -369,12 +377,6 @@ def _frame(base: Base, point: MeterPointSettings) -> Frame:
         addresses=addresses | {miner.id: miner.uri for miner in settings.miners},
         moved=base.moved,
     )
-
-
-def _cap_wh(policy: Policy, at_ms: int, zone: str) -> int:
-    """The cap for one transaction by the policy valid on the day its window starts."""
-    day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
-    return policy.at(day).transaction_cap.energy_wh
 
 
 def first_record(base: Base) -> NewRecord:

@@ -7,12 +7,13 @@ configuration file; secrets are only ever paths. Whether those files exist is ``
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from agent.settings_alarms import AlarmSettings, check_alarms
 from agent.settings_devices import (
     MeterSettings,
     MinerSettings,
@@ -40,6 +41,7 @@ from agent.settings_fields import (
     TickS,
     Zone,
 )
+from agent.settings_homeassistant import HomeAssistantSettings, check_homeassistant
 from agent.settings_points import (
     POINT_COUNT_MAX,
     MeterPointSettings,
@@ -143,6 +145,8 @@ class Settings:
     meters: tuple[MeterSettings, ...]
     miners: tuple[MinerSettings, ...]
     relays: tuple[RelaySettings, ...] = ()
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    homeassistant: HomeAssistantSettings | None = None
 
     @property
     def origin(self) -> str:
@@ -164,6 +168,8 @@ _TABLES: Mapping[str, type] = {
     "purchases": PurchasesSettings,
     "drivers": DriverSettings,
     "discovery": DiscoverySettings,
+    "alarms": AlarmSettings,
+    "homeassistant": HomeAssistantSettings,
 }
 _ROWS: Mapping[str, type] = {
     "meter_points": MeterPointSettings,
@@ -196,6 +202,8 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     discovery = _table(found, data, DiscoverySettings, "discovery", default={})
     mqtt = _optional(found, data, MqttSettings, "mqtt")
     purchases = _optional(found, data, PurchasesSettings, "purchases")
+    alarms = _table(found, data, AlarmSettings, "alarms", default={})
+    home = _optional(found, data, HomeAssistantSettings, "homeassistant")
     points = _rows(found, data, MeterPointSettings, "meter_points", POINT_COUNT_MAX)
     meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
     miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
@@ -207,11 +215,13 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     check_passwords(found, miners)
     check_serial_ports(found, meters)
     check_status(found, status)
+    check_alarms(found, alarms)
+    check_homeassistant(found, home)
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)
     if found.faults or not (
-        site and policy and journal and status and governor and drivers and discovery
+        site and policy and journal and status and governor and drivers and discovery and alarms
     ):
         raise SettingsError(found.faults)
     whole = joined_points(tuple(points.values()), tuple(meters.values()), tuple(miners.values()))
@@ -230,6 +240,8 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         meters=tuple(meters.values()),
         miners=whole[1],
         relays=tuple(relays.values()),
+        alarms=alarms,
+        homeassistant=home,
     )
 
 
@@ -239,7 +251,12 @@ def missing_files(settings: Settings) -> tuple[Fault, ...]:
         ("policy.file", settings.policy.file),
         ("journal.key_file", settings.journal.key_file),
         *settings.status.files,
+        ("alarms.webhook_token_file", settings.alarms.webhook_token_file),
     ]
+    if settings.homeassistant is not None:
+        home = settings.homeassistant
+        files.append(("homeassistant.password_file", home.password_file))
+        files.append(("homeassistant.ca_file", home.ca_file))
     if settings.mqtt is not None:
         names = ("pool_vkey_file", "ca_file", "cert_file", "tls_key_file", "password_file")
         files += [(f"mqtt.{name}", getattr(settings.mqtt, name)) for name in names]
