@@ -28,6 +28,7 @@ from agent.broker import MqttFileError
 from agent.control import Control, ControlError, listening, open_control
 from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
+from agent.control_locate import add_locate_route
 from agent.feeder import Feeder
 from agent.follower import Follower
 from agent.homeassistant import HomeAssistant
@@ -194,7 +195,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     base.recorder.keep([first_record(base)])
     keeper = await open_keeper(base, poller, actuator, feeder, publisher, webhook=webhook)
     feeder.feed_on(keeper.is_healthy)
-    await _open_doors(stack, base, keeper)
+    await _open_doors(stack, base, keeper, miners)
     notifier = SdNotifier()
     stack.callback(notifier.close)
     return _Parts(
@@ -242,7 +243,9 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
     )
 
 
-async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None:
+async def _open_doors(
+    stack: AsyncExitStack, base: Base, keeper: Keeper, miners: Sequence[MinerPost]
+) -> None:
     """The page on its address and on a socket of its own, and the operator's unix socket."""
     status = base.settings.status
     await stack.enter_async_context(
@@ -260,6 +263,8 @@ async def _open_doors(stack: AsyncExitStack, base: Base, keeper: Keeper) -> None
         zone = ZoneInfo(base.settings.site.zone)
         add_limit_routes(app, keeper.desks, zone, base.clock)
         add_evidence_routes(app, base.journal, base.key.verifier, base.pool_key)
+        posts = {post.miner_id: post for post in miners}
+        add_locate_route(app, posts, is_shadow=base.is_shadow)
 
     door = open_control(status.socket, control, mount)
     await stack.enter_async_context(door)

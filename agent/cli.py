@@ -22,6 +22,7 @@ from agent.commands import (
     evidence,
     export,
     limits,
+    locate,
     meters,
     site,
     transactions,
@@ -72,6 +73,7 @@ app.command()(site.miners)
 app.add_typer(meters.app, name="meters")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(limits.app, name="limit")
+app.command()(locate.locate)
 app.command()(devices.poll)
 app.command()(doctor.doctor)
 app.command()(daemon.logs)
