@@ -130,7 +130,7 @@ async def test_what_is_not_taken_is_sent_again_with_the_same_id(status: int) -> 
     assert len(receiver.events) == 3
 
 
-@pytest.mark.parametrize("status", [400, 302])
+@pytest.mark.parametrize("status", [400, 307])
 async def test_a_final_no_is_not_argued_with_and_no_redirect_is_followed(status: int) -> None:
     async with Receiver(status).open() as receiver:
         webhook = webhook_to(receiver.url, token="s3cret")

@@ -317,7 +317,7 @@ async def test_attack_ten_thousand_connections_leave_the_loop_its_pace(
         assert flood.stdout is not None
         tried = int(await flood.stdout.read())
     assert tried >= 2_000, "that was no flood"
-    assert worst_s < max(0.25, 20 * calm_s)
+    assert worst_s < max(0.5, 20 * calm_s)
     await asyncio.sleep(0.1)
     answered = [statuses(await talk(server, request(server, "/healthz"))) for _ in range(3)]
     assert [200] in answered or [429] in answered
