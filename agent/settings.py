@@ -202,21 +202,15 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     discovery = _table(found, data, DiscoverySettings, "discovery", default={})
     mqtt = _optional(found, data, MqttSettings, "mqtt")
     purchases = _optional(found, data, PurchasesSettings, "purchases")
-    alarms = _table(found, data, AlarmSettings, "alarms", default={})
-    home = _optional(found, data, HomeAssistantSettings, "homeassistant")
+    alarms, home = _neighbours(found, data)
     points = _rows(found, data, MeterPointSettings, "meter_points", POINT_COUNT_MAX)
     meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
     miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
-    relays = {}
-    if "relays" in data:
-        relays = _rows(found, data, RelaySettings, "relays", RELAY_COUNT_MAX)
-        check_relays(found, data, relays, miners)
+    relays = _relays(found, data, miners)
     check_duplicates(found, data)
     check_passwords(found, miners)
     check_serial_ports(found, meters)
     check_status(found, status)
-    check_alarms(found, alarms)
-    check_homeassistant(found, home)
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)
@@ -243,6 +237,26 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         alarms=alarms,
         homeassistant=home,
     )
+
+
+def _neighbours(
+    found: FaultList, data: Mapping[str, Any]
+) -> tuple[AlarmSettings | None, HomeAssistantSettings | None]:
+    alarms = _table(found, data, AlarmSettings, "alarms", default={})
+    home = _optional(found, data, HomeAssistantSettings, "homeassistant")
+    check_alarms(found, alarms)
+    check_homeassistant(found, home)
+    return alarms, home
+
+
+def _relays(
+    found: FaultList, data: Mapping[str, Any], miners: Mapping[int, MinerSettings]
+) -> dict[int, RelaySettings]:
+    if "relays" not in data:
+        return {}
+    relays = _rows(found, data, RelaySettings, "relays", RELAY_COUNT_MAX)
+    check_relays(found, data, relays, miners)
+    return relays
 
 
 def missing_files(settings: Settings) -> tuple[Fault, ...]:
