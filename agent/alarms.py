@@ -1,13 +1,10 @@
-"""What a person should know: code, severity, words and remedy; raised once and cleared once."""
+"""What is wrong now, each with code, severity, words and remedy."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.core.decisions import Decision, Mode, Stage
 from agent.core.governor import Outcome
-from agent.records import NewRecord
-from agent.status.view import AlarmView
-from agent.testimony import alarm_record
 
 METER_REMEDY = (
     "check the meter, its bus and its supply; the site is kept by its upper bound; "
@@ -154,57 +151,3 @@ def _miner_conditions(outcome: Outcome) -> Iterator[Condition]:
                 words=view.pending.detail,
                 remedy="it is told again and not counted on; restart it if it goes on",
             )
-
-
-class AlarmBoard:
-    """The alarms that stand, with when they were first seen and how often they came."""
-
-    def __init__(self) -> None:
-        self._standing: dict[Key, AlarmView] = {}
-        self._counts: dict[Key, int] = {}
-
-    @property
-    def alarms(self) -> list[AlarmView]:
-        """Critical ones first, then the oldest."""
-        return sorted(
-            self._standing.values(), key=lambda a: (a.severity != "critical", a.first_seen_ms)
-        )
-
-    def update(self, now: Mapping[Key, Condition], now_ms: int) -> list[NewRecord]:
-        """Compare with what is wrong now; what was raised or cleared belongs into the journal."""
-        records = []
-        for key in [key for key in self._standing if key not in now]:
-            cleared = self._standing.pop(key)
-            records.append(
-                alarm_record(
-                    cleared.code,
-                    cleared.source,
-                    meter_point=cleared.meter_point,
-                    is_raised=False,
-                    words=cleared.words,
-                )
-            )
-        for key, condition in now.items():
-            standing = self._standing.get(key)
-            if standing is None:
-                self._counts[key] = self._counts.get(key, 0) + 1
-                records.append(
-                    alarm_record(
-                        condition.code,
-                        condition.source,
-                        meter_point=condition.meter_point,
-                        is_raised=True,
-                        words=condition.words,
-                    )
-                )
-            self._standing[key] = AlarmView(
-                code=condition.code,
-                severity=condition.severity,
-                source=condition.source,
-                words=condition.words,
-                remedy=condition.remedy,
-                first_seen_ms=now_ms if standing is None else standing.first_seen_ms,
-                count=self._counts[key],
-                meter_point=condition.meter_point,
-            )
-        return records

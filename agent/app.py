@@ -26,21 +26,25 @@ from agent.assembly import (
 )
 from agent.broker import MqttFileError
 from agent.calibrationdesk import CalibrationDesk, open_calibration_desk
-from agent.control import Control, ControlError, open_control
+from agent.control import Control, ControlError, listening, open_control
 from agent.control_calibration import add_calibration_routes
 from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
+from agent.control_locate import add_locate_route
 from agent.feeder import Feeder
 from agent.follower import Follower
+from agent.homeassistant import HomeAssistant
 from agent.hostwatch import HostWatch
 from agent.journal import open_journal
 from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_key, load_vkey
 from agent.lanes import Lanes, Sizes
+from agent.neighbours import open_homeassistant, open_webhook
 from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller
 from agent.posts import MeterPost, MinerPost
+from agent.proof import proof_of
 from agent.publisher import Publisher
 from agent.purchases import PurchasesError, read_file
 from agent.recorder import Recorder
@@ -51,8 +55,9 @@ from agent.settings import Settings
 from agent.settings_faults import SettingsError
 from agent.siteclock import SiteClock
 from agent.status.routes import add_read_routes
-from agent.status.server import StatusError, open_status_server
+from agent.status.server import StatusError, open_status_server, serve_status_on
 from agent.store import JournalSettings
+from agent.webhook import Webhook
 
 CLOSE_DEVICE_S = 2.0
 LINGER_S = 8.0
@@ -88,6 +93,8 @@ class _Parts:
     actuator: Actuator | None
     feeder: Feeder
     publisher: Publisher | None
+    webhook: Webhook | None
+    home: HomeAssistant | None
     keeper: Keeper
     host: HostWatch
     notifier: SdNotifier
@@ -158,6 +165,10 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
     if parts.publisher is not None:
         group.create_task(parts.publisher.run(group), name="publisher")
         group.create_task(_show_live(parts), name="live")
+    if parts.webhook is not None:
+        group.create_task(parts.webhook.run(), name="webhook")
+    if parts.home is not None:
+        group.create_task(parts.home.run(), name="homeassistant")
     if parts.follower is not None:
         group.create_task(parts.follower.run(), name="follower")
     group.create_task(parts.keeper.run(), name="tick")
@@ -186,8 +197,9 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     )
     actuator = None if is_shadow else _actuator(base, miners)
     publisher = open_publisher(base)
+    webhook = open_webhook(settings, base.clock.now_ms)
     base.recorder.keep([first_record(base)])
-    keeper = await open_keeper(base, poller, actuator, feeder, publisher)
+    keeper = await open_keeper(base, poller, actuator, feeder, publisher, webhook=webhook)
     desk = await open_calibration_desk(
         settings,
         meters,
@@ -199,7 +211,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     host = HostWatch(settings.journal.path, base.recorder)
     keeper.heed(host.conditions)
     feeder.feed_on(keeper.is_healthy)
-    await _open_doors(stack, base, keeper, desk)
+    await _open_doors(stack, base, keeper, desk, miners)
     notifier = SdNotifier()
     stack.callback(notifier.close)
     return _Parts(
@@ -209,6 +221,8 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         actuator=actuator,
         feeder=feeder,
         publisher=publisher,
+        webhook=webhook,
+        home=open_homeassistant(settings, base.version, keeper.view, keeper.is_healthy),
         keeper=keeper,
         host=host,
         notifier=notifier,
@@ -251,13 +265,20 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
 
 
 async def _open_doors(
-    stack: AsyncExitStack, base: Base, keeper: Keeper, desk: CalibrationDesk
+    stack: AsyncExitStack,
+    base: Base,
+    keeper: Keeper,
+    desk: CalibrationDesk,
+    miners: Sequence[MinerPost],
 ) -> None:
-    """The page on its loopback address, and the operator's unix socket."""
+    """The page on its address and on a socket of its own, and the operator's unix socket."""
     status = base.settings.status
     await stack.enter_async_context(
-        open_status_server(keeper, status.listen.host, status.listen.port)
+        open_status_server(keeper, status.listen.host, status.listen.port, proof=proof_of(status))
     )
+    if status.page_socket is not None:
+        listener = stack.enter_context(listening(status.page_socket, "status.page_socket"))
+        await stack.enter_async_context(serve_status_on(keeper, listener))
     control = Control(
         target=keeper, reader=purchase_reader(base.settings), now_ms=base.clock.now_ms
     )
@@ -268,6 +289,8 @@ async def _open_doors(
         add_limit_routes(app, keeper.desks, zone, base.clock)
         add_calibration_routes(app, desk)
         add_evidence_routes(app, base.journal, base.key.verifier, base.pool_key)
+        posts = {post.miner_id: post for post in miners}
+        add_locate_route(app, posts, is_shadow=base.is_shadow)
 
     door = open_control(status.socket, control, mount)
     await stack.enter_async_context(door)

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 from agent.accreditation import Accreditation, accreditation_on
 from agent.actuator import Actuator
+from agent.alarmboard import AlarmBoard
 from agent.bookkeeper import Bookkeeper
-from agent.broker import Credentials, parse_broker
+from agent.broker import credentials_of, parse_broker
 from agent.bundle import export_bundle
 from agent.complaints import complaints
 from agent.core.cards import CARDS
@@ -30,8 +31,9 @@ from agent.learnedlog import recover_learned
 from agent.limitdesk import LimitDesk
 from agent.limitlog import recover_limits
 from agent.nameplate import nameplate_of, reference_of
+from agent.neighbours import teller_of, webhook_conditions
 from agent.point import Point, Realm
-from agent.policy import Policy
+from agent.policy import Policy, cap_wh_at
 from agent.poller import Poller
 from agent.posts import Limits, MeterPost, MinerPost
 from agent.publisher import Publisher, PublisherSettings
@@ -49,6 +51,7 @@ from agent.status.portrait import STATEMENTS_KEPT, Facts, Frame
 from agent.status.rack import rack_of
 from agent.testimony import config_record
 from agent.wearlog import recover_wear
+from agent.webhook import Webhook
 from drivers.meters.profile_file import ProfileError
 from drivers.meters.registry import open_meter
 from drivers.miners.registry import FAMILIES, open_miner
@@ -165,13 +168,7 @@ def open_publisher(base: Base) -> Publisher | None:
         agent=settings.site.agent,
         brokers=tuple(parse_broker(broker.url) for broker in mqtt.brokers),
         version=mqtt.version,
-        credentials=Credentials(
-            ca_file=mqtt.ca_file,
-            cert_file=mqtt.cert_file,
-            key_file=mqtt.tls_key_file,
-            username=mqtt.user,
-            password_file=mqtt.password_file,
-        ),
+        credentials=credentials_of(mqtt),
     )
     return Publisher(
         journal=base.journal,
@@ -188,6 +185,8 @@ async def open_keeper(
     actuator: Actuator | None,
     feeder: Feeder,
     publisher: Publisher | None,
+    *,
+    webhook: Webhook | None,
 ) -> Keeper:
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
@@ -208,11 +207,14 @@ async def open_keeper(
             *delivery_conditions(journal, publisher),
             *feeder.conditions(),
             *complaints(poller.miners, _accreditation(base)),
+            *webhook_conditions(webhook),
         ],
-        cap_wh=lambda at_ms: _cap_wh(base.policy, at_ms, settings.site.zone),
+        cap_wh=lambda at_ms: cap_wh_at(base.policy, at_ms, settings.site.zone),
         export=lambda directory: export_bundle(
             journal, directory, device=base.key.verifier, pool=base.pool_key
         ),
+        alarms=AlarmBoard(settings.alarms),
+        tell=teller_of(webhook),
     )
 
 
@@ -378,12 +380,6 @@ def _frame(base: Base, point: MeterPointSettings) -> Frame:
         racks={miner.id: rack_of(miner.id, miner.rack) for miner in settings.miners},
         macs={miner.id: miner.mac for miner in settings.miners},
     )
-
-
-def _cap_wh(policy: Policy, at_ms: int, zone: str) -> int:
-    """The cap for one transaction by the policy valid on the day its window starts."""
-    day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
-    return policy.at(day).transaction_cap.energy_wh
 
 
 def first_record(base: Base) -> NewRecord:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.settings import MqttSettings
+
 NO_MATCHING_SUBSCRIBERS = 0x10
 
 _NOT_AUTHORISED = frozenset({0x86, 0x87, 0x8C})
@@ -97,6 +99,17 @@ class Session:
     keepalive_s: int = 30
     connect_s: float = 10.0
     acknowledge_s: float = 20.0
+
+
+def credentials_of(mqtt: MqttSettings) -> Credentials:
+    """Who the agent is to its brokers, as the configuration has it."""
+    return Credentials(
+        ca_file=mqtt.ca_file,
+        cert_file=mqtt.cert_file,
+        key_file=mqtt.tls_key_file,
+        username=mqtt.user,
+        password_file=mqtt.password_file,
+    )
 
 
 def parse_broker(url: str) -> Broker:

@@ -23,6 +23,7 @@ from agent.commands import (
     export,
     labels,
     limits,
+    locate,
     meters,
     site,
     transactions,
@@ -74,6 +75,7 @@ app.command()(labels.labels)
 app.add_typer(meters.app, name="meters")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(limits.app, name="limit")
+app.command()(locate.locate)
 app.command()(devices.poll)
 app.command()(doctor.doctor)
 app.command()(daemon.logs)

@@ -115,7 +115,7 @@ async def open_control(
     app = web.Application(client_max_size=TEXT_BYTES_MAX + 1024)
     add_control_routes(app, control)
     add_read_routes(app)
-    with _listening(path) as listener:
+    with listening(path) as listener:
         runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=SHUTDOWN_S
         )
@@ -315,15 +315,18 @@ def peer_uid(request: web.Request) -> int | None:
 
 
 @contextlib.contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
-    """A bound socket at ``path``, whose file goes when the block is left, if it is still ours."""
-    _remove_stale(path)
+def listening(path: Path, key: str = "status.socket") -> Iterator[socket.socket]:
+    """A bound socket at ``path``, whose file goes when the block is left, if it is still ours.
+
+    ``key`` is what the configuration calls it. Raises ControlError.
+    """
+    _remove_stale(path, key)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         umask = os.umask(SOCKET_UMASK)
         try:
             listener.bind(os.fspath(path))
         except OSError as error:
-            raise ControlError(_bind_words(path, error)) from error
+            raise ControlError(_bind_words(path, key, error)) from error
         finally:
             os.umask(umask)
         made = path.stat()
@@ -337,27 +340,25 @@ def _listening(path: Path) -> Iterator[socket.socket]:
                     path.unlink()
 
 
-def _bind_words(path: Path, error: OSError) -> str:
+def _bind_words(path: Path, key: str, error: OSError) -> str:
     if error.errno == errno.ENOENT:
-        return (
-            f"the folder of the control socket {path} is not there; make it or move status.socket"
-        )
+        return f"the folder of the control socket {path} is not there; make it or move {key}"
     if error.errno == errno.EADDRINUSE:
         return f"another kwota took the control socket {path} just now; stop one of the two"
     reason = error.strerror or str(error)
     return f"the control socket {path} cannot be made: {reason}; check the rights of its folder"
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale(path: Path, key: str) -> None:
     """Remove the socket of a daemon that died. Raises ControlError where one answers."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ControlError(_bind_words(path, error)) from error
+        raise ControlError(_bind_words(path, key, error)) from error
     if not stat.S_ISSOCK(mode):
-        raise ControlError(f"{path} is in the way and is not a socket; move it or status.socket")
+        raise ControlError(f"{path} is in the way and is not a socket; move it or {key}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_S)
         try:
@@ -370,5 +371,5 @@ def _remove_stale(path: Path) -> None:
         except TimeoutError:
             pass  # somebody holds it and is too busy to answer
         except OSError as error:
-            raise ControlError(_bind_words(path, error)) from error
+            raise ControlError(_bind_words(path, key, error)) from error
     raise ControlError(f"a daemon answers on {path} already; stop it first, or use another socket")

@@ -133,6 +133,15 @@ def clear_limit(path: Path, limit_id: str, meter_point: str | None = None) -> di
     return answer
 
 
+def blink(path: Path, miner_id: str, *, is_on: bool) -> dict[str, Any]:
+    """Let a machine's light blink, or end that. Raises NoDaemonError or RefusedError."""
+    target = f"/control/v1/miners/{quote(miner_id, safe='')}/locate"
+    headers = {"Content-Type": "application/json"}
+    content = json.dumps({"is_on": is_on}).encode()
+    told: dict[str, Any] = json.loads(_exchange(path, "POST", target, content, headers))
+    return told
+
+
 def _of_point(target: str, meter_point: str | None) -> str:
     return target if meter_point is None else f"{target}?{urlencode({'meter_point': meter_point})}"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from agent.alarms import AlarmBoard, Condition, shared_conditions
+from agent.alarmboard import AlarmBoard, AlarmChange
+from agent.alarms import Condition, shared_conditions
 from agent.bookkeeper import settled
 from agent.control import DirectoryError, NotNowError, Why
 from agent.core.ledger import Admission, Transaction
@@ -81,6 +82,8 @@ class Keeper:
         faults: Callable[[], Sequence[Condition]],
         cap_wh: Callable[[int], int],
         export: Callable[[Path], Awaitable[int]],
+        alarms: AlarmBoard,
+        tell: Callable[[Sequence[AlarmChange]], None],
     ) -> None:
         self._clock = clock
         self.points = tuple(points)
@@ -94,7 +97,8 @@ class Keeper:
         self._cap_wh = cap_wh
         self._export = export
         self._heeded: list[Callable[[], Iterable[Condition]]] = []
-        self._alarms = AlarmBoard()
+        self._alarms = alarms
+        self._tell = tell
         self._failures: dict[tuple[str, str], _Failure] = {}
         self._view: SiteView | None = None
 
@@ -148,7 +152,9 @@ class Keeper:
         for point in self.points:
             self._guarded(point, TICK_FAILED, partial(point.tick, farm))
         conditions = {one.key: one for one in self._conditions(farm)}
-        self._recorder.keep(self._alarms.update(conditions, farm.now_ms))
+        changes = self._alarms.update(conditions, now_ms=farm.now_ms, now_s=farm.now_s)
+        self._recorder.keep([change.record for change in changes])
+        self._tell(changes)
         self._show()
 
     def _guarded(self, point: Point, code: str, act: Callable[[], T]) -> T | None:

@@ -7,10 +7,11 @@ Every value carries its status, so that a report can say on what it rests.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
@@ -179,3 +180,9 @@ def _check_fees(found: FaultList, version: PolicyVersion, key: str) -> None:
         first = seen.setdefault((fee.basis, fee.price_from_kzt_per_kwh), where)
         if first != where:
             found.add(where, f"has the same basis as {first}", "remove one of the two")
+
+
+def cap_wh_at(policy: Policy, at_ms: int, zone: str) -> int:
+    """The cap for one transaction by the policy valid on the day its window starts."""
+    day = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
+    return policy.at(day).transaction_cap.energy_wh

@@ -7,12 +7,13 @@ configuration file; secrets are only ever paths. Whether those files exist is ``
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from agent.settings_alarms import AlarmSettings, check_alarms
 from agent.settings_devices import (
     MeterSettings,
     MinerSettings,
@@ -26,23 +27,21 @@ from agent.settings_faults import Fault, FaultList, Place, SettingsError, joined
 from agent.settings_fields import (
     BrokerText,
     Domain,
-    Endpoint,
     ErrorShare,
     JournalBytes,
     Level,
-    ListenText,
     LocalPath,
     LongS,
     MarginShare,
     PollS,
     PowerW,
     SecretPath,
-    SocketPath,
     StaleS,
     Text,
     TickS,
     Zone,
 )
+from agent.settings_homeassistant import HomeAssistantSettings, check_homeassistant
 from agent.settings_points import (
     POINT_COUNT_MAX,
     MeterPointSettings,
@@ -51,9 +50,8 @@ from agent.settings_points import (
     without_moved,
 )
 from agent.settings_relays import RELAY_COUNT_MAX, RelaySettings, check_relays
+from agent.settings_status import StatusSettings, check_status
 
-DEFAULT_LISTEN = Endpoint(host="127.0.0.1", port=8480)
-DEFAULT_SOCKET = Path("/run/kwota/kwota.sock")
 DEFAULT_PROFILE_DIRS = (Path("/etc/kwota/meters.d"),)
 METER_COUNT_MAX = 64
 MINER_COUNT_MAX = 10_000
@@ -109,13 +107,6 @@ class MqttSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusSettings:
-    listen: ListenText = DEFAULT_LISTEN
-    socket: SocketPath = DEFAULT_SOCKET
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GovernorSettings:
     """``on_missing_floor_w`` counts only with ``on_missing = "floor_kw"``."""
 
@@ -163,6 +154,8 @@ class Settings:
     meters: tuple[MeterSettings, ...]
     miners: tuple[MinerSettings, ...]
     relays: tuple[RelaySettings, ...] = ()
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    homeassistant: HomeAssistantSettings | None = None
 
     @property
     def origin(self) -> str:
@@ -184,6 +177,8 @@ _TABLES: Mapping[str, type] = {
     "purchases": PurchasesSettings,
     "drivers": DriverSettings,
     "discovery": DiscoverySettings,
+    "alarms": AlarmSettings,
+    "homeassistant": HomeAssistantSettings,
 }
 _ROWS: Mapping[str, type] = {
     "meter_points": MeterPointSettings,
@@ -216,21 +211,20 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     discovery = _table(found, data, DiscoverySettings, "discovery", default={})
     mqtt = _optional(found, data, MqttSettings, "mqtt")
     purchases = _optional(found, data, PurchasesSettings, "purchases")
+    alarms, home = _neighbours(found, data)
     points = _rows(found, data, MeterPointSettings, "meter_points", POINT_COUNT_MAX)
     meters = _rows(found, data, MeterSettings, "meters", METER_COUNT_MAX)
     miners = _rows(found, data, MinerSettings, "miners", MINER_COUNT_MAX)
-    relays = {}
-    if "relays" in data:
-        relays = _rows(found, data, RelaySettings, "relays", RELAY_COUNT_MAX)
-        check_relays(found, data, relays, miners)
+    relays = _relays(found, data, miners)
     check_duplicates(found, data)
     check_passwords(found, miners)
     check_serial_ports(found, meters)
+    check_status(found, status)
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)
     if found.faults or not (
-        site and policy and journal and status and governor and drivers and discovery
+        site and policy and journal and status and governor and drivers and discovery and alarms
     ):
         raise SettingsError(found.faults)
     whole = joined_points(tuple(points.values()), tuple(meters.values()), tuple(miners.values()))
@@ -249,7 +243,29 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
         meters=tuple(meters.values()),
         miners=whole[1],
         relays=tuple(relays.values()),
+        alarms=alarms,
+        homeassistant=home,
     )
+
+
+def _neighbours(
+    found: FaultList, data: Mapping[str, Any]
+) -> tuple[AlarmSettings | None, HomeAssistantSettings | None]:
+    alarms = _table(found, data, AlarmSettings, "alarms", default={})
+    home = _optional(found, data, HomeAssistantSettings, "homeassistant")
+    check_alarms(found, alarms)
+    check_homeassistant(found, home)
+    return alarms, home
+
+
+def _relays(
+    found: FaultList, data: Mapping[str, Any], miners: Mapping[int, MinerSettings]
+) -> dict[int, RelaySettings]:
+    if "relays" not in data:
+        return {}
+    relays = _rows(found, data, RelaySettings, "relays", RELAY_COUNT_MAX)
+    check_relays(found, data, relays, miners)
+    return relays
 
 
 def missing_files(settings: Settings) -> tuple[Fault, ...]:
@@ -257,7 +273,13 @@ def missing_files(settings: Settings) -> tuple[Fault, ...]:
     files: list[tuple[str, Path | None]] = [
         ("policy.file", settings.policy.file),
         ("journal.key_file", settings.journal.key_file),
+        *settings.status.files,
+        ("alarms.webhook_token_file", settings.alarms.webhook_token_file),
     ]
+    if settings.homeassistant is not None:
+        home = settings.homeassistant
+        files.append(("homeassistant.password_file", home.password_file))
+        files.append(("homeassistant.ca_file", home.ca_file))
     if settings.mqtt is not None:
         names = ("pool_vkey_file", "ca_file", "cert_file", "tls_key_file", "password_file")
         files += [(f"mqtt.{name}", getattr(settings.mqtt, name)) for name in names]

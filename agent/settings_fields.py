@@ -169,7 +169,7 @@ def socket_path(text: str, place: Place) -> Path:
 
 
 def endpoint(text: str) -> Endpoint:
-    """``address:port`` on this machine only: what others may reach needs more than a port."""
+    """``address:port`` of this machine; what an address needs besides, its table says."""
     remedy = "write 127.0.0.1:8480; from elsewhere, reach it through ssh -L"
     try:
         parts, port = _split(f"//{text}")
@@ -178,8 +178,6 @@ def endpoint(text: str) -> Endpoint:
         raise refusal(f"is {shown(text)}, not address:port", remedy) from None
     if port is None or parts.path or parts.query or parts.fragment or parts.username is not None:
         raise refusal(f"is {shown(text)}, not address:port", remedy)
-    if not address.is_loopback:
-        raise refusal(f"is {shown(text)}, which others on the network could reach", remedy)
     return Endpoint(host=str(address), port=port)
 
 

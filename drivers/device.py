@@ -66,6 +66,14 @@ class Sleeps(Protocol):
 
 
 @runtime_checkable
+class Locates(Protocol):
+    """A machine whose light blinks by command, so that a person finds it in the hall."""
+
+    async def locate(self, *, is_on: bool) -> None:
+        """Let it blink, or leave the light to the firmware again. Changes nothing else."""
+
+
+@runtime_checkable
 class SharesSession(Protocol):
     """A machine that takes several writes under one session; the session has its abilities."""
 

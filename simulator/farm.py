@@ -41,6 +41,7 @@ class Farm:
     faults: Faults
     labels: Sequence[Label]
     atm: set[int]
+    blinking: set[int] = field(default_factory=set)  # whose light was told to blink
     relays: Sequence[RelayBoard] = ()
     _jumps_kwh: dict[int, float] = field(init=False, default_factory=dict)
 

@@ -193,6 +193,7 @@ def _ledset(at: Moment, rest: Rest) -> Json:
     colour, state = _argument(rest, 0, "color"), _argument(rest, 1, "state")
     if colour not in {"red", "green"} or state not in {"on", "off", "blink", "auto"}:
         raise RequestError(BAD_ARGUMENT, "Invalid LED or state")
+    (at.farm.blinking.add if state == "blink" else at.farm.blinking.discard)(at.machine.index)
     sections = {"LED": [{"Color": colour, "State": state}]}
     return answer(_LED_SET, "LED set", at.when_s, sections=sections)
 

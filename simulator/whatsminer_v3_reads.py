@@ -31,6 +31,7 @@ class Traits:
     limit_w: int = 0
     tuned_from_s: float = 0.0
     is_busy: bool = False
+    led: str = "auto"
     faults: list[Json] = field(default_factory=list)
 
 
@@ -122,7 +123,7 @@ def _system(at: Moment) -> Json:
         "fwversion": FIRMWARE,
         "control-board-version": "CB6V10",
         "apiswitch": "1" if at.table.is_api_on else "0",
-        "ledstatus": "auto",
+        "ledstatus": at.traits.led,
     }
 
 

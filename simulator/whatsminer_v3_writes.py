@@ -97,6 +97,20 @@ def _power_limit(at: Moment, param: Any) -> None:
     at.farm.act(at.machine.index, change)
 
 
+def _led(at: Moment, param: Any) -> None:
+    """The lights: left to the firmware, or a list of colours with their beat in ms."""
+    if param != "auto" and not (isinstance(param, list) and param and all(map(_is_beat, param))):
+        raise AnswerError(INVALID if param else MISSING, "invalid led")
+    at.traits.led = "auto" if param == "auto" else "manual"
+
+
+def _is_beat(row: Any) -> bool:
+    if not isinstance(row, dict) or row.get("color") not in {"red", "green"}:
+        return False
+    beat = [row.get(name) for name in ("period", "duration", "start")]
+    return all(isinstance(one, int) and 0 <= one <= 60_000 for one in beat)
+
+
 def _reboot(at: Moment, _param: Any) -> None:
     def change(machine: Machine, now_s: float) -> bool:
         at.traits.percent = 0
@@ -138,4 +152,5 @@ WRITES: dict[str, Writer] = {
     "set.miner.service": _service,
     "set.miner.power_limit": _power_limit,
     "set.system.reboot": _reboot,
+    "set.system.led": _led,
 }

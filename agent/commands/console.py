@@ -17,8 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.control_client import NoDaemonError, RefusedError, ask
-from agent.settings import DEFAULT_SOCKET, load_settings
+from agent.settings import load_settings
 from agent.settings_faults import SettingsError
+from agent.settings_status import DEFAULT_SOCKET
 
 T = TypeVar("T")
 

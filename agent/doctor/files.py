@@ -79,6 +79,15 @@ def _pool_key(path: Path) -> Finding:
 
 
 def _secrets(settings: Settings) -> Iterator[tuple[str, Path]]:
+    for name in ("token_file", "tls_key_file"):
+        path = getattr(settings.status, name)
+        if path is not None:
+            yield f"status.{name}", path
+    if settings.alarms.webhook_token_file is not None:
+        yield "alarms.webhook_token_file", settings.alarms.webhook_token_file
+    home = settings.homeassistant
+    if home is not None and home.password_file is not None:
+        yield "homeassistant.password_file", home.password_file
     if settings.mqtt is not None:
         for name in ("tls_key_file", "password_file"):
             path = getattr(settings.mqtt, name)

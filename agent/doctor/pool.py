@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from agent.broker import Credentials, MqttError, NotAuthorisedError, Session, parse_broker
+from agent.broker import MqttError, NotAuthorisedError, Session, credentials_of, parse_broker
 from agent.doctor.finding import Finding, failed, fine, warning
 from agent.mqtt import connect
 from agent.settings import MqttSettings, Settings
@@ -28,13 +28,7 @@ async def _broker(mqtt: MqttSettings, url: str, client_id: str) -> Finding:
         broker=parse_broker(url),
         client_id=client_id,
         version=mqtt.version,
-        credentials=Credentials(
-            ca_file=mqtt.ca_file,
-            cert_file=mqtt.cert_file,
-            key_file=mqtt.tls_key_file,
-            username=mqtt.user,
-            password_file=mqtt.password_file,
-        ),
+        credentials=credentials_of(mqtt),
         connect_s=_CONNECT_S,
     )
     try:

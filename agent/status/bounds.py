@@ -34,12 +34,12 @@ BOUNDS: Final = (
         lambda ahead: ahead.start_ms / 1000,
     ),
     _ahead(
-        "kwota_preflight_purchased_watt_hours",
+        "kwota_preflight_purchased_wh",
         "Energy bought for the next window.",
         lambda ahead: ahead.purchased_wh,
     ),
     _ahead(
-        "kwota_preflight_least_watt_hours",
+        "kwota_preflight_least_wh",
         "Energy that flows in the next window at least, told to stop at its start.",
         lambda ahead: ahead.least_wh,
     ),

@@ -193,17 +193,17 @@ FAMILIES: Final = (
         lambda status: status.hashrate_hs,
     ),
     _window(
-        "kwota_energy_purchased_watt_hours",
+        "kwota_energy_purchased_wh",
         "Energy of the purchases that are open now.",
         lambda window: window.purchased_wh,
     ),
     _window(
-        "kwota_energy_used_watt_hours",
+        "kwota_energy_used_wh",
         "Energy of the open purchases that is used, by the meter's register.",
         lambda window: window.used_wh,
     ),
     _window(
-        "kwota_energy_used_upper_watt_hours",
+        "kwota_energy_used_upper_wh",
         "The most of the open purchases that can be used by now; the governor plans with this.",
         lambda window: window.used_upper_wh,
     ),
@@ -218,7 +218,7 @@ FAMILIES: Final = (
         lambda window: window.time_left_s,
     ),
     status_family(
-        "kwota_energy_over_watt_hours",
+        "kwota_energy_over_wh",
         "Energy metered beyond all purchases. Anything above 0 breaks the promise.",
         lambda status: status.over_wh,
     ),
@@ -241,12 +241,12 @@ FAMILIES: Final = (
         lambda point: point.power_cap_w,
     ),
     _point(
-        "kwota_meter_point_energy_left_watt_hours",
+        "kwota_meter_point_energy_left_wh",
         "Energy of one meter point's open purchases that is left.",
         lambda point: None if point.window is None else point.window.left_wh,
     ),
     _point(
-        "kwota_meter_point_energy_over_watt_hours",
+        "kwota_meter_point_energy_over_wh",
         "Energy metered at one meter point beyond its purchases.",
         lambda point: point.over_wh,
     ),
@@ -276,7 +276,7 @@ FAMILIES: Final = (
     ),
     _meter("kwota_meter_power_watts", "Active power by this meter.", lambda row: row.power_w),
     _meter(
-        "kwota_meter_energy_import_watt_hours_total",
+        "kwota_meter_energy_import_wh_total",
         "The meter's cumulative active energy import register.",
         lambda row: row.energy_import_wh,
         kind="counter",

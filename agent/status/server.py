@@ -1,9 +1,10 @@
 """The local, read-only HTTP face of the agent: page, JSON, metrics, health.
 
 Knows only the ``SiteView`` that the tick produced; it asks no device and changes nothing. What it
-refuses: addresses other than loopback, methods other than GET and HEAD, and every Host that is not
-exactly its own, since a web page elsewhere can point its own name at 127.0.0.1 (DNS rebinding).
-There are no CORS headers, so a foreign page can send a request but never read the answer.
+refuses: an address that others can reach without a proof and a list of names, methods other than
+GET and HEAD, and every Host that is not exactly its own, since a web page elsewhere can point its
+own name at this address (DNS rebinding). There are no CORS headers, so a foreign page can send a
+request but never read the answer.
 """
 
 import asyncio
@@ -12,13 +13,15 @@ import errno
 import ipaddress
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from aiohttp import http_parser, web
-from aiohttp.typedefs import Handler, Middleware
 
+from agent.status.access import Access, allowed_hosts, bracketed, guard_of, with_port
+from agent.status.doorway import DEFAULT_BOUNDS, Bounds, Doorway
 from agent.status.routes import RESPONSE_HEADERS, StatusSource, add_read_routes
 
 log = logging.getLogger(__name__)
@@ -26,16 +29,29 @@ log = logging.getLogger(__name__)
 access_log = logging.getLogger(f"{__name__}.access")
 access_log.setLevel(logging.WARNING)
 
-CONNECTIONS_MAX: Final = 64
 BACKLOG: Final = 32
 REQUEST_BYTES_MAX: Final = 16 * 1024
 LINE_BYTES_MAX: Final = 8190
 SHUTDOWN_S: Final = 2.0
 PATIENCE_S: Final = 15.0
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 class StatusError(Exception):
     """The status endpoint cannot be opened. The message is one sentence with the way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What an address that others can reach asks for: a token, TLS, or both; and by which names."""
+
+    hosts: tuple[str, ...] = ()
+    token: bytes | None = None
+    tls: ssl.SSLContext | None = None
+
+
+NO_PROOF: Final = Proof()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,64 +60,81 @@ class StatusServer:
 
     host: str
     port: int
+    is_tls: bool = False
 
     @property
     def url(self) -> str:
         """The address to open in a browser."""
-        return f"http://{_bracketed(self.host)}:{self.port}/"
+        return f"{'https' if self.is_tls else 'http'}://{bracketed(self.host)}:{self.port}/"
 
 
 @contextlib.asynccontextmanager
 async def open_status_server(
-    source: StatusSource, host: str, port: int, *, patience_s: float = PATIENCE_S
+    source: StatusSource,
+    host: str,
+    port: int,
+    *,
+    proof: Proof = NO_PROOF,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    patience_s: float = PATIENCE_S,
 ) -> AsyncIterator[StatusServer]:
-    """Serve ``source`` on a loopback address until the block is left. Raises StatusError.
+    """Serve ``source`` on an address until the block is left. Raises StatusError.
 
     ``patience_s`` bounds how long an idle, half-sent or unread connection is kept.
     """
-    _warn_without_c_parser()
-    address = _loopback(host)
+    address = _permitted(host, proof)
     listener = _listen(address, port)
-    try:
-        bound = StatusServer(host=str(address), port=listener.getsockname()[1])
-        _set_patience(listener, patience_s)
-        app = web.Application(
-            middlewares=[_guard(allowed_hosts(bound.host, bound.port))],
-            client_max_size=REQUEST_BYTES_MAX,
-        )
+    bound = StatusServer(
+        host=str(address), port=listener.getsockname()[1], is_tls=proof.tls is not None
+    )
+    access = Access(hosts=_hosts(bound, address, proof), token=proof.token)
+    _set_patience(listener, patience_s)
+    doorway = Doorway.around(listener, bounds, is_plain=proof.tls is None)
+    async with _served(source, doorway, access, proof.tls, patience_s):
+        log.info("event=status_open url=%s", bound.url)
+        yield bound
+
+
+@contextlib.asynccontextmanager
+async def serve_status_on(
+    source: StatusSource, listener: socket.socket, *, bounds: Bounds = DEFAULT_BOUNDS
+) -> AsyncIterator[None]:
+    """Serve ``source`` on a bound unix socket; who may open it is the file system's business."""
+    listener.listen(BACKLOG)
+    doorway = Doorway.around(listener.dup(), bounds, is_plain=True)
+    async with _served(source, doorway, Access(hosts=None), None, PATIENCE_S):
+        log.info("event=status_open socket=%s", doorway.getsockname())
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _served(
+    source: StatusSource,
+    doorway: Doorway,
+    access: Access,
+    tls: ssl.SSLContext | None,
+    patience_s: float,
+) -> AsyncIterator[None]:
+    _warn_without_c_parser()
+    with doorway:
+        guard = guard_of(access, doorway.bounds)
+        app = web.Application(middlewares=[guard], client_max_size=REQUEST_BYTES_MAX)
         add_read_routes(app, source)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
         try:
-            async with _accepting(listener, _connections(runner, patience_s)):
-                log.info("event=status_open url=%s", bound.url)
-                yield bound
+            async with _accepting(doorway, _connections(runner, patience_s), tls, patience_s):
+                yield
         finally:
             await runner.cleanup()
-    finally:
-        listener.close()
 
 
-def allowed_hosts(host: str, port: int) -> frozenset[str]:
-    """The Host values that are us, compared whole: a prefix check lets ``127.evil.com`` through."""
-    names = {"127.0.0.1", "localhost", "[::1]", _bracketed(host)}
-    allowed = {f"{name}:{port}" for name in names}
-    return frozenset(allowed | names if port == 80 else allowed)
-
-
-def _guard(hosts: frozenset[str]) -> Middleware:
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # The Host header alone counts: an absolute request target changes request.url, not this.
-        if request.host.lower() not in hosts:
-            sentence = "This address is not served here: open the page as http://localhost:<port>/."
-            return web.Response(status=421, text=f"{sentence}\n")
-        if request.method not in {"GET", "HEAD"}:
-            sentence = "This endpoint only answers GET and HEAD: use the kwota command for changes."
-            return web.Response(status=405, text=f"{sentence}\n", headers={"Allow": "GET, HEAD"})
-        return await handler(request)
-
-    return guard
+def _hosts(bound: StatusServer, address: _Address, proof: Proof) -> frozenset[str]:
+    """On loopback this machine's own names too; elsewhere those that are listed and no others."""
+    listed = with_port(set(proof.hosts), bound.port, is_tls=bound.is_tls)
+    if not address.is_loopback:
+        return listed
+    return listed | allowed_hosts(bound.host, bound.port, is_tls=bound.is_tls)
 
 
 class _Connection(web.RequestHandler):
@@ -127,32 +160,17 @@ class _Connection(web.RequestHandler):
         return response
 
 
-class _Refusal(asyncio.Protocol):
-    """One connection too many: say so and hang up, without parsing anything."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses of asyncio's, so a cast and no isinstance.
-        stream = cast("asyncio.WriteTransport", transport)
-        stream.write(
-            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
-            b"Content-Length: 0\r\nConnection: close\r\n\r\n"
-        )
-        stream.close()
-
-
 def _connections(runner: web.AppRunner, patience_s: float) -> Callable[[], asyncio.Protocol]:
     server = runner.server
     assert server is not None, "the runner is set up before it accepts"
     loop = asyncio.get_running_loop()
 
     def accept() -> asyncio.Protocol:
-        if len(server.connections) >= CONNECTIONS_MAX:
-            return _Refusal()
         return _Connection(
             server,
             loop=loop,
             keepalive_timeout=patience_s,
-            lingering_time=1.0,
+            lingering_time=0.0,  # no body is ever wanted, so none is waited for
             access_log=access_log,
             max_line_size=LINE_BYTES_MAX,
             max_field_size=LINE_BYTES_MAX,
@@ -163,31 +181,46 @@ def _connections(runner: web.AppRunner, patience_s: float) -> Callable[[], async
 
 @contextlib.asynccontextmanager
 async def _accepting(
-    listener: socket.socket, factory: Callable[[], asyncio.Protocol]
+    listener: socket.socket,
+    factory: Callable[[], asyncio.Protocol],
+    tls: ssl.SSLContext | None,
+    patience_s: float,
 ) -> AsyncIterator[None]:
-    server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=BACKLOG)
+    loop = asyncio.get_running_loop()
+    patience = None if tls is None else patience_s
+    if listener.family == socket.AF_UNIX:
+        server = await loop.create_unix_server(factory, sock=listener, backlog=BACKLOG)
+    else:
+        server = await loop.create_server(
+            factory,
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=patience,
+            ssl_shutdown_timeout=patience and min(patience, SHUTDOWN_S),
+        )
     try:
         yield
     finally:
         server.close()
 
 
-def _loopback(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _permitted(host: str, proof: Proof) -> _Address:
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
     except ValueError as error:
         raise StatusError(
             f"The status page cannot listen on {host!r}: write an address such as 127.0.0.1."
         ) from error
-    if not address.is_loopback:
+    if not address.is_loopback and not (proof.hosts and (proof.token or proof.tls)):
         raise StatusError(
-            f"The status page does not listen on {host}, since it asks for no password: "
-            "use 127.0.0.1 and reach it through an SSH tunnel."
+            f"The status page does not listen on {host}, since it asks for no proof there: give "
+            "[status] token_file or tls_cert_file, and hosts, or use 127.0.0.1 and an SSH tunnel."
         )
     return address
 
 
-def _listen(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> socket.socket:
+def _listen(address: _Address, port: int) -> socket.socket:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -198,7 +231,7 @@ def _listen(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise StatusError(_sentence(error, f"{_bracketed(str(address))}:{port}")) from error
+        raise StatusError(_sentence(error, f"{bracketed(str(address))}:{port}")) from error
     except OverflowError as error:
         listener.close()
         raise StatusError(f"The status page cannot use port {port}: take 1 to 65535.") from error
@@ -234,7 +267,3 @@ def _warn_without_c_parser() -> None:
             "aiohttp runs without its C parser, whose Python twin has had request smuggling "
             "holes: reinstall aiohttp from a wheel",
         )
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

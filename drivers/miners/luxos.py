@@ -26,7 +26,7 @@ from drivers.errors import (
 )
 from drivers.link.ending import to_the_end
 from drivers.link.tcp import NoAnswerError, TcpExchange
-from drivers.miners.models import find_model
+from drivers.miners.models import nameplate_hs
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import luxos as wire
 from drivers.wire import luxos_health as health
@@ -87,6 +87,7 @@ class LuxosMiner:
         config = self._recognised(answers.by_command["config"], answers.requested_at_s)
         boards = wire.boards_of(answers.by_command["devs"])
         power_w, provenance = wire.power_of(answers.by_command["power"])
+        rated_hs = nameplate_hs(config.model, config.nameplate_hashrate_hs)
         return MinerReading(
             miner_id=self.miner_id,
             requested_at_s=answers.requested_at_s,
@@ -95,7 +96,7 @@ class LuxosMiner:
             activity=wire.activity_of(
                 config, boards, wire.dead_boards_of(answers.by_command["devs"])
             ),
-            hashrate_hs=wire.believed_hashrate_hs(boards, _nameplate_hs(config)),
+            hashrate_hs=wire.believed_hashrate_hs(boards, rated_hs),
             power_w=power_w,
             power_provenance=provenance,
             profile=config.profile or None,
@@ -144,6 +145,11 @@ class LuxosMiner:
         """End the curtailment; the machine ramps as after a restart."""
         async with self.writing() as session:
             await session.wake()
+
+    async def locate(self, *, is_on: bool) -> None:
+        """Let the red light blink, or put it out."""
+        async with self.writing() as session:
+            await session.locate(is_on=is_on)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator["LuxosSession"]:
@@ -227,7 +233,7 @@ class LuxosMiner:
             serial=found.serial,
             firmware=luxminer or "",
             board_count=found.board_count,
-            nameplate_hashrate_hs=_nameplate_hs(found),
+            nameplate_hashrate_hs=nameplate_hs(found.model, found.nameplate_hashrate_hs),
             signs=tuple(signs),
         )
 
@@ -359,6 +365,10 @@ class LuxosSession:
         """End the curtailment, ramping plainly."""
         await self._write("curtail", "wakeup")
 
+    async def locate(self, *, is_on: bool) -> None:
+        """The red light: the firmware's own signals are green."""
+        await self._write("ledset", "red,blink" if is_on else "red,off")
+
     async def _write(self, command: str, parameter: str) -> None:
         """Send one absolute write; log on again once if the machine dropped the session."""
         answer = await self._send(command, parameter)
@@ -384,13 +394,6 @@ def _unknown(miner_id: str, command: str, reply: bytes) -> UnknownOutcomeError:
         "read back what it did before sending anything else.",
         reply=reply,
     )
-
-
-def _nameplate_hs(config: wire.LuxosConfig) -> float | None:
-    if config.nameplate_hashrate_hs is not None:
-        return config.nameplate_hashrate_hs
-    model = find_model(config.model)
-    return None if model is None else model.nameplate_hashrate_hs
 
 
 def _now_s() -> float:

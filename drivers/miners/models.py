@@ -51,3 +51,9 @@ def models() -> dict[str, HardwareModel]:
 def find_model(name: str) -> HardwareModel | None:
     """The row of exactly this name."""
     return models().get(name)
+
+
+def nameplate_hs(model: str, told_hs: float | None) -> float | None:
+    """What a machine should hash: its own word before the table's, None where neither has one."""
+    found = None if told_hs is not None else find_model(model)
+    return told_hs if found is None else found.nameplate_hashrate_hs

@@ -46,6 +46,8 @@ _STATUS = "get.miner.status"
 _SETTING = "get.miner.setting"
 _SYSTEM = "get.system.setting"
 
+_BLINK = ({"color": "red", "period": 200, "duration": 100, "start": 0},)  # ms
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answers:
@@ -176,6 +178,10 @@ class WhatsminerV3Miner(WhatsminerV3Reader):
     async def wake(self) -> None:
         """Start the mining service; the machine ramps to its whole power."""
         await self._write("set.miner.service", param="start")
+
+    async def locate(self, *, is_on: bool) -> None:
+        """Let the red light blink five times a second, or leave both lights to the firmware."""
+        await self._write("set.system.led", param=_BLINK if is_on else "auto")
 
     async def _write(
         self, command: str, *, param: object = None, profile: str | None = None

@@ -143,6 +143,7 @@ def test_every_fault_of_a_file_is_reported_at_once_with_its_key() -> None:
         ("status.listen", "localhost:1", "status.listen", "address:port"),
         ("status.listen", "10.0.0.1:80", "status.listen", "network"),
         ("status.listen", "[::]:80", "status.listen", "network"),
+        ("status", {"listen": "10.1.0.5:80", "hosts": ["a"]}, "status.listen", "ssh -L"),
         ("status.socket", "x" * 120, "status.socket", "107"),
         ("governor.tick_s", 0.19, "governor.tick_s", "0.2"),
         ("governor.tick_s", 5.1, "governor.tick_s", "at most 5"),

@@ -131,7 +131,7 @@ def test_an_agent_that_is_stopped_lets_the_feed_go(site) -> None:
     assert site.truth()["machines_power_w"] == pytest.approx(0, abs=1e-6)
     agent.process.send_signal(signal.SIGCONT)
     site.wait_for(lambda: set(relays(site).values()) == {"open"}, 30, "nobody noticed")
-    assert "RELAY_OPEN" in alarms(site)
+    site.wait_for(lambda: "RELAY_OPEN" in alarms(site), 10, "no alarm says so")
     site.wait_until(site.judged[0].end_ms + 2_000)
     assert not any(powered(site))
     site.agent.stop()

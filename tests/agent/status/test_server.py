@@ -9,13 +9,9 @@ import aiohttp
 import pytest
 from pydantic import TypeAdapter
 
-from agent.status.server import (
-    CONNECTIONS_MAX,
-    StatusError,
-    StatusServer,
-    allowed_hosts,
-    open_status_server,
-)
+from agent.status.access import allowed_hosts
+from agent.status.doorway import Bounds
+from agent.status.server import StatusError, StatusServer, open_status_server
 from agent.status.view import (
     AlarmView,
     DecisionRow,
@@ -281,7 +277,7 @@ async def test_a_client_that_does_not_read_is_dropped(source, site: SiteView) ->
 async def test_one_connection_too_many_is_turned_away(server: StatusServer) -> None:
     async with asyncio.timeout(10):
         writers = []
-        for _ in range(CONNECTIONS_MAX):
+        for _ in range(Bounds().connections_per_client_max):
             _, writer = await asyncio.open_connection(server.host, server.port)
             writers.append(writer)
         status, headers, _ = await exchange(server, get(server, "/healthz"))

@@ -12,6 +12,7 @@ import pytest
 
 from agent.accreditation import Accreditation
 from agent.actuator import Actuation
+from agent.alarmboard import AlarmBoard
 from agent.bookkeeper import Bookkeeper
 from agent.core.decisions import Stage
 from agent.core.ledger import Transaction
@@ -27,6 +28,7 @@ from agent.point import Point, Realm
 from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.recovery import recover, seeded
+from agent.settings_alarms import AlarmSettings
 from agent.siteclock import KernelClock, SiteClock
 from agent.status.portrait import Facts, Frame
 from agent.status.view import DeliveryView
@@ -195,6 +197,8 @@ class Recorded:
                 faults=list,
                 cap_wh=lambda _at_ms: 10_000_000,
                 export=None,
+                alarms=AlarmBoard(AlarmSettings()),
+                tell=lambda _changes: None,
             )
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(recorder.run())

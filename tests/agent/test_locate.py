@@ -1,0 +1,199 @@
+"""A light that blinks: from the control socket over the driver to a simulated machine."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent.control_client import NoDaemonError, RefusedError, blink
+from agent.control_locate import add_locate_route
+from agent.core.decisions import Setpoint, Stage
+from agent.core.snapshot import PendingCommand
+from agent.posts import MinerPost
+from drivers.miners.registry import open_miner
+from simulator.clock import started_now
+from simulator.farm import build_farm
+from simulator.farm_file import FarmFile
+from simulator.faults import FaultKind
+from simulator.network import Network
+
+NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
+FARM = {
+    "addresses": {"base": NET, "has_web": False},
+    "machines": [
+        {"family": "luxos", "model": "s21", "count": 1},
+        {"family": "whatsminer-v3", "model": "m60s", "count": 1},
+    ],
+    "meters": [{"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1}],
+}
+LUXOS, WHATSMINER, READ_ONLY = "r1-s01", "r1-s02", "r1-s03"
+
+
+class Hall:
+    """A hall of two machines, its daemon's door, and whoever asks there."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = directory / "kwota.sock"
+        self.network = Network(farm=build_farm(FarmFile.model_validate(FARM), started_now()))
+        password = directory / "password"
+        password.write_text("farm-pass\n")
+        password.chmod(0o600)
+        self.posts = {
+            LUXOS: self._post(LUXOS, "luxos", 0, None),
+            WHATSMINER: self._post(WHATSMINER, "whatsminer-v3", 1, password),
+            READ_ONLY: self._post(READ_ONLY, "whatsminer-v3", 1, None),
+        }
+
+    def _post(self, name: str, family: str, place: int, password: Path | None) -> MinerPost:
+        label = self.network.farm.labels[place]
+        uri = f"{family}://{label.address}"
+        device = open_miner(uri, miner_id=name, mac=label.mac, password_file=password)
+        return MinerPost(miner_id=name, address=uri, family=family, device=device)
+
+    async def blink(self, name: str, *, is_on: bool = True) -> dict[str, Any]:
+        return await asyncio.to_thread(blink, self.socket, name, is_on=is_on)
+
+    async def denied(self, name: str) -> RefusedError:
+        with pytest.raises(RefusedError) as caught:
+            await self.blink(name)
+        return caught.value
+
+    def is_blinking(self, name: str) -> bool:
+        if name == LUXOS:
+            return 0 in self.network.farm.blinking
+        return self.network.dialects["whatsminer-v3"].whatsminers.traits(1).led == "manual"
+
+    @asynccontextmanager
+    async def door(self, *, is_shadow: bool = False) -> AsyncIterator[None]:
+        app = web.Application()
+        add_locate_route(app, self.posts, is_shadow=is_shadow)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.UnixSite(runner, str(self.socket)).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+
+@pytest.fixture
+async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
+    opened = Hall(tmp_path)
+    await opened.network.open()
+    try:
+        yield opened
+    finally:
+        for post in opened.posts.values():
+            await post.device.close()
+        await opened.network.close()
+
+
+@pytest.mark.parametrize("name", [LUXOS, WHATSMINER])
+async def test_its_light_blinks_and_is_left_again_and_nothing_else_changes(
+    hall: Hall, name: str
+) -> None:
+    before = [machine.is_awake for machine in hall.network.farm.plant.machines]
+    async with hall.door():
+        assert await hall.blink(name) == {"miner_id": name, "is_on": True}
+        assert hall.is_blinking(name)
+        await hall.blink(name, is_on=False)
+    assert not hall.is_blinking(name)
+    assert [machine.is_awake for machine in hall.network.farm.plant.machines] == before
+
+
+@pytest.mark.parametrize("name", [LUXOS, WHATSMINER])
+async def test_another_machine_at_the_address_is_not_told(hall: Hall, name: str) -> None:
+    post = hall.posts[name]
+    password = hall.socket.with_name("password") if name == WHATSMINER else None
+    post.device = open_miner(
+        post.address, miner_id=name, mac="02:00:00:00:00:01", password_file=password
+    )
+    async with hall.door():
+        error = await hall.denied(name)
+    assert error.status == 409
+    assert "should have the MAC" in str(error)
+    assert not hall.is_blinking(name)
+
+
+async def test_what_cannot_blink_is_refused_with_the_reason(hall: Hall) -> None:
+    async with hall.door():
+        error = await hall.denied(READ_ONLY)
+        assert error.status == 409
+        assert "password_file" in str(error)
+        assert (await hall.denied("nobody")).status == 404
+
+
+async def test_a_machine_that_is_being_told_a_set_point_has_no_time_for_a_light(hall: Hall) -> None:
+    setpoint = Setpoint(is_awake=False, profile=None, boards_on=frozenset())
+    post = hall.posts[LUXOS]
+    post.pending = PendingCommand(
+        setpoint=setpoint, sent_at_s=0.0, stage=Stage.ACCEPTED, detail="", origin=None
+    )
+    async with hall.door():
+        error = await hall.denied(LUXOS)
+        assert (error.status, "set point" in str(error)) == (409, True)
+        post.pending = None
+        await hall.blink(LUXOS)
+
+
+async def test_a_shadow_run_writes_to_no_machine(hall: Hall) -> None:
+    async with hall.door(is_shadow=True):
+        error = await hall.denied(LUXOS)
+    assert (error.status, "shadow" in str(error)) == (409, True)
+    assert not hall.is_blinking(LUXOS)
+
+
+async def test_a_machine_that_does_not_answer_is_said_within_seconds(hall: Hall) -> None:
+    hall.network.farm.switch_fault(FaultKind.MINER_SILENT, [0], is_active=True, value=None)
+    async with hall.door(), asyncio.timeout(10):
+        assert (await hall.denied(LUXOS)).status == 503
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"is_on": 1}', b"\xff"])
+async def test_what_is_no_request_is_refused(hall: Hall, body: bytes) -> None:
+    async with hall.door():
+        reader, writer = await asyncio.open_unix_connection(hall.socket)
+        head = f"POST /control/v1/miners/{LUXOS}/locate HTTP/1.1\r\nHost: a\r\n"
+        writer.write(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        writer.write(body)
+        assert b" 400 " in await reader.readline()
+        await reader.read()
+        writer.close()
+    assert not hall.is_blinking(LUXOS)
+
+
+async def test_the_verb_blinks_for_its_time_and_ends_early_at_ctrl_c(hall: Hall) -> None:
+    async with hall.door(), asyncio.timeout(18):
+        for seconds, number in (("1", None), ("3000", signal.SIGINT)):
+            verb = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "agent", "locate", LUXOS, "--for", seconds, "--json"),
+                *("--socket", str(hall.socket)),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            await blinks(hall)
+            if number is not None:
+                verb.send_signal(number)
+            told, _ = await verb.communicate()
+            assert (verb.returncode, json.loads(told)["is_on"]) == (0, False)
+            assert not hall.is_blinking(LUXOS)
+
+
+async def blinks(hall: Hall) -> None:
+    for _ in range(800):
+        if hall.is_blinking(LUXOS):
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("the light does not blink")
+
+
+def test_without_a_daemon_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NoDaemonError):
+        blink(tmp_path / "none.sock", LUXOS, is_on=True)
