@@ -21,14 +21,8 @@ from drivers.readings import (
     Profile,
 )
 from drivers.wire.cgminer import Answer, Row, decode_answer
-from drivers.wire.whatsminer_v3 import (
-    BOARDS_MAX,
-    HASHRATE_MARGIN,
-    TH,
-    fault_words,
-    profiles_of,
-    rated_power_w,
-)
+from drivers.wire.whatsminer_info import BOARDS_MAX, fault_words
+from drivers.wire.whatsminer_v3 import HASHRATE_MARGIN, TH, profiles_of, rated_power_w
 from drivers.wire.whatsminer_who import message_of, text_of
 
 MH = 1e6

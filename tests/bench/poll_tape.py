@@ -113,10 +113,7 @@ def unpacked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {**row, "turns": [tuple(base64.b64decode(part) for part in turn) for turn in row["turns"]]}
         for row in rows
     ]
-    return [
-        {**row, "is_framed": row["is_new"] and all(is_framed(said) for _, said in row["turns"])}
-        for row in whole
-    ]
+    return [{**row, "is_framed": all(is_framed(said) for _, said in row["turns"])} for row in whole]
 
 
 async def _play(
@@ -159,8 +156,8 @@ def is_framed(said: bytes) -> bool:
 
 def knows_its_end(row: dict[str, Any]) -> bool:
     """Whether a machine itself can be asked instead of the tape."""
-    is_single = row["closes"] and len(row["turns"]) == 1
-    return bool(row["is_new"] and (is_single or row["is_framed"]))
+    is_single = row["is_new"] and row["closes"] and len(row["turns"]) == 1
+    return bool(is_single or row["is_framed"])
 
 
 class RawExchange:

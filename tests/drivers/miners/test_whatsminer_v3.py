@@ -35,6 +35,7 @@ from simulator.network import Network
 from simulator.whatsminer_compat import CompatFarm
 from simulator.whatsminer_v3 import WhatsminerFarm
 
+OPENED: list[FramedLink] = []
 NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
 PASSWORD = "farm-pass"  # the simulator's own
 
@@ -66,6 +67,14 @@ async def hall() -> AsyncIterator[Open]:
         yield start
 
 
+@pytest_asyncio.fixture(autouse=True)
+async def nothing_left_open() -> AsyncIterator[None]:
+    """Links keep a connection between reads until somebody closes them."""
+    yield
+    while OPENED:
+        await OPENED.pop().close()
+
+
 def whatsminers(network: Network) -> WhatsminerFarm:
     dialect = network.dialects["whatsminer-v3"]
     assert isinstance(dialect, CompatFarm)
@@ -73,7 +82,8 @@ def whatsminers(network: Network) -> WhatsminerFarm:
 
 
 def link_to(network: Network, answer_s: float = 2.0) -> FramedLink:
-    return FramedLink(host=network.farm.labels[0].address, port=4433, answer_s=answer_s)
+    OPENED.append(FramedLink(host=network.farm.labels[0].address, port=4433, answer_s=answer_s))
+    return OPENED[-1]
 
 
 def miner_in(network: Network, *, password: str = PASSWORD, mac: str = "") -> WhatsminerV3Miner:
