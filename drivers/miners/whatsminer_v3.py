@@ -30,15 +30,25 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.frames import FramedConversation, FramedLink
-from drivers.link.tcp import NoAnswerError
+from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners.models import HardwareModel, find_model
-from drivers.readings import MinerDetails, MinerFault, MinerIdentity, MinerReading, Profile
+from drivers.readings import (
+    MinerDetails,
+    MinerFault,
+    MinerIdentity,
+    MinerReading,
+    PoolReading,
+    Profile,
+)
+from drivers.wire import cgminer
+from drivers.wire import whatsminer_v2 as older
 from drivers.wire import whatsminer_v3 as wire
 from drivers.wire.whatsminer_info import DeviceInfo, has_mac, info_of
 from drivers.wire.whatsminer_reply import Reply, decode_reply, encode_read, encode_write
 
 FAMILY = "whatsminer-v3"
 DEFAULT_PORT = 4433
+OLDER_PORT = 4028
 
 READ_LIMIT_S = 9.0
 WRITE_LIMIT_S = 15.0
@@ -70,11 +80,22 @@ class _Answers:
 
 
 class WhatsminerV3Reader:
-    """One machine without a password: read, never written to. ``mac`` pins it."""
+    """One machine without a password: read, never written to. ``mac`` pins it.
 
-    def __init__(self, *, miner_id: str, link: FramedLink, mac: str | None) -> None:
+    ``older`` is the way to the reads of API v2 that most of this firmware still answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        miner_id: str,
+        link: FramedLink,
+        mac: str | None,
+        older: TcpExchange | None = None,
+    ) -> None:
         self.miner_id = miner_id
         self._link = link
+        self._older = older
         self._mac = mac
 
     async def identify(self) -> MinerIdentity:
@@ -113,9 +134,10 @@ class WhatsminerV3Reader:
             answers = await self._answers(talk, _FULL_QUESTIONS)
         system = decode_reply(answers.rest[0], _SYSTEM).accepted(_SYSTEM)
         info, status = answers.info, answers.status
+        pools = await self._counted(wire.pools_of(status))
         return MinerDetails(
             identity=self._identity_of(info, status),
-            pools=wire.pools_of(status),
+            pools=pools,
             profiles=_profiles(info, status),
             board_serials=tuple(serial for serial in info.board_serials if serial),
             fan_speeds_rpm=wire.fan_speeds_of(status),
@@ -128,6 +150,17 @@ class WhatsminerV3Reader:
     async def close(self) -> None:
         """Give the kept connection back."""
         await self._link.close()
+
+    async def _counted(self, pools: tuple[PoolReading, ...]) -> tuple[PoolReading, ...]:
+        """With the shares counted, where the older reads tell them; they are no part of the API."""
+        if self._older is None or not pools:
+            return pools
+        try:
+            told = await self._older.ask(cgminer.encode_command("pools"))
+            answer = cgminer.decode_answer(told.reply).accepted("pools")
+            return wire.counted(pools, older.pools_of(answer))
+        except (UnreachableError, BadReplyError, RefusedError):
+            return pools  # this firmware has no such counters
 
     async def _answers(self, talk: FramedConversation, questions: Sequence[bytes]) -> _Answers:
         """The first three answers are info, status and setting."""
@@ -184,8 +217,16 @@ class WhatsminerV3Reader:
 class WhatsminerV3Miner(WhatsminerV3Reader):
     """One machine with its password: it takes percents, sleeps and wakes."""
 
-    def __init__(self, *, miner_id: str, link: FramedLink, mac: str | None, password: str) -> None:
-        super().__init__(miner_id=miner_id, link=link, mac=mac)
+    def __init__(
+        self,
+        *,
+        miner_id: str,
+        link: FramedLink,
+        mac: str | None,
+        password: str,
+        older: TcpExchange | None = None,
+    ) -> None:
+        super().__init__(miner_id=miner_id, link=link, mac=mac, older=older)
         self._password = password
 
     async def select_profile(self, name: str) -> None:

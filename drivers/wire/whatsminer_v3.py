@@ -6,6 +6,7 @@ Never saw a socket, never guesses a value: what is missing or of another kind is
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from drivers.errors import BadReplyError
 from drivers.readings import (
@@ -139,7 +140,8 @@ def percent_of(name: str, *, is_fast_boot: bool) -> int | None:
 
 
 def pools_of(status: Reply) -> tuple[PoolReading, ...]:
-    """``pools``, fallbacks included. API v3 counts no shares for a pool, only a rate."""
+    """``pools``, fallbacks included. API v3 counts no shares for a pool, only a rate: the counters
+    come from the older reads of the same firmware, where it answers them."""
     return tuple(
         [
             PoolReading(
@@ -154,6 +156,23 @@ def pools_of(status: Reply) -> tuple[PoolReading, ...]:
             for row in status.parts("pools")
         ]
     )
+
+
+def counted(pools: Sequence[PoolReading], older: Sequence[PoolReading]) -> tuple[PoolReading, ...]:
+    """Pools with the counters that the older reads have for the same URL and user."""
+    counts = {(_bare(pool.url), pool.user): pool for pool in older}
+    return tuple(
+        [
+            pool
+            if (own := counts.get((_bare(pool.url), pool.user))) is None
+            else replace(pool, accepted=own.accepted, rejected=own.rejected)
+            for pool in pools
+        ]
+    )
+
+
+def _bare(url: str) -> str:
+    return url.rpartition("://")[2].rstrip("/")
 
 
 def fan_speeds_of(status: Reply) -> tuple[int, ...]:

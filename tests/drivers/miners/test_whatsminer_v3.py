@@ -23,7 +23,7 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.frames import FramedLink
-from drivers.link.tcp import NoAnswerError
+from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners import whatsminer_v3
 from drivers.miners.whatsminer_v3 import WhatsminerV3Miner, WhatsminerV3Reader
 from drivers.readings import Activity, PowerProvenance
@@ -125,6 +125,38 @@ async def test_details_have_serials_pools_limit_and_percents(hall: Open) -> None
     assert (details.profiles[0].name, details.profiles[-1].power_w) == ("60%", 3441.0)
     assert details.fan_speeds_rpm == (5000, 5040)
     assert details.faults == ()
+
+
+def with_older_reads(network: Network) -> WhatsminerV3Reader:
+    older = TcpExchange(host=network.farm.labels[0].address, port=4028, answer_s=0.3)
+    mac = network.farm.labels[0].mac
+    return WhatsminerV3Reader(miner_id="w", link=link_to(network), mac=mac, older=older)
+
+
+async def test_shares_are_counted_where_the_firmware_still_answers_the_older_reads(
+    hall: Open,
+) -> None:
+    network = await hall()
+    network.farm.plant.machines[0].hashes = 7 * 2.0**50
+    pools = (await with_older_reads(network).read_details()).pools
+    assert [(pool.accepted, pool.rejected) for pool in pools] == [(7, 0), (0, 0)]
+    assert [pool.is_active for pool in pools] == [True, False]
+
+
+async def test_without_the_older_reads_shares_are_not_counted_and_all_else_is_read(
+    hall: Open, listen: Listen
+) -> None:
+    async def strange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b'{"STATUS":"E","Code":14,"Msg":"invalid cmd"}')
+
+    network = await hall(has_older_reads=False)
+    details = await with_older_reads(network).read_details()
+    assert [pool.accepted for pool in details.pools] == [None, None]
+    older = TcpExchange(host="127.0.0.1", port=await listen(strange), answer_s=0.3)
+    mac = network.farm.labels[0].mac
+    miner = WhatsminerV3Reader(miner_id="w", link=link_to(network), mac=mac, older=older)
+    assert [pool.rejected for pool in (await miner.read_details()).pools] == [None, None]
 
 
 async def test_faults_and_random_delays_are_said(hall: Open) -> None:

@@ -1,6 +1,7 @@
 """What API v3 answers mean: a recorded M50, a made-up M60S, and anything else that may arrive."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,13 @@ def test_faults_come_in_the_shapes_of_several_firmwares() -> None:
         ("541", "A hashboard has failed (Slot0 bad)."),
         ("110", "A fan has failed."),
     ]
+
+
+def test_counters_go_to_the_pool_of_the_same_url_and_user() -> None:
+    pools = wire.pools_of(status_of())
+    first = replace(pools[0], slot=1, accepted=5, rejected=2)
+    bare = replace(first, url=first.url.rpartition("://")[2] + "/")
+    for older in (first, bare):
+        counted = wire.counted(pools, [older, replace(first, user="another", accepted=9)])
+        assert (counted[0].accepted, counted[0].rejected, counted[0].slot) == (5, 2, pools[0].slot)
+        assert [pool.accepted for pool in counted[1:]] == [None] * (len(pools) - 1)
