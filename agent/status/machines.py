@@ -1,11 +1,13 @@
 """From what is known of one machine to its row, with the reason in one sentence."""
 
+from dataclasses import asdict
+
 from agent.accreditation import Accreditation
 from agent.core.decisions import Decision, Setpoint
 from agent.core.fleet import Machine, Memory, matches
 from agent.core.governor import Outcome
 from agent.core.snapshot import MinerView
-from agent.status.view import MinerRow, PoolView
+from agent.status.view import ChipTemperaturesView, MinerRow, PoolView
 from drivers.readings import MinerDetails, PoolReading
 
 
@@ -66,6 +68,9 @@ def miner_row(
         age_s=None if reading is None else outcome.picture.snapshot.now_s - reading.replied_at_s,
         meter_point=meter_point,
         moved_from=None if moved_to is None else address,
+        chip_temperatures=[]
+        if details is None
+        else [ChipTemperaturesView(**asdict(one)) for one in details.chip_temperatures],
     )
 
 

@@ -145,6 +145,7 @@ class WhatsminerV3Reader:
             faults=info.faults + _delays(system),
             power_limit_w=wire.power_limit_of(status),
             power_supply_serial=info.power_supply_serial,
+            chip_temperatures=wire.chip_temperatures_of(status),
         )
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from drivers.errors import BadReplyError
 from drivers.readings import (
     Activity,
     BoardReading,
+    ChipTemperatures,
     PoolReading,
     PowerProvenance,
     Profile,
@@ -59,6 +60,21 @@ def boards_of(status: Reply, info: DeviceInfo) -> tuple[BoardReading, ...]:
             )
         )
     return tuple(boards)
+
+
+def chip_temperatures_of(status: Reply) -> tuple[ChipTemperatures, ...]:
+    """``edevs``, by slot, as far as it tells the hottest chip."""
+    found = [
+        ChipTemperatures(
+            board=_slot_of(row),
+            min_c=number_of(row, "chip-temp-min") if has(row, "chip-temp-min") else None,
+            mean_c=number_of(row, "chip-temp-avg") if has(row, "chip-temp-avg") else None,
+            max_c=number_of(row, "chip-temp-max"),
+        )
+        for row in status.parts("edevs")
+        if has(row, "chip-temp-max")
+    ]
+    return tuple(sorted(found, key=lambda one: one.board))
 
 
 def nameplate_of(status: Reply) -> float | None:
