@@ -146,7 +146,8 @@ class MinerDetails:
     """One slow, full read: what changes rarely.
 
     ``power_limit_w`` is the ceiling that the machine itself keeps. ``chip_temperatures`` has the
-    boards of which the machine tells any.
+    boards of which the machine tells any. ``can_sleep`` is False where this machine's firmware
+    cannot, though its family's driver has the verb.
     """
 
     identity: MinerIdentity
@@ -159,6 +160,7 @@ class MinerDetails:
     power_limit_w: float | None = None
     power_supply_serial: str | None = None
     chip_temperatures: tuple[ChipTemperatures, ...] = ()
+    can_sleep: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

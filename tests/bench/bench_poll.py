@@ -128,10 +128,10 @@ async def recorded(machine: Figures) -> list[Figures]:
         recorder.begin()
         await device.read()
         await asyncio.sleep(0.05)  # until the machine's close has come through
+        return packed(recorder.tape())
     finally:
         await device.close()
         await recorder.close()
-    return packed(recorder.tape())
 
 
 @contextmanager
