@@ -95,6 +95,12 @@ class MinerPost:
             self._shown = shown = self._seen()
         return shown
 
+    @property
+    def _can_sleep(self) -> bool:
+        """The driver has the verb, and nothing that was read says that this machine has not."""
+        can = self.details is None or self.details.can_sleep
+        return can and isinstance(self.device, Sleeps)
+
     def _seen(self) -> MinerView:
         return MinerView(
             miner_id=self.miner_id,
@@ -105,7 +111,7 @@ class MinerPost:
             pending=self.pending,
             fault=self.fault,
             can_switch_boards=isinstance(self.device, SwitchesBoards),
-            can_sleep=isinstance(self.device, Sleeps),
+            can_sleep=self._can_sleep,
             can_select_profile=isinstance(self.device, SelectsProfile),
             confirmed=self.confirmed,
         )

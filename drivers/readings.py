@@ -118,6 +118,16 @@ class MinerFault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChipTemperatures:
+    """How hot the chips of one board are; ``min_c`` and ``mean_c`` where the vendor has them."""
+
+    board: int
+    min_c: float | None
+    mean_c: float | None
+    max_c: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One operating point a machine offers, for the whole machine with all boards on.
 
@@ -135,7 +145,9 @@ class Profile:
 class MinerDetails:
     """One slow, full read: what changes rarely.
 
-    ``power_limit_w`` is the ceiling that the machine itself keeps.
+    ``power_limit_w`` is the ceiling that the machine itself keeps. ``chip_temperatures`` has the
+    boards of which the machine tells any. ``can_sleep`` is False where this machine's firmware
+    cannot, though its family's driver has the verb.
     """
 
     identity: MinerIdentity
@@ -147,6 +159,8 @@ class MinerDetails:
     faults: tuple[MinerFault, ...] = ()
     power_limit_w: float | None = None
     power_supply_serial: str | None = None
+    chip_temperatures: tuple[ChipTemperatures, ...] = ()
+    can_sleep: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,7 +167,8 @@ class CompatFarm:
         doors = self.whatsminers.doors(index)
         if not file.whatsminer.has_older_reads:
             return doors
-        older = Door(port=file.addresses.rpc_port, receive=lambda: Caller(self, index))
+        port = file.addresses.rpc_port
+        older = Door(port=port, receive=lambda: Caller(self, index), name="v2")
         return (*doors, older)
 
     def password(self, index: int) -> str:

@@ -97,6 +97,11 @@ class WhatsminerFarm:
         """Whether the control board is down."""
         return self.farm.clock.now_s() < self.farm.plant.machines[index].rebooting_until_s
 
+    def is_away(self, index: int) -> bool:
+        """Whether nobody is there any more for those who are still connected."""
+        is_gone = self.farm.faults.has_miner(FaultKind.MINER_GONE, index)
+        return is_gone or self.is_rebooting(index)
+
     @staticmethod
     def _message(at: Moment, question: Question) -> object:
         if question.command in READS:
@@ -173,7 +178,7 @@ class WhatsminerConnection(asyncio.Protocol):
             self.abort()
 
     def _answer(self, frame: bytes) -> None:
-        if self._whatsminers.is_rebooting(self.index):
+        if self._whatsminers.is_away(self.index):
             self.abort()
             return
         reply = HEARTBEAT if not frame else self._whatsminers.reply(self.index, frame)

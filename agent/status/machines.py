@@ -1,11 +1,13 @@
 """From what is known of one machine to its row, with the reason in one sentence."""
 
+from dataclasses import asdict
+
 from agent.accreditation import Accreditation
 from agent.core.decisions import Decision, Setpoint
 from agent.core.fleet import Machine, Memory, matches
 from agent.core.governor import Outcome
 from agent.core.snapshot import MinerView
-from agent.status.view import MinerRow, PoolView
+from agent.status.view import ChipTemperaturesView, MinerRow, PoolView
 from drivers.readings import MinerDetails, PoolReading
 
 
@@ -70,6 +72,9 @@ def miner_row(
         moved_from=None if moved_to is None else address,
         rack=rack,
         pinned_mac=pinned_mac,
+        chip_temperatures=[]
+        if details is None
+        else [ChipTemperaturesView(**asdict(one)) for one in details.chip_temperatures],
     )
 
 

@@ -190,6 +190,15 @@ class PoolView(_View):
     rejected: int | None
 
 
+class ChipTemperaturesView(_View):
+    """How hot the chips of one board are, in ``/api/v1/miners``."""
+
+    board: int
+    min_c: float | None
+    mean_c: float | None
+    max_c: float
+
+
 class MinerRow(_View):
     """One machine in ``/api/v1/miners``. ``why`` says why it runs as it does, in one sentence.
 
@@ -229,6 +238,7 @@ class MinerRow(_View):
     moved_from: str | None = None
     rack: str | None = None
     pinned_mac: str | None = None
+    chip_temperatures: list[ChipTemperaturesView] = []
 
 
 class MeterRow(_View):

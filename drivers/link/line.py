@@ -99,14 +99,18 @@ class Line:
     """A connection: ``open`` first, ``cut`` last whatever happens. One question at a time."""
 
     __slots__ = (
+        "_answers",
         "_board",
         "_deadline_s",
+        "_each_s",
+        "_ends_s",
         "_fault",
         "_is_connected",
         "_is_over",
         "_loop",
         "_places",
         "_receiver",
+        "_requests",
         "_socket",
         "_timer",
         "_unsent",
@@ -125,10 +129,30 @@ class Line:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline_s = 0.0
         self._unsent = b""
+        # What is to be asked after this, the last first, and what was answered so far.
+        self._requests: list[bytes] = []
+        self._answers: list[bytes] = []
+        self._each_s = self._ends_s = 0.0
         self._is_connected = False
         self._is_over = False
         self._fault: Exception | None = None
-        self._watcher = WATCHER.get()
+        self._watcher: Watcher | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the peer has closed it, or what came ended it."""
+        return self._is_over
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: what comes next is the answer to what is asked next."""
+        receiver = self._receiver
+        return not (self._is_over or self._unsent or receiver.is_whole or receiver.rest)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are so many connections that none should be kept for later."""
+        return self._board.is_crowded
 
     async def open(self, limit_s: float) -> None:
         """Connect. Raises UnreachableError."""
@@ -160,10 +184,11 @@ class Line:
 
         After an error nothing more may be asked on this line.
         """
-        if self._watcher is not None:
-            self._watcher(id(self), str(self._places), request, is_sent=True)
-        self._send(request)
+        self._watcher = WATCHER.get()
+        self._say(request)
         receiver = self._receiver
+        if self._requests:
+            self._go_on()
         if not receiver.is_whole and not self._is_over:
             try:
                 await self._wait(limit_s)
@@ -180,6 +205,18 @@ class Line:
             f"{self._places} closed the connection without a whole answer: it may be restarting.",
             reply=receiver.rest,
         ) from self._fault
+
+    async def ask_in_turn(
+        self, requests: Sequence[bytes], answers: list[bytes], each_s: float, whole_s: float
+    ) -> None:
+        """Several questions, each sent as soon as the one before it is answered.
+
+        As ``ask``, but the caller is woken once; ``answers`` has what came, also after an error.
+        ``each_s`` is the limit of each question, ``whole_s`` that of all.
+        """
+        self._answers, self._requests = answers, list(reversed(requests[1:]))
+        self._each_s, self._ends_s = each_s, self._loop.time() + whole_s
+        answers.append(await self.ask(requests[0], min(each_s, whole_s)))
 
     def cut(self) -> None:
         """End the connection now; what is under way is lost."""
@@ -236,6 +273,18 @@ class Line:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def _go_on(self) -> None:
+        """The next questions, for as long as there are answers."""
+        while self._requests and self._receiver.is_whole:
+            self._answers.append(self._receiver.take())
+            self._deadline_s = min(self._loop.time() + self._each_s, self._ends_s)
+            self._say(self._requests.pop())
+
+    def _say(self, request: bytes) -> None:
+        if self._watcher is not None:
+            self._watcher(id(self), str(self._places), request, is_sent=True)
+        self._send(request)
+
     def _send(self, request: bytes) -> None:
         assert self._socket is not None
         try:
@@ -271,6 +320,8 @@ class Line:
                     self._end(None)
                     return
                 receiver.feed(data)
+                if self._requests:
+                    self._go_on()
                 if len(data) < _CHUNK_BYTES and not (is_closing and not receiver.is_whole):
                     break
         except (BlockingIOError, InterruptedError):

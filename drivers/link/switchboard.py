@@ -5,6 +5,7 @@ exchange. Here a socket is plugged in once, for both directions, and told only w
 """
 
 import asyncio
+import resource
 import select
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
@@ -22,7 +23,13 @@ class Switchboard:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._rings: dict[int, Ring] = {}
         self._poll = select.epoll()
+        self._many = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         loop.add_reader(self._poll.fileno(), self._tell)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether half of the files that this process may open are plugged in."""
+        return len(self._rings) >= self._many
 
     def plug(self, handle: int, ring: Ring) -> None:
         """Ring once for each news of this socket from now on."""

@@ -127,15 +127,15 @@ class AntminerReader:
             pools = await self._pools(look)
             faults = await self._faults() + await self._links.service.look()
         boards = wire.boards_of(look.stats, self._board_count(), is_ramping=False)
-        rated_w, nameplate_hs = self._rated_w(), self._nameplate_hs()
         return MinerDetails(
             identity=identity,
             pools=pools,
-            profiles=wire.profiles_of(rated_w, nameplate_hs, self._low_mode()),
+            profiles=wire.profiles_of(self._rated_w(), self._nameplate_hs(), self._low_mode()),
             board_serials=tuple([board.serial for board in boards if board.serial is not None]),
             fan_speeds_rpm=look.stats.fan_speeds_rpm,
             uptime_s=look.stats.elapsed_s,
             faults=faults,
+            chip_temperatures=wire.chip_temperatures_of(look.stats),
         )
 
     async def close(self) -> None:

@@ -127,6 +127,7 @@ class AvalonMiner:
             faults=wire.faults_of(report),
             power_limit_w=wire.power_limit_of(report),
             power_supply_serial=None,
+            chip_temperatures=wire.chip_temperatures_of(report),
         )
 
     async def select_profile(self, name: str) -> None:

@@ -107,6 +107,8 @@ class BitaxeMiner:
             fan_speeds_rpm=wire.fan_speeds_of(info),
             uptime_s=wire.uptime_of(info),
             faults=wire.faults_of(info),
+            chip_temperatures=wire.chip_temperatures_of(info),
+            can_sleep=wire.can_pause(info),
         )
 
     async def select_profile(self, name: str) -> None:

@@ -129,7 +129,8 @@ class BraiinsReader:
         """Everything that changes rarely."""
         async with self._bounded(DETAILS_LIMIT_S):
             known = await self._recognised()
-            boards = wire.boards_of(await self._table(_BOARDS))
+            listed = await self._table(_BOARDS)
+            boards = wire.boards_of(listed)
             settings = target.configuration_of(await self._table(_CONFIGURATION))
             limits = await self._table(_CONSTRAINTS)
             tuned = None
@@ -154,6 +155,7 @@ class BraiinsReader:
             ),
             power_limit_w=settings.target_w,
             power_supply_serial=known.details.power_supply_serial,
+            chip_temperatures=wire.chip_temperatures_of(listed),
         )
 
     async def close(self) -> None:

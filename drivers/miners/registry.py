@@ -110,10 +110,13 @@ def _avalon(at: Opening) -> ReadsMiner:
 
 def _whatsminer_v3(at: Opening) -> ReadsMiner:
     link = FramedLink(host=at.host, port=at.port)
+    older = TcpExchange(host=at.host, port=at.second_port, connect_s=1.0, answer_s=2.0)
     if at.password is None:
-        return whatsminer_v3.WhatsminerV3Reader(miner_id=at.miner_id, link=link, mac=at.mac)
+        return whatsminer_v3.WhatsminerV3Reader(
+            miner_id=at.miner_id, link=link, mac=at.mac, older=older
+        )
     return whatsminer_v3.WhatsminerV3Miner(
-        miner_id=at.miner_id, link=link, mac=at.mac, password=at.password
+        miner_id=at.miner_id, link=link, mac=at.mac, password=at.password, older=older
     )
 
 
@@ -175,6 +178,7 @@ FAMILIES: Mapping[str, Family] = {
         default_port=whatsminer_v3.DEFAULT_PORT,
         make=_whatsminer_v3,
         takes_password=True,
+        second=("v2", whatsminer_v3.OLDER_PORT),
         fast_read_s=20.0,
     ),
     epic.FAMILY: Family(default_port=epic.DEFAULT_PORT, make=_epic, takes_password=True),

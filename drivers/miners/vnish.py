@@ -152,6 +152,7 @@ class VnishReader:
             ),
             power_limit_w=None if preset is None else preset.power_w,
             power_supply_serial=parts.factory.power_supply_serial,
+            chip_temperatures=wire.chip_temperatures_of(miner),
         )
 
     async def close(self) -> None:

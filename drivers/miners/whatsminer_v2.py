@@ -154,6 +154,7 @@ class WhatsminerV2Reader:
             faults=wire.faults_told(listed, summary),
             power_limit_w=None if summary is None else wire.power_limit_of(summary),
             power_supply_serial=known.owner.power_supply_serial or serial,
+            chip_temperatures=wire.chip_temperatures_of(devs),
         )
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ outcome and nothing is repeated here.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.errors import (
@@ -29,14 +30,25 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.frames import FramedConversation, FramedLink
-from drivers.link.tcp import NoAnswerError
+from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners.models import HardwareModel, find_model
-from drivers.readings import MinerDetails, MinerFault, MinerIdentity, MinerReading, Profile
+from drivers.readings import (
+    MinerDetails,
+    MinerFault,
+    MinerIdentity,
+    MinerReading,
+    PoolReading,
+    Profile,
+)
+from drivers.wire import cgminer
+from drivers.wire import whatsminer_v2 as older
 from drivers.wire import whatsminer_v3 as wire
+from drivers.wire.whatsminer_info import DeviceInfo, has_mac, info_of
 from drivers.wire.whatsminer_reply import Reply, decode_reply, encode_read, encode_write
 
 FAMILY = "whatsminer-v3"
 DEFAULT_PORT = 4433
+OLDER_PORT = 4028
 
 READ_LIMIT_S = 9.0
 WRITE_LIMIT_S = 15.0
@@ -45,6 +57,14 @@ _INFO = "get.device.info"
 _STATUS = "get.miner.status"
 _SETTING = "get.miner.setting"
 _SYSTEM = "get.system.setting"
+_QUESTION = encode_read(_INFO)
+_FAST_QUESTIONS = (_QUESTION, encode_read(_STATUS, "summary+edevs"), encode_read(_SETTING))
+_FULL_QUESTIONS = (
+    _QUESTION,
+    encode_read(_STATUS, "summary+pools+edevs"),
+    encode_read(_SETTING),
+    encode_read(_SYSTEM),
+)
 
 _BLINK = ({"color": "red", "period": 200, "duration": 100, "start": 0},)  # ms
 
@@ -53,32 +73,45 @@ _BLINK = ({"color": "red", "period": 200, "duration": 100, "start": 0},)  # ms
 class _Answers:
     """What one conversation brought, and the times around it."""
 
-    info: wire.DeviceInfo
+    info: DeviceInfo
     status: Reply
     setting: Reply
+    rest: Sequence[bytes]
     requested_at_s: float
     replied_at_s: float
 
 
 class WhatsminerV3Reader:
-    """One machine without a password: read, never written to. ``mac`` pins it."""
+    """One machine without a password: read, never written to. ``mac`` pins it.
 
-    def __init__(self, *, miner_id: str, link: FramedLink, mac: str | None) -> None:
+    ``older`` is the way to the reads of API v2 that most of this firmware still answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        miner_id: str,
+        link: FramedLink,
+        mac: str | None,
+        older: TcpExchange | None = None,
+    ) -> None:
         self.miner_id = miner_id
         self._link = link
+        self._older = older
         self._mac = mac
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API version with type, and a whole MAC with the serial."""
-        async with self._link.conversation(READ_LIMIT_S) as talk:
+        async with self._link.conversation(READ_LIMIT_S, is_kept=True) as talk:
             info = await self._recognised(talk)
-            status = (await _ask(talk, _STATUS, "summary")).accepted(_STATUS)
+            told = (await talk.ask(encode_read(_STATUS, "summary"))).reply
+        status = decode_reply(told, _STATUS).accepted(_STATUS)
         return self._identity_of(info, status)
 
     async def read(self) -> MinerReading:
         """Three questions on one connection: who, what it does, what it is set to."""
-        async with self._link.conversation(READ_LIMIT_S) as talk:
-            answers = await self._answers(talk, "summary+edevs")
+        async with self._link.conversation(READ_LIMIT_S, is_kept=True) as talk:
+            answers = await self._answers(talk, _FAST_QUESTIONS)
         info, status = answers.info, answers.status
         boards = wire.boards_of(status, info)
         hashrate_hs = wire.believed_hashrate_hs(boards, _nameplate_hs(info, status))
@@ -99,13 +132,14 @@ class WhatsminerV3Reader:
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely. Pools are asked with the summary: alone, a stopped
         machine refuses them."""
-        async with self._link.conversation(READ_LIMIT_S) as talk:
-            answers = await self._answers(talk, "summary+pools+edevs")
-            system = (await _ask(talk, _SYSTEM)).accepted(_SYSTEM)
+        async with self._link.conversation(READ_LIMIT_S, is_kept=True) as talk:
+            answers = await self._answers(talk, _FULL_QUESTIONS)
+        system = decode_reply(answers.rest[0], _SYSTEM).accepted(_SYSTEM)
         info, status = answers.info, answers.status
+        pools = await self._counted(wire.pools_of(status))
         return MinerDetails(
             identity=self._identity_of(info, status),
-            pools=wire.pools_of(status),
+            pools=pools,
             profiles=_profiles(info, status),
             board_serials=tuple(serial for serial in info.board_serials if serial),
             fan_speeds_rpm=wire.fan_speeds_of(status),
@@ -113,27 +147,50 @@ class WhatsminerV3Reader:
             faults=info.faults + _delays(system),
             power_limit_w=wire.power_limit_of(status),
             power_supply_serial=info.power_supply_serial,
+            chip_temperatures=wire.chip_temperatures_of(status),
         )
 
     async def close(self) -> None:
-        """Nothing stays open between conversations."""
+        """Give the kept connection back."""
+        await self._link.close()
 
-    async def _answers(self, talk: FramedConversation, parts: str) -> _Answers:
+    async def _counted(self, pools: tuple[PoolReading, ...]) -> tuple[PoolReading, ...]:
+        """With the shares counted, where the older reads tell them; they are no part of the API."""
+        if self._older is None or not pools:
+            return pools
+        try:
+            told = await self._older.ask(cgminer.encode_command("pools"))
+            answer = cgminer.decode_answer(told.reply).accepted("pools")
+            return wire.counted(pools, older.pools_of(answer))
+        except (UnreachableError, BadReplyError, RefusedError):
+            return pools  # this firmware has no such counters
+
+    async def _answers(self, talk: FramedConversation, questions: Sequence[bytes]) -> _Answers:
+        """The first three answers are info, status and setting."""
         requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        info = await self._recognised(talk)
-        status = (await _ask(talk, _STATUS, parts)).accepted(_STATUS)
-        setting = (await _ask(talk, _SETTING)).accepted(_SETTING)
+        told: list[bytes] = []
+        try:
+            await talk.ask_in_turn(questions, told)
+        except (NoAnswerError, BadReplyError):
+            if told:
+                self._recognised_in(told[0])  # a stranger is one, whatever came after it
+            raise
+        replied_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         return _Answers(
-            info=info,
-            status=status,
-            setting=setting,
+            info=self._recognised_in(told[0]),
+            status=decode_reply(told[1], _STATUS).accepted(_STATUS),
+            setting=decode_reply(told[2], _SETTING).accepted(_SETTING),
+            rest=told[3:],
             requested_at_s=requested_at_s,
-            replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
+            replied_at_s=replied_at_s,
         )
 
-    async def _recognised(self, talk: FramedConversation) -> wire.DeviceInfo:
+    async def _recognised(self, talk: FramedConversation) -> DeviceInfo:
         """Who is at the other end. Raises WrongDeviceError for any but the pinned machine."""
-        info = wire.info_of((await _ask(talk, _INFO)).accepted(_INFO))
+        return self._recognised_in((await talk.ask(_QUESTION)).reply)
+
+    def _recognised_in(self, told: bytes) -> DeviceInfo:
+        info = info_of(decode_reply(told, _INFO).accepted(_INFO))
         if not info.is_api_v3:
             raise WrongDeviceError(
                 f"What answers at {self._link.address} is no Whatsminer with API v3: "
@@ -147,7 +204,7 @@ class WhatsminerV3Reader:
             )
         return info
 
-    def _identity_of(self, info: wire.DeviceInfo, status: Reply) -> MinerIdentity:
+    def _identity_of(self, info: DeviceInfo, status: Reply) -> MinerIdentity:
         return MinerIdentity(
             family=FAMILY,
             model=info.model,
@@ -163,8 +220,16 @@ class WhatsminerV3Reader:
 class WhatsminerV3Miner(WhatsminerV3Reader):
     """One machine with its password: it takes percents, sleeps and wakes."""
 
-    def __init__(self, *, miner_id: str, link: FramedLink, mac: str | None, password: str) -> None:
-        super().__init__(miner_id=miner_id, link=link, mac=mac)
+    def __init__(
+        self,
+        *,
+        miner_id: str,
+        link: FramedLink,
+        mac: str | None,
+        password: str,
+        older: TcpExchange | None = None,
+    ) -> None:
+        super().__init__(miner_id=miner_id, link=link, mac=mac, older=older)
         self._password = password
 
     async def select_profile(self, name: str) -> None:
@@ -217,7 +282,7 @@ class WhatsminerV3Miner(WhatsminerV3Reader):
             ) from error
         reply.accepted(command)
 
-    def _require_writable(self, info: wire.DeviceInfo) -> None:
+    def _require_writable(self, info: DeviceInfo) -> None:
         signs = _signs(info)
         if len(signs) < 2:
             raise WrongDeviceError(
@@ -225,7 +290,7 @@ class WhatsminerV3Miner(WhatsminerV3Reader):
                 f"(only: {'; '.join(signs)}): it is read, but not written to."
             )
 
-    def _percent(self, name: str, info: wire.DeviceInfo) -> int:
+    def _percent(self, name: str, info: DeviceInfo) -> int:
         percent = wire.percent_of(name, is_fast_boot=info.is_fast_boot)
         if percent is not None:
             return percent
@@ -244,19 +309,14 @@ class WhatsminerV3Miner(WhatsminerV3Reader):
         )
 
 
-async def _ask(talk: FramedConversation, command: str, param: str | None = None) -> Reply:
-    reply = await talk.ask(encode_read(command, param))
-    return decode_reply(reply.reply, command)
-
-
-def _signs(info: wire.DeviceInfo) -> tuple[str, ...]:
+def _signs(info: DeviceInfo) -> tuple[str, ...]:
     signs = [f"{_INFO} answers as API {info.api} of a {info.type_name}"]
-    if wire.has_mac(info) and info.serial:
+    if has_mac(info) and info.serial:
         signs.append(f"network and miner name MAC {info.mac} and serial {info.serial}")
     return tuple(signs)
 
 
-def _nameplate_hs(info: wire.DeviceInfo, status: Reply) -> float | None:
+def _nameplate_hs(info: DeviceInfo, status: Reply) -> float | None:
     told_hs = wire.nameplate_of(status)
     if told_hs is not None:
         return told_hs
@@ -264,7 +324,7 @@ def _nameplate_hs(info: wire.DeviceInfo, status: Reply) -> float | None:
     return None if model is None else model.nameplate_hashrate_hs
 
 
-def _profiles(info: wire.DeviceInfo, status: Reply) -> tuple[Profile, ...]:
+def _profiles(info: DeviceInfo, status: Reply) -> tuple[Profile, ...]:
     """None where neither the machine nor the table of models says what the whole draws."""
     model: HardwareModel | None = find_model(info.model)
     nameplate_w = None if model is None else model.nameplate_power_w

@@ -10,7 +10,14 @@ import re
 import orjson
 
 from drivers.errors import BadReplyError, RefusedError
-from drivers.readings import Activity, BoardReading, MinerFault, PoolReading, Profile
+from drivers.readings import (
+    Activity,
+    BoardReading,
+    ChipTemperatures,
+    MinerFault,
+    PoolReading,
+    Profile,
+)
 from drivers.wire.antminer_modes import LOW, NORMAL
 from drivers.wire.antminer_stats import Stats, stock_type_of
 from drivers.wire.cgminer import Answer, Row
@@ -100,6 +107,19 @@ def boards_of(
                 serial=chains[slot].serial if slot in chains else None,
             )
             for slot in slots
+        ]
+    )
+
+
+def chip_temperatures_of(stats: Stats) -> tuple[ChipTemperatures, ...]:
+    """The hottest of the few chips of a board whose temperature the firmware tells."""
+    return tuple(
+        [
+            ChipTemperatures(
+                board=chain.slot, min_c=None, mean_c=None, max_c=chain.chip_temperature_c
+            )
+            for chain in sorted(stats.chains, key=lambda chain: chain.slot)
+            if chain.chip_temperature_c is not None
         ]
     )
 

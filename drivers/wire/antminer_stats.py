@@ -33,6 +33,7 @@ class Chain:
     hashrate_hs: float
     chips: int
     temperature_c: float | None
+    chip_temperature_c: float | None
     serial: str | None
 
 
@@ -111,6 +112,7 @@ def _listed_chains(row: Row) -> tuple[Chain, ...]:
                 hashrate_hs=_not_negative(chain, "rate_real") * unit_hs,
                 chips=chain.whole("asic_num") if chain.has("asic_num") else 0,
                 temperature_c=_warmest(chain.values.get("temp_pcb")),
+                chip_temperature_c=_warmest(chain.values.get("temp_chip")),
                 serial=serial or None,
             )
         )
@@ -129,6 +131,7 @@ def _older_chains(row: Row) -> tuple[Chain, ...]:
                 else 0.0,
                 chips=row.whole(f"chain_acn{number}") if row.has(f"chain_acn{number}") else 0,
                 temperature_c=_warmest(row.values.get(f"temp_pcb{number}")),
+                chip_temperature_c=_warmest(row.values.get(f"temp_chip{number}")),
                 serial=None,
             )
             for number in sorted({*_rates(row)})

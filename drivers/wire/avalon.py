@@ -14,6 +14,7 @@ from drivers.errors import BadReplyError
 from drivers.readings import (
     Activity,
     BoardReading,
+    ChipTemperatures,
     MinerFault,
     PoolReading,
     PowerProvenance,
@@ -122,6 +123,21 @@ def boards_of(report: Report, hashrate_hs: float, activity: Activity) -> tuple[B
             for board, share in enumerate(shares)
         ]
     )
+
+
+def chip_temperatures_of(report: Report) -> tuple[ChipTemperatures, ...]:
+    """Mean and hottest by board; 0 is written where nothing was measured."""
+    count = board_count_of(report)
+    hottest, means = report.numbers("MTmax"), report.numbers("MTavg")
+    if not hottest and count == 1:
+        hottest, means = report.numbers("TMax"), report.numbers("TAvg")
+    found = []
+    for board, told in enumerate(hottest[:count]):
+        max_c = _celsius(told)
+        mean_c = _celsius(means[board]) if board < len(means) else None
+        if max_c is not None:
+            found.append(ChipTemperatures(board=board, min_c=None, mean_c=mean_c, max_c=max_c))
+    return tuple(found)
 
 
 def power_of(report: Report, hashrate_hs: float) -> tuple[float | None, PowerProvenance]:

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import orjson
 
 from drivers.errors import BadReplyError
-from drivers.readings import Activity, BoardReading, MinerFault, PoolReading, Profile
+from drivers.readings import (
+    Activity,
+    BoardReading,
+    ChipTemperatures,
+    MinerFault,
+    PoolReading,
+    Profile,
+)
 from drivers.wire.cgminer import Row
 from drivers.wire.web_table import amount
 
@@ -307,6 +314,14 @@ def _share_of_power(point: Point, whole: tuple[int, int]) -> float:
     """Of what the chips draw at the default: in proportion to frequency and to voltage squared."""
     default_mhz, default_mv = whole
     return point.frequency_mhz / default_mhz * (point.core_voltage_mv / default_mv) ** 2
+
+
+def chip_temperatures_of(info: Row) -> tuple[ChipTemperatures, ...]:
+    """That of its few chips together; none while nothing was measured."""
+    told_c = _temperature(info)
+    if told_c is None:
+        return ()
+    return (ChipTemperatures(board=0, min_c=None, mean_c=None, max_c=told_c),)
 
 
 def _temperature(info: Row) -> float | None:

@@ -16,6 +16,7 @@ from drivers.errors import BadReplyError, UnsupportedError, WrongDeviceError
 from drivers.readings import (
     Activity,
     BoardReading,
+    ChipTemperatures,
     MinerFault,
     PoolReading,
     PowerProvenance,
@@ -150,6 +151,17 @@ def boards_of(hashboards: Row) -> tuple[BoardReading, ...]:
             serial=text_of(row, "serial_number") or None,
         )
     return tuple([boards[number] for number in sorted(boards)])
+
+
+def chip_temperatures_of(hashboards: Row) -> tuple[ChipTemperatures, ...]:
+    """The hottest chip of each board that tells of one."""
+    found = []
+    for row in list_of(hashboards, "hashboards"):
+        max_c = number_of(row, "highest_chip_temp", "temperature", "degree_c")
+        if max_c is not None:
+            board = row.whole("id")
+            found.append(ChipTemperatures(board=board, min_c=None, mean_c=None, max_c=max_c))
+    return tuple(sorted(found, key=lambda one: one.board))
 
 
 def _rate_hs(row: Row) -> float:

@@ -10,7 +10,14 @@ Never saw a socket, never guesses a value: what is missing or of another kind is
 from collections.abc import Sequence
 
 from drivers.errors import BadReplyError
-from drivers.readings import Activity, BoardReading, MinerFault, PoolReading, PowerProvenance
+from drivers.readings import (
+    Activity,
+    BoardReading,
+    ChipTemperatures,
+    MinerFault,
+    PoolReading,
+    PowerProvenance,
+)
 from drivers.wire.cgminer import Row
 from drivers.wire.vnish_device import (
     FULL_PERCENT,
@@ -87,6 +94,19 @@ def boards_of(miner: Row, info: Info, model: Model, factory: Factory) -> tuple[B
             )
         )
     return tuple(readings)
+
+
+def chip_temperatures_of(miner: Row) -> tuple[ChipTemperatures, ...]:
+    """Coldest and hottest chip of each chain; the firmware writes 0 for none."""
+    found = []
+    for chain in tables_in(miner, "chains"):
+        chips = table_in(chain, "chip_temp") if chain.has("chip_temp") else None
+        max_c = 0.0 if chips is None else chips.number("max")
+        if chips is not None and max_c != 0:
+            min_c = chips.number("min") if chips.has("min") else None
+            board = chain.whole("id") - 1
+            found.append(ChipTemperatures(board=board, min_c=min_c, mean_c=None, max_c=max_c))
+    return tuple(sorted(found, key=lambda one: one.board))
 
 
 def nameplate_of(miner: Row, info: Info) -> float | None:

@@ -61,7 +61,7 @@ class Reply:
     def part(self, name: str) -> Row:
         """One table of ``msg``. Raises BadReplyError where there is none."""
         value = self.told.get(name) if isinstance(self.told, dict) else None
-        if not isinstance(value, dict):
+        if type(value) is not dict:
             raise BadReplyError(
                 f"The machine's answer has no table {name!r}: "
                 "its firmware may be a version that kwota does not know.",
@@ -74,7 +74,7 @@ class Reply:
         value = self.told.get(name) if isinstance(self.told, dict) else None
         if value is None:
             return ()
-        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        if not isinstance(value, list) or {type(row) for row in value} - {dict}:
             raise BadReplyError(
                 f"The machine's list {name!r} holds something other than tables.", reply=self.reply
             )
@@ -108,8 +108,8 @@ def decode_reply(reply: bytes, command: str) -> Reply:
         ) from error
     if not isinstance(document, dict):
         raise BadReplyError("The answer is JSON, but not a table.", reply=reply)
-    code, when, message = document.get("code"), document.get("when"), document.get("msg")
-    if not isinstance(code, int) or isinstance(code, bool):
+    code, when = document.get("code"), document.get("when")
+    if type(code) is not int:  # a yes or no is none
         raise BadReplyError(
             "The answer has no code: something else may listen on this port.", reply=reply
         )
@@ -117,7 +117,7 @@ def decode_reply(reply: bytes, command: str) -> Reply:
         raise BadReplyError(f"The answer is not one to {command}.", reply=reply)
     return Reply(
         code=code,
-        when_s=when if isinstance(when, int) and not isinstance(when, bool) else None,
-        told=message,
+        when_s=when if type(when) is int else None,
+        told=document.get("msg"),
         reply=reply,
     )

@@ -15,20 +15,15 @@ from drivers.errors import BadReplyError
 from drivers.readings import (
     Activity,
     BoardReading,
+    ChipTemperatures,
     MinerFault,
     PoolReading,
     PowerProvenance,
     Profile,
 )
 from drivers.wire.cgminer import Answer, Row, decode_answer
-from drivers.wire.whatsminer_v3 import (
-    BOARDS_MAX,
-    HASHRATE_MARGIN,
-    TH,
-    fault_words,
-    profiles_of,
-    rated_power_w,
-)
+from drivers.wire.whatsminer_info import BOARDS_MAX, fault_words
+from drivers.wire.whatsminer_v3 import HASHRATE_MARGIN, TH, profiles_of, rated_power_w
 from drivers.wire.whatsminer_who import message_of, text_of
 
 MH = 1e6
@@ -91,7 +86,7 @@ def boards_of(devs: Answer | None, *, is_off: bool, count: int = 0) -> tuple[Boa
     found = {slot: _still_board(slot) for slot in range(count if is_off else 0)}
     listed = set[int]()
     for row in () if devs is None else devs.rows("DEVS"):
-        slot = row.whole(next((key for key in ("Slot", "ASC") if row.has(key)), "ID"))
+        slot = _slot_of(row)
         if not 0 <= slot < BOARDS_MAX or slot in listed:
             raise BadReplyError(f"The machine tells of a board {slot} too many.")
         listed.add(slot)
@@ -105,6 +100,27 @@ def boards_of(devs: Answer | None, *, is_off: bool, count: int = 0) -> tuple[Boa
             serial=text_of(row, "PCB SN") or None,
         )
     return tuple([found[slot] for slot in sorted(found)])
+
+
+def chip_temperatures_of(devs: Answer | None) -> tuple[ChipTemperatures, ...]:
+    """By slot, as far as it tells the hottest chip; firmware with API v3 does not."""
+    found = []
+    for row in () if devs is None else devs.rows("DEVS"):
+        hottest_c = _maybe(row, "Chip Temp Max")
+        if hottest_c is not None:
+            found.append(
+                ChipTemperatures(
+                    board=_slot_of(row),
+                    min_c=_maybe(row, "Chip Temp Min"),
+                    mean_c=_maybe(row, "Chip Temp Avg"),
+                    max_c=hottest_c,
+                )
+            )
+    return tuple(sorted(found, key=lambda one: one.board))
+
+
+def _slot_of(row: Row) -> int:
+    return row.whole(next((key for key in ("Slot", "ASC") if row.has(key)), "ID"))
 
 
 def _still_board(slot: int) -> BoardReading:

@@ -5,116 +5,31 @@ answer recorded from an M50. Hashrates are TH/s. Numbers come as numbers or as t
 Never saw a socket, never guesses a value: what is missing or of another kind is a BadReplyError.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from drivers.errors import BadReplyError
 from drivers.readings import (
     Activity,
     BoardReading,
-    MinerFault,
+    ChipTemperatures,
     PoolReading,
     PowerProvenance,
     Profile,
 )
 from drivers.wire.cgminer import Row
+from drivers.wire.whatsminer_field import has, is_on, not_negative, number_of, watts_of
+from drivers.wire.whatsminer_info import DeviceInfo
 from drivers.wire.whatsminer_reply import Reply
 
 TH = 1e12
 HASHRATE_MARGIN = 1.5  # a wrong unit is a factor of 1000
 
-BOARDS_MAX = 16
 _PERCENTS = tuple(range(60, 101, 5))
 _FULL_PERCENT = 100
 # No vendor says how much less efficient a throttled machine is, only that it is: an assumption.
 _THROTTLE_LOSS = 0.06
-_WORDS_MAX = 200
-_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?\Z")
-_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
-_TYPE = re.compile(r"M[0-9]{2}[0-9A-Z+]*(?:_[0-9A-Z]+)?\Z")
 _WARMTH = "board-temperature"
-_IS_ON = {"true": True, "false": False, "enable": True, "disable": False, "1": True, "0": False}
-
-# The class of a fault by the start of its code, the longest first (MicroBT's table of codes).
-_FAULT_CLASSES = (
-    ("20", 4, "The pool cannot be reached or refuses the worker"),
-    ("23", 4, "The hashrate is too low"),
-    ("50", 4, "Cooling water or the supply voltage is not as it should be"),
-    ("51", 4, "The frequency of the chips is not as it should be"),
-    ("1", 3, "A fan has failed"),
-    ("2", 3, "The power supply has failed"),
-    ("3", 3, "A temperature is too high or cannot be measured"),
-    ("4", 3, "A hashboard's memory cannot be read"),
-    ("5", 3, "A hashboard has failed"),
-    ("6", 3, "The ambient temperature is too high"),
-    ("7", 3, "The control board has failed"),
-    ("8", 3, "The firmware or its checksum is wrong"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
-    """What ``get.device.info`` says of a machine. ``board_serials`` by slot; "" where unknown."""
-
-    api: str
-    platform: str
-    firmware: str
-    type_name: str
-    mac: str
-    serial: str
-    salt: str
-    board_count: int
-    board_serials: tuple[str, ...]
-    power_supply_serial: str | None
-    input_power_w: float | None
-    is_working: bool
-    is_fast_boot: bool
-    clock_s: int
-    faults: tuple[MinerFault, ...]
-
-    @property
-    def is_api_v3(self) -> bool:
-        """Whether API version and type are those of a Whatsminer with API v3."""
-        return self.api.startswith("3.") and _TYPE.match(self.type_name) is not None
-
-    @property
-    def model(self) -> str:
-        """The name of the model in the table, with the bin's letters left out."""
-        return f"WhatsMiner {self.type_name.partition('_')[0]}"
-
-
-def info_of(answer: Reply) -> DeviceInfo:
-    """``get.device.info`` without a parameter."""
-    network, miner = answer.part("network"), answer.part("miner")
-    system, power = answer.part("system"), answer.part("power")
-    if answer.when_s is None:
-        raise BadReplyError("The machine's answer does not tell its clock.", reply=answer.reply)
-    count = miner.whole("board-num")
-    if not 1 <= count <= BOARDS_MAX:
-        raise BadReplyError(f"The machine says that it has {count} boards.", reply=answer.reply)
-    return DeviceInfo(
-        api=system.text("api"),
-        platform=_text(system, "platform"),
-        firmware=system.text("fwversion"),
-        type_name=miner.text("type"),
-        mac=network.text("mac").lower(),
-        serial=_text(miner, "miner-sn"),
-        salt=answer.message.text("salt"),
-        board_count=count,
-        board_serials=tuple([_text(miner, f"pcbsn{slot}") for slot in range(count)]),
-        power_supply_serial=_text(power, "sn") or None,
-        input_power_w=_watts(power, "pin") if _has(power, "pin") else None,
-        is_working=_is_on(miner, "working"),
-        is_fast_boot=_has(miner, "fast-boot") and _is_on(miner, "fast-boot"),
-        clock_s=answer.when_s,
-        faults=_faults_of(answer),
-    )
-
-
-def has_mac(info: DeviceInfo) -> bool:
-    """Whether the machine tells a whole MAC."""
-    return _MAC.match(info.mac) is not None
 
 
 def boards_of(status: Reply, info: DeviceInfo) -> tuple[BoardReading, ...]:
@@ -125,30 +40,47 @@ def boards_of(status: Reply, info: DeviceInfo) -> tuple[BoardReading, ...]:
     """
     summary = status.part("summary")
     is_ramping = info.is_working and not _is_tuned(summary)
-    rows = {row.whole("slot" if _has(row, "slot") else "id"): row for row in status.parts("edevs")}
-    strange = sorted(set(rows) - set(range(info.board_count)))
+    rows = {_slot_of(row): row for row in status.parts("edevs")}
+    strange = rows.keys() - range(info.board_count)
     if strange:
-        raise BadReplyError(f"The machine has no board {strange[0]}.", reply=status.reply)
+        raise BadReplyError(f"The machine has no board {min(strange)}.", reply=status.reply)
     warmth = summary.values.get(_WARMTH)
-    return tuple(
-        [
+    serials = info.board_serials
+    boards = []
+    for slot in range(info.board_count):
+        row = rows.get(slot)
+        boards.append(
             BoardReading(
                 board=slot,
                 is_enabled=True,
                 is_ramping=is_ramping,
-                hashrate_hs=_hashrate(rows[slot], "hash-realtime") if slot in rows else 0.0,
-                temperature_c=_temperature(rows.get(slot), warmth, slot),
-                serial=info.board_serials[slot] or None,
+                hashrate_hs=0.0 if row is None else _hashrate(row, "hash-realtime"),
+                temperature_c=_temperature(row, warmth, slot),
+                serial=serials[slot] or None,
             )
-            for slot in range(info.board_count)
-        ]
-    )
+        )
+    return tuple(boards)
+
+
+def chip_temperatures_of(status: Reply) -> tuple[ChipTemperatures, ...]:
+    """``edevs``, by slot, as far as it tells the hottest chip."""
+    found = [
+        ChipTemperatures(
+            board=_slot_of(row),
+            min_c=number_of(row, "chip-temp-min") if has(row, "chip-temp-min") else None,
+            mean_c=number_of(row, "chip-temp-avg") if has(row, "chip-temp-avg") else None,
+            max_c=number_of(row, "chip-temp-max"),
+        )
+        for row in status.parts("edevs")
+        if has(row, "chip-temp-max")
+    ]
+    return tuple(sorted(found, key=lambda one: one.board))
 
 
 def nameplate_of(status: Reply) -> float | None:
     """H/s that the factory measured; None where this firmware does not say."""
     summary = status.part("summary")
-    if not _has(summary, "factory-hash"):
+    if not has(summary, "factory-hash"):
         return None
     return _hashrate(summary, "factory-hash") or None
 
@@ -168,16 +100,16 @@ def believed_hashrate_hs(
 
 def power_of(status: Reply, info: DeviceInfo) -> tuple[float, PowerProvenance]:
     """Watts: what the PSU measures at its input, else the firmware's own figure."""
-    told_w = _watts(status.part("summary"), "power-realtime")
-    if info.input_power_w is None or (info.input_power_w <= 0 < told_w):
+    told_w, input_w = watts_of(status.part("summary"), "power-realtime"), info.input_power_w
+    if input_w is None or (input_w <= 0 < told_w):
         return told_w, PowerProvenance.FIRMWARE_ESTIMATE
-    return info.input_power_w, PowerProvenance.METERED_PSU
+    return input_w, PowerProvenance.METERED_PSU
 
 
 def power_limit_of(status: Reply) -> float | None:
     """The ceiling in W that rules now; None where it is not set, or says 0 during a restart."""
     summary = status.part("summary")
-    return (_watts(summary, "power-limit") if _has(summary, "power-limit") else 0.0) or None
+    return (watts_of(summary, "power-limit") if has(summary, "power-limit") else 0.0) or None
 
 
 def activity_of(status: Reply, info: DeviceInfo, hashrate_hs: float) -> Activity:
@@ -224,14 +156,15 @@ def percent_of(name: str, *, is_fast_boot: bool) -> int | None:
 
 
 def pools_of(status: Reply) -> tuple[PoolReading, ...]:
-    """``pools``, fallbacks included. API v3 counts no shares for a pool, only a rate."""
+    """``pools``, fallbacks included. API v3 counts no shares for a pool, only a rate: the counters
+    come from the older reads of the same firmware, where it answers them."""
     return tuple(
         [
             PoolReading(
                 slot=row.whole("id"),
                 url=row.text("url"),
                 user=row.text("account"),
-                is_active=_is_on(row, "stratum-active"),
+                is_active=is_on(row, "stratum-active"),
                 is_alive=row.text("status").lower() == "alive",
                 accepted=None,
                 rejected=None,
@@ -241,17 +174,34 @@ def pools_of(status: Reply) -> tuple[PoolReading, ...]:
     )
 
 
+def counted(pools: Sequence[PoolReading], older: Sequence[PoolReading]) -> tuple[PoolReading, ...]:
+    """Pools with the counters that the older reads have for the same URL and user."""
+    counts = {(_bare(pool.url), pool.user): pool for pool in older}
+    return tuple(
+        [
+            pool
+            if (own := counts.get((_bare(pool.url), pool.user))) is None
+            else replace(pool, accepted=own.accepted, rejected=own.rejected)
+            for pool in pools
+        ]
+    )
+
+
+def _bare(url: str) -> str:
+    return url.rpartition("://")[2].rstrip("/")
+
+
 def fan_speeds_of(status: Reply) -> tuple[int, ...]:
     """RPM of the fans in and out; a machine cooled by a liquid has none."""
     summary = status.part("summary")
-    keys = [key for key in ("fan-speed-in", "fan-speed-out") if _has(summary, key)]
-    return tuple([round(_number(summary, key)) for key in keys])
+    keys = [key for key in ("fan-speed-in", "fan-speed-out") if has(summary, key)]
+    return tuple([round(number_of(summary, key)) for key in keys])
 
 
 def uptime_of(status: Reply) -> int | None:
     """Seconds since the mining program started; None where this firmware does not say."""
     summary = status.part("summary")
-    return round(_number(summary, "elapsed")) if _has(summary, "elapsed") else None
+    return round(number_of(summary, "elapsed")) if has(summary, "elapsed") else None
 
 
 def start_delay_of(system: Reply) -> float:
@@ -260,31 +210,14 @@ def start_delay_of(system: Reply) -> float:
     if not isinstance(delay, dict):
         return 0.0
     row = Row(section="time-randomized", values=delay)
-    return max(_number(row, key) if _has(row, key) else 0.0 for key in ("start", "stop"))
+    return max(number_of(row, key) if has(row, key) else 0.0 for key in ("start", "stop"))
 
 
-def _faults_of(answer: Reply) -> tuple[MinerFault, ...]:
-    found = []
-    for row in answer.parts("error-code"):
-        reason = _text(row, "reason")
-        codes = [key for key in row.values if key.isascii() and key.isdigit()]
-        if not codes and _has(row, "code"):
-            codes = [str(row.values["code"])[:_WORDS_MAX]]
-        found += [MinerFault(code=code, words=fault_words(code, reason)) for code in codes]
-    return tuple(found)
-
-
-def fault_words(code: str, reason: str) -> str:
-    """Our words for a fault's class, with the machine's own reason behind them."""
-    words = next(
-        (
-            words
-            for start, digits, words in _FAULT_CLASSES
-            if len(code) >= digits and len(code) - digits < 2 and code.startswith(start)
-        ),
-        "A fault that kwota does not know",
-    )
-    return f"{words} ({reason[:_WORDS_MAX]})." if reason else f"{words}."
+def _slot_of(row: Row) -> int:
+    slot = row.values.get("slot")
+    if type(slot) is int:
+        return slot
+    return row.whole("slot" if has(row, "slot") else "id")
 
 
 def _percent_name(percent: int) -> str:
@@ -296,7 +229,7 @@ def _hash_share(share: float) -> float:
 
 
 def _is_tuned(summary: Row) -> bool:
-    return not _has(summary, "up-freq-finish") or _is_on(summary, "up-freq-finish")
+    return not has(summary, "up-freq-finish") or is_on(summary, "up-freq-finish")
 
 
 def _temperature(row: Row | None, warmth: object, slot: int) -> float | None:
@@ -304,63 +237,14 @@ def _temperature(row: Row | None, warmth: object, slot: int) -> float | None:
         value = warmth[slot]
         if isinstance(value, float):
             return value
-        return _number(Row(section="summary", values={_WARMTH: value}), _WARMTH)
-    if row is not None and _has(row, "chip-temp-max"):
-        return _number(row, "chip-temp-max")
+        return number_of(Row(section="summary", values={_WARMTH: value}), _WARMTH)
+    if row is not None and has(row, "chip-temp-max"):
+        return number_of(row, "chip-temp-max")
     return None
 
 
-def _has(row: Row, key: str) -> bool:
-    """Whether there is a value; this firmware writes "" for none."""
-    return row.values.get(key) not in (None, "")
-
-
-def _text(row: Row, key: str) -> str:
-    value = row.values.get(key)
-    if value is None:
-        return ""
-    return value.strip() if isinstance(value, str) else row.text(key)
-
-
-def _number(row: Row, key: str) -> float:
-    """A finite number, also where the firmware writes it as text."""
-    value = row.values.get(key)
-    if isinstance(value, float):
-        return value  # orjson yields finite ones only
-    if isinstance(value, str) and _NUMBER.match(value):
-        return float(value)
-    return row.number(key)
-
-
-def _watts(row: Row, key: str) -> float:
-    return _not_negative(row, key)
-
-
 def _hashrate(row: Row, key: str) -> float:
-    return _not_negative(row, key) * TH
-
-
-def _not_negative(row: Row, key: str) -> float:
-    value = row.values.get(key)
-    if not isinstance(value, float):
-        value = _number(row, key)
-    if value < 0:
-        raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")
-    return value
-
-
-def _is_on(row: Row, key: str) -> bool:
-    """Yes or no, as this firmware writes it: true, "true", 1, "enable"."""
-    value = row.values.get(key)
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower() if isinstance(value, (int, str)) else ""
-    if word not in _IS_ON:
-        raise BadReplyError(
-            f"The machine's {row.section} has {key!r} that is not yes or no: "
-            "its firmware may be a version that kwota does not know."
-        )
-    return _IS_ON[word]
+    return not_negative(row, key) * TH
 
 
 def rated_power_w(limit_w: float | None, nameplate_w: float | None) -> float | None:

@@ -129,10 +129,16 @@ async def rig() -> AsyncIterator[Start]:
                 asyncio.ensure_future(poller.poll_miner(post, first_after_s=0.0)) for post in posts
             ]
             made.loops.append(asyncio.ensure_future(follower.run()))
+            stack.push_async_callback(_close, posts)
             stack.push_async_callback(_stop, made.loops)
             return made
 
         yield start
+
+
+async def _close(posts: list[MinerPost]) -> None:
+    for post in posts:
+        await post.device.close()
 
 
 async def _stop(loops: list[asyncio.Future[None]]) -> None:

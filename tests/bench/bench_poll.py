@@ -128,10 +128,10 @@ async def recorded(machine: Figures) -> list[Figures]:
         recorder.begin()
         await device.read()
         await asyncio.sleep(0.05)  # until the machine's close has come through
+        return packed(recorder.tape())
     finally:
         await device.close()
         await recorder.close()
-    return packed(recorder.tape())
 
 
 @contextmanager
@@ -270,7 +270,7 @@ def rows_of(family: str, count: str, figures: Figures) -> Iterator[str]:
 def chosen() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--families", default="", help="only these, with commas between")
+    parser.add_argument("--families", default="all", help="only these, with commas between")
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)))
     parser.add_argument("--quick", action="store_true", help="a glance: figures mean nothing")
     return parser.parse_args()
@@ -279,7 +279,7 @@ def chosen() -> argparse.Namespace:
 def main() -> None:
     asked = chosen()
     settings = QUICK if asked.quick else FULL
-    names = asked.families.split(",") if asked.families else families()
+    names = families() if asked.families == "all" else asked.families.split(",")
     counts = sorted(int(count) for count in asked.counts.split(","))
     document: Figures = {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ tape server that plays the recorded answers.
 import asyncio
 import base64
 import json
+import socket
 import sys
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -41,12 +42,24 @@ class Recorder:
     passages: list[Passage] = field(default_factory=list)
     is_recording: bool = False
     _open: list[Passage] = field(default_factory=list)
+    _serving: set[asyncio.Task[Any]] = field(default_factory=set)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def relay(self, door: int, port: int) -> int:
-        """A port in place of the machine's; its first door is number 0."""
+        """A port in place of the machine's; its first door is number 0.
+
+        Where the machine has none, neither has this.
+        """
+        try:
+            _, probe = await asyncio.open_connection(self.host, port)
+        except ConnectionRefusedError:
+            return _closed_port()
+        probe.close()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._serving.add(task)
             passage = Passage(door=door, is_new=self.is_recording)
             self._open.append(passage)
             behind = await asyncio.open_connection(self.host, port)
@@ -71,7 +84,10 @@ class Recorder:
         return [passage for passage in self._open if passage.turns]
 
     async def close(self) -> None:
+        """Both ends of every connection are closed by now, or soon."""
         await self._stack.aclose()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=2.0)
 
     async def _pass(
         self,
@@ -88,6 +104,12 @@ class Recorder:
         if not is_request and source.at_eof():
             passage.is_closed_by_machine = True
         to.close()
+
+
+def _closed_port() -> int:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        return int(nobody.getsockname()[1])
 
 
 def packed(passages: list[Passage]) -> list[dict[str, Any]]:
@@ -113,10 +135,7 @@ def unpacked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {**row, "turns": [tuple(base64.b64decode(part) for part in turn) for turn in row["turns"]]}
         for row in rows
     ]
-    return [
-        {**row, "is_framed": row["is_new"] and all(is_framed(said) for _, said in row["turns"])}
-        for row in whole
-    ]
+    return [{**row, "is_framed": all(is_framed(said) for _, said in row["turns"])} for row in whole]
 
 
 async def _play(
@@ -159,8 +178,8 @@ def is_framed(said: bytes) -> bool:
 
 def knows_its_end(row: dict[str, Any]) -> bool:
     """Whether a machine itself can be asked instead of the tape."""
-    is_single = row["closes"] and len(row["turns"]) == 1
-    return bool(row["is_new"] and (is_single or row["is_framed"]))
+    is_single = row["is_new"] and row["closes"] and len(row["turns"]) == 1
+    return bool(is_single or row["is_framed"])
 
 
 class RawExchange:

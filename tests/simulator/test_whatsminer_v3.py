@@ -324,3 +324,7 @@ async def test_asic_rs_identifies_reads_and_pauses_a_machine(open_mixed) -> None
     assert not machine.is_awake
     assert await miner.resume()
     assert machine.is_awake
+    assert miner.supports_set_power_limit
+    before = machine.point
+    assert await miner.set_power_limit(0.7 * machine.model.profiles[-1].watts)
+    assert machine.point.watts < before.watts

@@ -136,6 +136,8 @@ async def test_details_have_the_stock_points_pools_and_fan(hall: Open) -> None:
     assert details.fan_speeds_rpm == (4800,)
     assert details.uptime_s is not None
     assert (details.board_serials, details.faults, details.power_limit_w) == ((), (), None)
+    assert details.can_sleep
+    assert [one.board for one in details.chip_temperatures] == [0]
 
 
 async def test_a_nerdqaxe_names_itself_and_has_its_eco_point(hall: Open) -> None:
@@ -217,6 +219,7 @@ async def test_firmware_without_pause_says_so_and_still_takes_frequencies(
     for verb in (miner.sleep, miner.wake):
         with pytest.raises(UnsupportedError, match=rf"{version}: ESP-Miner can from 2\.14 on"):
             await verb()
+    assert not (await miner.read_details()).can_sleep
     assert site.machine.counters.commands == 0
     await miner.select_profile("400MHz")
     assert site.machine.point.name == "400MHz"

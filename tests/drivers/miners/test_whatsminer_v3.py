@@ -23,7 +23,7 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.frames import FramedLink
-from drivers.link.tcp import NoAnswerError
+from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners import whatsminer_v3
 from drivers.miners.whatsminer_v3 import WhatsminerV3Miner, WhatsminerV3Reader
 from drivers.readings import Activity, PowerProvenance
@@ -35,6 +35,7 @@ from simulator.network import Network
 from simulator.whatsminer_compat import CompatFarm
 from simulator.whatsminer_v3 import WhatsminerFarm
 
+OPENED: list[FramedLink] = []
 NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
 PASSWORD = "farm-pass"  # the simulator's own
 
@@ -66,6 +67,13 @@ async def hall() -> AsyncIterator[Open]:
         yield start
 
 
+@pytest_asyncio.fixture(autouse=True)
+async def nothing_left_open() -> AsyncIterator[None]:
+    yield
+    while OPENED:
+        await OPENED.pop().close()
+
+
 def whatsminers(network: Network) -> WhatsminerFarm:
     dialect = network.dialects["whatsminer-v3"]
     assert isinstance(dialect, CompatFarm)
@@ -73,7 +81,8 @@ def whatsminers(network: Network) -> WhatsminerFarm:
 
 
 def link_to(network: Network, answer_s: float = 2.0) -> FramedLink:
-    return FramedLink(host=network.farm.labels[0].address, port=4433, answer_s=answer_s)
+    OPENED.append(FramedLink(host=network.farm.labels[0].address, port=4433, answer_s=answer_s))
+    return OPENED[-1]
 
 
 def miner_in(network: Network, *, password: str = PASSWORD, mac: str = "") -> WhatsminerV3Miner:
@@ -115,6 +124,35 @@ async def test_details_have_serials_pools_limit_and_percents(hall: Open) -> None
     assert (details.profiles[0].name, details.profiles[-1].power_w) == ("60%", 3441.0)
     assert details.fan_speeds_rpm == (5000, 5040)
     assert details.faults == ()
+
+
+def with_older_reads(network: Network, host: str = "", port: int = 4028) -> WhatsminerV3Reader:
+    label = network.farm.labels[0]
+    older = TcpExchange(host=host or label.address, port=port, answer_s=0.3)
+    return WhatsminerV3Reader(miner_id="w", link=link_to(network), mac=label.mac, older=older)
+
+
+async def test_shares_are_counted_where_the_firmware_still_answers_the_older_reads(
+    hall: Open,
+) -> None:
+    network = await hall()
+    network.farm.plant.machines[0].hashes = 7 * 2.0**50
+    pools = (await with_older_reads(network).read_details()).pools
+    assert [(pool.accepted, pool.rejected) for pool in pools] == [(7, 0), (0, 0)]
+
+
+async def test_without_the_older_reads_shares_are_not_counted_and_all_else_is_read(
+    hall: Open, listen: Listen
+) -> None:
+    async def strange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b'{"STATUS":"E","Code":14,"Msg":"invalid cmd"}')
+
+    network = await hall(has_older_reads=False)
+    refusing = with_older_reads(network, "127.0.0.1", await listen(strange))
+    for miner in (with_older_reads(network), refusing):
+        pools = (await miner.read_details()).pools
+        assert [(pool.accepted, pool.rejected) for pool in pools] == [(None, None)] * 2
 
 
 async def test_faults_and_random_delays_are_said(hall: Open) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from drivers.errors import DriverError
 from drivers.wire import whatsminer_v3 as wire
+from drivers.wire.whatsminer_info import BOARDS_MAX, DeviceInfo, info_of
 from drivers.wire.whatsminer_reply import Reply, decode_reply
 
 ANSWERS = Path(__file__).parents[1] / "answers" / "whatsminer-v3-m60s"
@@ -19,7 +20,7 @@ STATUS = json.loads((ANSWERS / "get.miner.status.json").read_text("utf-8"))
 def read_everything(reply: Reply) -> None:
     """Everything that the driver takes from an answer."""
     document = {"code": 0, "when": 1, "msg": INFO}
-    info = wire.info_of(decode_reply(json.dumps(document).encode(), "get.device.info"))
+    info = info_of(decode_reply(json.dumps(document).encode(), "get.device.info"))
     wire.activity_of(reply, info, wire.believed_hashrate_hs(wire.boards_of(reply, info), 186e12))
     wire.power_of(reply, info)
     wire.power_limit_of(reply)
@@ -82,6 +83,7 @@ def test_any_value_anywhere_in_a_status_gives_a_reading_or_a_driver_error(
         return
 
 
+PROPERTIES = [name for name, kind in vars(DeviceInfo).items() if isinstance(kind, property)]
 INFO_PLACES = [
     [name, *rest]
     for name, part in INFO.items()
@@ -96,8 +98,10 @@ def test_any_value_anywhere_in_a_device_info_gives_a_machine_or_a_driver_error(
     document = {"code": 0, "when": 1, "msg": changed(INFO, place, value)}
     raw = json.dumps(document).encode("utf-8", "surrogatepass")
     try:
-        info = wire.info_of(decode_reply(raw, "get.device.info"))
+        info = info_of(decode_reply(raw, "get.device.info"))
+        told = [getattr(info, name) for name in PROPERTIES]
     except DriverError:
         return
-    assert 1 <= info.board_count <= wire.BOARDS_MAX
+    assert 1 <= info.board_count <= BOARDS_MAX
     assert len(info.board_serials) == info.board_count
+    assert len(told) > 10

@@ -1,6 +1,7 @@
 """What API v3 answers mean: a recorded M50, a made-up M60S, and anything else that may arrive."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from drivers.errors import BadReplyError
 from drivers.readings import Activity, PowerProvenance
 from drivers.wire import whatsminer_v3 as wire
+from drivers.wire.whatsminer_info import DeviceInfo, fault_words, has_mac
+from drivers.wire.whatsminer_info import info_of as decoded
 from drivers.wire.whatsminer_reply import Reply, decode_reply
 
 ANSWERS = Path(__file__).parents[1] / "answers" / "whatsminer-v3-m60s"
@@ -21,13 +24,18 @@ def reply_of(command: str, message: Any, **changes: Any) -> Reply:
     return decode_reply(json.dumps(document).encode(), command)
 
 
-def info_of(**changes: Any) -> wire.DeviceInfo:
+def info_of(**changes: Any) -> DeviceInfo:
     """The made-up machine; each change goes into the table of its name."""
     message = INFO | {
         name: INFO[name] | part if isinstance(part, dict) else part
         for name, part in changes.items()
     }
-    return wire.info_of(reply_of("get.device.info", message))
+    return decoded(reply_of("get.device.info", message))
+
+
+def everything_of(info: DeviceInfo) -> list[object]:
+    names = [name for name, kind in vars(DeviceInfo).items() if isinstance(kind, property)]
+    return [getattr(info, name) for name in (*names, "mac", "board_count")]
 
 
 def status_of(*parts: str, **summary: Any) -> Reply:
@@ -40,7 +48,7 @@ def status_of(*parts: str, **summary: Any) -> Reply:
 
 def test_the_recorded_m50_is_read_as_a_person_reads_it(captures: Path) -> None:
     raw = (captures / "whatsminer-v3-m50" / "get.device.info.json").read_bytes()
-    info = wire.info_of(decode_reply(raw, "get.device.info").accepted("get.device.info"))
+    info = decoded(decode_reply(raw, "get.device.info").accepted("get.device.info"))
     assert (info.model, info.type_name, info.api) == ("WhatsMiner M50", "M50_VH84", "3.0.2")
     assert (info.firmware, info.platform) == ("20250915.16.Rel2", "H616")
     assert (info.board_count, info.clock_s, info.faults) == (3, 1_761_111_204, ())
@@ -48,7 +56,7 @@ def test_the_recorded_m50_is_read_as_a_person_reads_it(captures: Path) -> None:
     assert info.is_working
     assert not info.is_fast_boot
     assert info.is_api_v3
-    assert not wire.has_mac(info)  # the recording hides it: one sign less, never written to
+    assert not has_mac(info)  # the recording hides it: one sign less, never written to
 
 
 def test_the_recorded_settings_have_no_random_delay(captures: Path) -> None:
@@ -63,7 +71,7 @@ def test_identity_power_and_clock_come_from_the_device_info() -> None:
     assert info.model == "WhatsMiner M60S"
     assert (info.power_supply_serial, info.input_power_w) == ("PS7", 3420.0)
     assert (info.is_working, info.is_fast_boot, info.is_api_v3) == (True, True, True)
-    assert wire.has_mac(info)
+    assert has_mac(info)
     assert not info_of(system={"api": "2.2.2"}).is_api_v3
     assert not info_of(miner={"type": "Antminer"}).is_api_v3
     assert info_of(power={"sn": "", "pin": ""}).input_power_w is None
@@ -89,12 +97,12 @@ def test_identity_power_and_clock_come_from_the_device_info() -> None:
 )
 def test_what_a_machine_cannot_be_is_a_bad_reply(changes: dict[str, Any]) -> None:
     with pytest.raises(BadReplyError):
-        info_of(**changes)
+        everything_of(info_of(**changes))
 
 
 def test_an_answer_without_a_clock_is_a_bad_reply() -> None:
     with pytest.raises(BadReplyError, match="clock"):
-        wire.info_of(reply_of("get.device.info", INFO, when=True))
+        everything_of(decoded(reply_of("get.device.info", INFO, when=True)))
 
 
 def test_boards_are_in_order_of_their_slots_and_in_si_units() -> None:
@@ -248,8 +256,8 @@ def test_the_longest_random_delay_counts() -> None:
     ],
 )
 def test_a_fault_has_our_words_and_the_machines_reason(code: str, words: str) -> None:
-    assert wire.fault_words(code, "").startswith(words)
-    assert wire.fault_words(code, "Slot1").endswith(" (Slot1).")
+    assert fault_words(code, "").startswith(words)
+    assert fault_words(code, "Slot1").endswith(" (Slot1).")
 
 
 def test_faults_come_in_the_shapes_of_several_firmwares() -> None:
@@ -259,3 +267,13 @@ def test_faults_come_in_the_shapes_of_several_firmwares() -> None:
         ("541", "A hashboard has failed (Slot0 bad)."),
         ("110", "A fan has failed."),
     ]
+
+
+def test_counters_go_to_the_pool_of_the_same_url_and_user() -> None:
+    pools = wire.pools_of(status_of())
+    first = replace(pools[0], slot=1, accepted=5, rejected=2)
+    bare = replace(first, url=first.url.rpartition("://")[2] + "/")
+    for older in (first, bare):
+        counted = wire.counted(pools, [older, replace(first, user="another", accepted=9)])
+        assert (counted[0].accepted, counted[0].rejected, counted[0].slot) == (5, 2, pools[0].slot)
+        assert [pool.accepted for pool in counted[1:]] == [None] * (len(pools) - 1)
