@@ -17,8 +17,9 @@ from agent.core.fleet import Machine
 from agent.core.ledger import FOREVER_MS, Account, Ledger
 
 OPEN_ENDED_HORIZON_S = 60.0
-TAPER_STOPS = 8.0  # so many times a stop, a fourth of the power is left when it begins
-TAPER_SHARE = 0.25  # of a window at most
+TAPER_STOPS = 8.0  # then a fourth of the power is left two stops before the end
+TAPER_SHARE = 0.25  # of a window, at most
+TAPER_LEAST_S = 60.0  # plans follow at most every 10 s
 RELAY_S = 2.0  # from the order until a contactor has dropped
 
 
@@ -99,9 +100,12 @@ def tapered_s(time_left_s: float, length_s: float, stop_s: float) -> float:
 
     A stop leaves unused what it takes less than its card says, and that grows with the power from
     which it is made. So the last part of such a window runs out slowly, and what comes before it
-    draws that much more.
+    draws that much more. The braking curve is met two stops before the end: a window too short for
+    twice that, or for plans to follow, gains nothing.
     """
     taper_s = min(TAPER_STOPS * stop_s, TAPER_SHARE * length_s)
+    if taper_s < max(4 * stop_s, TAPER_LEAST_S):
+        return time_left_s
     return max(time_left_s - taper_s / 2, time_left_s / 2)
 
 

@@ -202,14 +202,16 @@ def _pace_w(
             )
             reserve = braking.unplanned_wh(pot_wh, purchased_wh, parameters.reserve_share)
             reserve += braking.jolt_wh(picture.exposure, seconds)
-            if _is_last_stop(state, picture, parameters, account.transaction.deadline_ms):
-                length_s = (account.transaction.deadline_ms - account.transaction.start_ms) / 1000.0
-                seconds = braking.tapered_s(seconds, length_s, picture.exposure.stop_s)
             if account.transaction.deadline_ms == FOREVER_MS:
                 extra_w = braking.pace_w(pot_wh - earlier_wh, reserve, seconds)
                 return min(steepest_w + extra_w, parameters.rated_power_w)
             energy_wh = max(pot_wh - reserve, 0.0)
-            steepest_w = max(steepest_w, paced_w(energy_wh, seconds, picture, parameters))
+            mean_s = seconds
+            if _is_last_stop(state, picture, parameters, account.transaction.deadline_ms):
+                length_s = (account.transaction.deadline_ms - account.transaction.start_ms) / 1000.0
+                mean_s = braking.tapered_s(seconds, length_s, picture.exposure.stop_s)
+            power_w = paced_w(energy_wh, seconds, picture, parameters, mean_s=mean_s)
+            steepest_w = max(steepest_w, power_w)
             earlier_wh = pot_wh
     return steepest_w
 
@@ -234,8 +236,6 @@ def _is_last_stop(
     state: SiteState, picture: Picture, parameters: Parameters, deadline_ms: int
 ) -> bool:
     """Whether what is bought beyond a deadline could not take a stop that is given there."""
-    if deadline_ms == FOREVER_MS:
-        return False
     following = braking.pots(state.ledger, deadline_ms)
     share = parameters.meter_error_share
     left = braking.left_wh(following, upper_wh=0.0, booked_wh=0, error_share=share)
