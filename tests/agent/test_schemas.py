@@ -8,6 +8,8 @@ import pytest
 
 from agent.actuator import Actuation
 from agent.announcer import preflight_record
+from agent.calibrationlog import Testimony, calibration_record
+from agent.core.calibration import Calibration, CommercialReading, Pair, Verdict
 from agent.core.cards import CARDS
 from agent.core.decisions import (
     Because,
@@ -19,6 +21,7 @@ from agent.core.decisions import (
     Setpoint,
     Stage,
 )
+from agent.core.discrepancy import Discrepancy
 from agent.core.ledger import Admission, Transaction
 from agent.core.limitbook import ToldLimit
 from agent.core.limits import Limit
@@ -26,6 +29,7 @@ from agent.core.register import RegisterEvent
 from agent.core.statement import Statement
 from agent.journal import open_journal
 from agent.keys import create_log_key
+from agent.learnedlog import learned_record
 from agent.limitlog import (
     limit_cleared_record,
     limit_reached_record,
@@ -148,6 +152,31 @@ def about_purchases() -> Iterator[NewRecord]:
     yield limit_reached_record("mp-1", "o-7", 999.6)
 
 
+def about_the_meter_s_truth() -> Iterator[NewRecord]:
+    read = CommercialReading(
+        start_ms=AT_MS, end_ms=AT_MS + 900_000, energy_wh=50_000, rounding_wh=500
+    )
+    for verdict in Verdict:
+        found = Calibration(
+            from_ms=read.start_ms,
+            to_ms=read.end_ms,
+            commercial_wh=read.energy_wh,
+            metered_wh=49_990,
+            unknown_wh=0,
+            factor_ppm=1_000_200,
+            uncertainty_ppm=900,
+            class_ppm=5_000,
+            verdict=verdict,
+        )
+        told_by = Testimony(
+            meter_id="site", meter_point="mp-1", serial="4711", told_by="cli", reason="monthly"
+        )
+        yield calibration_record(
+            found, [Pair(reading=read, metered_wh=49_990, unknown_wh=0)], told_by
+        )
+    yield learned_record("mp-1", "site", Discrepancy(mean_x=1.5, unseen=(0.1, -1e-7)))
+
+
 def about_the_rest() -> Iterator[NewRecord]:
     yield alarm_record("METER", "site", meter_point="mp-1", is_raised=True, words="silent")
     yield alarm_record("CLOCK", "agent", meter_point=None, is_raised=False, words="stepped")
@@ -201,7 +230,7 @@ async def test_what_the_agent_writes_is_as_the_schema_of_its_kind_says(
     options = JournalSettings(path=tmp_path / "j.sqlite", max_bytes=10_000_000, version="0.1.0")
     async with open_journal(options, key, SiteClock()) as journal:
         await journal.append([*about_meters(), *about_purchases(), *about_the_rest()])
-        await journal.append([*decided(next(iter(CARDS.values())))])
+        await journal.append([*decided(next(iter(CARDS.values()))), *about_the_meter_s_truth()])
         lines = await journal.read(0, 1_000_000)
     for line in lines:
         assert schemas.faults(json.loads(line)) == []
