@@ -8,7 +8,8 @@ import pytest
 
 from agent.actuator import Actuation
 from agent.announcer import preflight_record
-from agent.calibrationlog import Testimony, calibration_record
+from agent.calibrationlog import Testimony as Told
+from agent.calibrationlog import calibration_record
 from agent.core.calibration import Calibration, CommercialReading, Pair, Verdict
 from agent.core.cards import CARDS
 from agent.core.decisions import (
@@ -168,7 +169,7 @@ def about_the_meter_s_truth() -> Iterator[NewRecord]:
             class_ppm=5_000,
             verdict=verdict,
         )
-        told_by = Testimony(
+        told_by = Told(
             meter_id="site", meter_point="mp-1", serial="4711", told_by="cli", reason="monthly"
         )
         yield calibration_record(

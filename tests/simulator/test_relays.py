@@ -63,7 +63,7 @@ def test_machines_that_ignore_every_stop_lose_their_feed_before_the_purchase_is_
 
 
 def test_where_nothing_is_bought_any_more_the_feed_goes_at_the_edge() -> None:
-    result, orders = gone(prepare(scenario("row", minutes=13, kwh=[4.3], faults=[DEAF])))
+    result, orders = gone(prepare(scenario("row", minutes=13, kwh=[5.0], faults=[DEAF])))
     assert [is_open for _, _, is_open in orders] == [True]
     assert 10 * 60 - 6 <= orders[0][0] <= 10 * 60
     assert (result.over_wh, result.violations) == (0.0, ())

@@ -68,6 +68,30 @@ def gone(extra: str, **changes: Any) -> Run:
     return run
 
 
+def test_before_a_last_edge_each_family_runs_until_its_own_stop_must_begin() -> None:
+    """There is more than they can use, so that only the clock stops them."""
+    groups = [{"family": "whatsminer-v3", "model": "m60s"}, {"family": "luxos", "model": "s21"}]
+    plenty = Scenario.model_validate(
+        {
+            "title": "plenty",
+            "story": "drawn for a test",
+            "minutes": 11,
+            "seed": 5,
+            "site": {"rated_kw": 45, "base_load_kw": 1, "base_load_max_kw": 1.5},
+            "machines": [{**group, "count": 4} for group in groups],
+            "series": {"from_min": 0, "each_min": 10, "kwh": [12.0]},
+        }
+    )
+    run = prepare(plenty)
+    agenda, told = run.brain.site.agenda, {}
+    run.brain.watch = lambda outcome: told.update(
+        {c.miner_id: agenda.now_s for c in outcome.decision.commands if c.miner_id not in told}
+    )
+    assert run.go().over_wh == 0.0
+    slow, fast = sorted(set(told.values()))
+    assert 570 < slow < fast - 10 < fast < 600, told
+
+
 def test_a_clean_bench_keeps_its_purchases_and_uses_them() -> None:
     result = run_scenario(bench())
     assert result.violations == ()

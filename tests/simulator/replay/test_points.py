@@ -151,10 +151,10 @@ async def test_what_somebody_else_finds_wrong_is_an_alarm_until_it_is_well(recor
     ]
     async with rig.boot() as life:
         life.keeper.heed(lambda: found)
-        await life.go(2)
+        await life.go(4)
         assert "DRIFT" in {one.code for one in life.keeper.view().status.alarms}
         found.clear()
-        await life.go(1)
+        await life.go(12)
         assert "DRIFT" not in {one.code for one in life.keeper.view().status.alarms}
 
 
