@@ -1,9 +1,10 @@
 """A real browser, driven by the Chrome DevTools Protocol 1.3, and the pages that it shows."""
 
 import asyncio
-import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,42 +98,60 @@ class Tab:
             self._is_traced = True
 
 
-async def devtools(process: asyncio.subprocess.Process) -> str:
-    """Where the browser takes orders."""
-    assert process.stderr is not None
-    while line := (await process.stderr.readline()).decode():
-        found = re.search(r"DevTools listening on ws://([^/]+)/", line)
-        if found:
-            return f"http://{found[1]}"
+def devtools(process: subprocess.Popen[bytes], profile: Path) -> str:
+    """Where the browser takes orders, without the scheme; it writes that down when it is ready."""
+    told = profile / "DevToolsActivePort"
+    limit_s = time.monotonic() + 50
+    while time.monotonic() < limit_s and process.poll() is None:
+        lines = told.read_text().splitlines() if told.exists() else []
+        if len(lines) == 2:
+            return f"127.0.0.1:{lines[0]}{lines[1]}"
+        time.sleep(0.05)
     raise AssertionError("the browser did not start")
 
 
-@pytest.fixture
-async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
-    """An empty page of a browser of its own that speaks English, 1280 wide."""
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One browser that speaks English for all pages, as it takes a second to start."""
     if BROWSER is None:
         pytest.skip("chromium is not installed")
-    process = await asyncio.create_subprocess_exec(
-        BROWSER,
-        *OPTIONS,
-        f"--user-data-dir={tmp_path / 'browser'}",
-        *("--window-size=1280,900", "--remote-debugging-port=0", "about:blank"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+    profile = tmp_path_factory.mktemp("browser")
+    process = subprocess.Popen(
+        [
+            BROWSER,
+            *OPTIONS,
+            f"--user-data-dir={profile}",
+            *("--window-size=1280,900", "--remote-debugging-port=0", "about:blank"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(50), aiohttp.ClientSession() as session:
-            base = await devtools(process)
-            async with session.put(f"{base}/json/new") as answer:
-                target = (await answer.json())["webSocketDebuggerUrl"]
-            async with session.ws_connect(target, max_msg_size=0) as socket:
-                opened = Tab(socket)
-                for method in ("Runtime.enable", "Log.enable", "Page.enable"):
-                    await opened.do(method)
-                yield opened
+        yield devtools(process, profile)
     finally:
         process.kill()
-        await process.communicate()
+        process.wait()
+
+
+@pytest.fixture
+async def tab(browser: str) -> AsyncIterator[Tab]:
+    """An empty page, 1280 wide, that shares cookies and storage with no other."""
+    host = browser.partition("/")[0]
+    async with (
+        asyncio.timeout(50),
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"ws://{browser}") as orders,
+    ):
+        main = Tab(orders)
+        context = (await main.do("Target.createBrowserContext"))["browserContextId"]
+        made = await main.do("Target.createTarget", url="about:blank", browserContextId=context)
+        page = f"ws://{host}/devtools/page/{made['targetId']}"
+        async with session.ws_connect(page, max_msg_size=0) as socket:
+            opened = Tab(socket)
+            for method in ("Runtime.enable", "Log.enable", "Page.enable"):
+                await opened.do(method)
+            yield opened
+        await main.do("Target.disposeBrowserContext", browserContextId=context)
 
 
 @pytest.fixture
