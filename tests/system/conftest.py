@@ -329,10 +329,11 @@ def demo_directory(request, tmp_path_factory) -> Iterator[Path]:
             directory.mkdir()
             process = start_demo(directory)
     yield directory
-    # Where there are other processes, one of them may still wait for it.
-    if is_alone and process is not None and process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+    if process is not None and process.poll() is None:
+        # Where there are other processes, one of them may still wait for it.
+        if is_alone:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30 if is_alone else 900)
 
 
 def start_demo(directory: Path) -> "subprocess.Popen[bytes]":

@@ -172,7 +172,9 @@ def test_a_point_that_has_bought_too_little_costs_the_other_nothing(site) -> Non
     poor, full_w = start_both(site)
     first = site.judged[0]
     site.wait_until(first.start_ms + 12_000)
-    assert site.truth()["power_w"] > 0.4 * site.full_power_w
+    site.wait_for(
+        lambda: site.truth()["power_w"] > 0.4 * site.full_power_w, 12, "the rich point stands still"
+    )
     assert poor.truth()["power_w"] < 0.35 * full_w
     assert modes(site)[RICH] == "following"
     assert modes(site)[POOR] in ("shedding", "no_purchase")
