@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -64,8 +64,9 @@ def test_a_disk_that_was_full_for_a_while_stops_nothing(site) -> None:
     site.wait_for(is_full, 30, "nobody was told that the journal is full")
     size = site.api("status")["delivery"]["journal_size"]
     switch.unlink()
-    # Once a minute there is a look whether the disk has room for the ballast again.
-    site.wait_for(lambda: not is_full(), 90, "the alarm stayed")
+    # After a minute the ballast is laid again, when the next piece of evidence has got through, and
+    # an alarm clears only after a while.
+    site.wait_for(lambda: not is_full(), 170, "the alarm stayed")
     site.wait_for_receipts()
     assert site.api("status")["delivery"]["journal_size"] > size
     site.agent.stop()
