@@ -114,10 +114,7 @@ class Audit:
         """A stored checkpoint: all records below ``size`` have been handed over."""
         self._checkpoints += 1
         try:
-            note = parse_note(note_text)
-            head = parse_checkpoint(note.text)
-            if self._device is not None:
-                verified_by(note, (self._device,))
+            head = self._signed_head(note_text)
         except NoteError as error:
             self._add(None, f"the checkpoint of size {size} does not hold: {error}")
             return
@@ -137,10 +134,7 @@ class Audit:
     def expect_head(self, note_text: str) -> None:
         """What somebody else holds of this log: a checkpoint, or a receipt, of whatever size."""
         try:
-            note = parse_note(note_text)
-            head = parse_checkpoint(note.text)
-            if self._device is not None:
-                verified_by(note, (self._device,))
+            head = self._signed_head(note_text)
         except NoteError as error:
             self._add(None, f"the head to compare with does not hold: {error}")
             return
@@ -155,6 +149,14 @@ class Audit:
             )
         elif own is None or own.root != head.root:
             self._add(None, f"the log is not the one that was signed at size {head.size}")
+
+    def _signed_head(self, note_text: str) -> Checkpoint:
+        """The head in a note of this device. Raises NoteError."""
+        note = parse_note(note_text)
+        head = parse_checkpoint(note.text)
+        if self._device is not None:
+            verified_by(note, (self._device,))
+        return head
 
     def cannot_read(self, reason: str) -> None:
         self._add(self._next, f"the file cannot be read from record {self._next} on: {reason}")

@@ -32,7 +32,6 @@ class Threshold:
     """
 
     code: str
-    severity: str
     raise_at: float
     clear_at: float
     sweeps: int
@@ -42,7 +41,6 @@ class Threshold:
 
 TEMPERATURE_C = Threshold(
     code="HOST_HOT",
-    severity="warning",
     raise_at=80.0,
     clear_at=72.0,
     sweeps=2,
@@ -51,7 +49,6 @@ TEMPERATURE_C = Threshold(
 )
 DISK_USED_SHARE = Threshold(
     code="HOST_DISK",
-    severity="warning",
     raise_at=0.95,
     clear_at=0.90,
     sweeps=1,
@@ -60,7 +57,6 @@ DISK_USED_SHARE = Threshold(
 )
 MEMORY_USED_SHARE = Threshold(
     code="HOST_MEMORY",
-    severity="warning",
     raise_at=0.95,
     clear_at=0.85,
     sweeps=2,
@@ -69,7 +65,6 @@ MEMORY_USED_SHARE = Threshold(
 )
 LOAD_PER_CPU = Threshold(
     code="HOST_LOAD",
-    severity="warning",
     raise_at=4.0,
     clear_at=2.0,
     sweeps=10,
@@ -78,7 +73,6 @@ LOAD_PER_CPU = Threshold(
 )
 UNSYNCHRONISED = Threshold(
     code="HOST_CLOCK",
-    severity="warning",
     raise_at=1.0,
     clear_at=1.0,
     sweeps=15,
@@ -87,7 +81,6 @@ UNSYNCHRONISED = Threshold(
 )
 UNREADABLE = Threshold(
     code="HOST_UNREADABLE",
-    severity="warning",
     raise_at=1.0,
     clear_at=1.0,
     sweeps=2,
@@ -121,7 +114,8 @@ class Lamp:
 class HostWatch:
     """Sweeps over the controller. ``run`` is started by the app, ``conditions`` read by the tick.
 
-    ``facts`` and ``kernel`` are asked on a thread: a dying disk may let even that wait.
+    ``facts`` are asked on a thread: a dying disk may let even that wait. ``kernel`` is not: it
+    answers at once.
     """
 
     def __init__(
@@ -175,7 +169,7 @@ class HostWatch:
             if lamp.is_lit:
                 yield Condition(
                     code=lamp.threshold.code,
-                    severity=lamp.threshold.severity,
+                    severity="warning",
                     source=_AGENT,
                     words=lamp.words,
                     remedy=lamp.threshold.remedy,

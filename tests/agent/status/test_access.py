@@ -272,12 +272,13 @@ async def test_attack_one_client_takes_all_places(source) -> None:
 
 
 async def lateness_s(for_s: float) -> float:
-    """The worst delay of a loop that wants its turn every 10 ms, as the tick wants its own."""
+    """The most that the loop works off before it gives a turn which is wanted every 10 ms, as the
+    tick wants its own. Processor time: what else this computer does is not the page's fault."""
     worst_s, ends_s = 0.0, time.monotonic() + for_s
     while time.monotonic() < ends_s:
-        before_s = time.monotonic()
+        before_s = time.thread_time()
         await asyncio.sleep(0.01)
-        worst_s = max(worst_s, time.monotonic() - before_s - 0.01)
+        worst_s = max(worst_s, time.thread_time() - before_s)
     return worst_s
 
 
@@ -304,7 +305,6 @@ print(tried)
 async def test_attack_ten_thousand_connections_leave_the_loop_its_pace(
     server: StatusServer,
 ) -> None:
-    calm_s = await lateness_s(1.0)
     flood = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FLOOD, str(server.port), "10000", "12",
         stdout=asyncio.subprocess.PIPE,
@@ -316,7 +316,7 @@ async def test_attack_ten_thousand_connections_leave_the_loop_its_pace(
         assert flood.stdout is not None
         tried = int(await flood.stdout.read())
     assert tried >= 2_000, "that was no flood"
-    assert worst_s < max(2.0, 20 * calm_s)  # on two processors that the flood has to itself
+    assert worst_s < 0.5
     await asyncio.sleep(0.1)
     answered = [statuses(await talk(server, request(server, "/healthz"))) for _ in range(3)]
     assert [200] in answered or [429] in answered
