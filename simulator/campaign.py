@@ -105,9 +105,9 @@ def run_campaign(
     seed: int,
     without: frozenset[str] = frozenset(),
     jobs: int | None = None,
-    on_done: Callable[[], None] = lambda: None,
+    on_done: Callable[[Verdict], None] = lambda _verdict: None,
 ) -> dict[str, Any]:
-    """The whole campaign: the JSON of the contract."""
+    """The whole campaign: the JSON of the contract. `on_done` has each verdict as it comes."""
     started_s = time.perf_counter()
     orders = [
         Order(seed=one, faults_max=faults_max, without=without) for one in run_seeds(seed, runs)
@@ -116,7 +116,7 @@ def run_campaign(
     with ProcessPoolExecutor(max_workers=jobs or os.cpu_count()) as pool:
         for verdict in pool.map(run_one, orders, chunksize=CHUNK):
             verdicts.append(verdict)
-            on_done()
+            on_done(verdict)
     document = summed_up(verdicts, faults_max=faults_max, without=without)
     failures = document.pop("failures")
     wall_s = round(time.perf_counter() - started_s, 3)
@@ -143,16 +143,18 @@ def summed_up(
         "relay_trips": sum(one.relay_trips for one in verdicts),
         "not_coverable_runs": sum(not one.is_coverable for one in verdicts),
         "not_coverable_announced": sum(one.is_announced for one in verdicts),
-        "failures": [
-            {
-                "seed": one.seed,
-                "over_wh": round(one.over_wh, 3),
-                "faults": list(one.faults),
-                "words": list(one.failures),
-                "replay": replay_command(one.seed, faults_max, without),
-            }
-            for one in failed
-        ],
+        "failures": [failure(one, faults_max=faults_max, without=without) for one in failed],
+    }
+
+
+def failure(verdict: Verdict, *, faults_max: int, without: frozenset[str]) -> dict[str, Any]:
+    """What broke in a run, and how to see it again."""
+    return {
+        "seed": verdict.seed,
+        "over_wh": round(verdict.over_wh, 3),
+        "faults": list(verdict.faults),
+        "words": list(verdict.failures),
+        "replay": replay_command(verdict.seed, faults_max, without),
     }
 
 

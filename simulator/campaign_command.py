@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from simulator.campaign import replay_command, run_campaign
+from simulator.campaign import Verdict, failure, replay_command, run_campaign
 from simulator.campaign_draw import draw
 from simulator.virtual.command import (
     BROKEN,
@@ -17,6 +17,9 @@ from simulator.virtual.command import (
     left_out,
 )
 from simulator.virtual.run import run_scenario
+
+#: Where no bar can be drawn, a line is written after so many runs.
+TOLD_RUNS = 100
 
 
 def campaign_command(
@@ -44,13 +47,23 @@ def campaign_command(
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("campaign", total=runs)
+
+        def note(verdict: Verdict) -> None:
+            # A failure is told at once: nobody waits an hour for the news of its first minute.
+            progress.advance(task)
+            if verdict.failures:
+                _tell_failure(failure(verdict, faults_max=faults, without=omitted), console)
+            done = round(progress.tasks[task].completed)
+            if not console.is_terminal and done % TOLD_RUNS == 0:
+                console.print(f"{done} of {runs} runs", highlight=False)
+
         document = run_campaign(
             runs=runs,
             faults_max=faults,
             seed=seed,
             without=omitted,
             jobs=jobs,
-            on_done=lambda: progress.advance(task),
+            on_done=note,
         )
     if as_json:
         typer.echo(json.dumps(document))
@@ -81,7 +94,12 @@ def _tell(document: dict[str, Any]) -> None:
     for name, value in document.items():
         if name != "failures":
             typer.echo(f"{name:<28}{value}")
-    for failure in document["failures"]:
-        typer.echo(f"BROKEN {'; '.join(failure['words'])}")
-        typer.echo(f"  faults: {', '.join(failure['faults']) or 'none'}")
-        typer.echo(f"  again:  {failure['replay']}")
+
+
+def _tell_failure(broken: dict[str, Any], console: Console) -> None:
+    lines = (
+        f"BROKEN {'; '.join(broken['words'])}",
+        f"  faults: {', '.join(broken['faults']) or 'none'}",
+        f"  again:  {broken['replay']}",
+    )
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
