@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from drivers.errors import BadReplyError
 from drivers.link.coils import CoilsRead
-from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError
-from drivers.link.requests import HOLDING
+from drivers.link.modbus import BusLease, RegisterRefusedError
 from drivers.relays.profile import RelayProfile, SettingTable
+from drivers.relays.setting import setting_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,13 @@ class RelayBoard:
         watchdog = self.profile.watchdog
         seconds = None
         if watchdog is not None:
-            seconds = await self._register(watchdog.address, is_optional=False)
+            seconds = await setting_value(
+                self._lease,
+                self._timing,
+                unit=self._unit,
+                address=watchdog.address,
+                is_optional=False,
+            )
         first = self.profile.first_coil
         return BoardReading(
             title=self.profile.title,
@@ -113,15 +119,12 @@ class RelayBoard:
         return SettingReading(
             setting=setting.name + whose,
             register=address,
-            value=await self._register(address, is_optional=setting.is_optional),
+            value=await setting_value(
+                self._lease,
+                self._timing,
+                unit=self._unit,
+                address=address,
+                is_optional=setting.is_optional,
+            ),
             needed=setting.value,
         )
-
-    async def _register(self, address: int, *, is_optional: bool) -> int | None:
-        request = ReadRequest(unit=self._unit, function=HOLDING, address=address, count=1)
-        try:
-            return (await self._lease.read(request, self._timing)).registers[0]
-        except RegisterRefusedError as error:
-            if is_optional and error.is_absence:
-                return None
-            raise

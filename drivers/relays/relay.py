@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from drivers.errors import BadReplyError, UnknownOutcomeError, UnsupportedError
 from drivers.link.coils import CoilsRead, CoilWrite, RegisterWrite
 from drivers.link.line import NoAnswerError
-from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError
-from drivers.link.requests import HOLDING
+from drivers.link.modbus import BusLease
 from drivers.readings import RelayReading
 from drivers.relays.profile import RelayProfile, SettingTable
+from drivers.relays.setting import setting_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,26 +122,28 @@ class CoilRelay:
     async def _checked(self, setting: SettingTable) -> str:
         assert self.guard is not None
         address = setting.address + (self._place if setting.is_per_channel else 0)
-        found = await self._register(address, is_optional=setting.is_optional)
+        found = await setting_value(
+            self._lease,
+            self._timing,
+            unit=self._unit,
+            address=address,
+            is_optional=setting.is_optional,
+        )
         if found in (None, setting.value):
             return ""
         if self.guard.is_written:
             request = RegisterWrite(unit=self._unit, address=address, value=setting.value)
             await self._write(request)
-            found = await self._register(address, is_optional=False)
+            found = await setting_value(
+                self._lease,
+                self._timing,
+                unit=self._unit,
+                address=address,
+                is_optional=False,
+            )
         if found == setting.value:
             return ""
         return (
             f"its {setting.name} (holding register {address}) is {found} and must be "
             f"{setting.value}: set it, or write sets_watchdog = true"
         )
-
-    async def _register(self, address: int, *, is_optional: bool) -> int | None:
-        """A setting; None where the board has no such register and need not have it."""
-        request = ReadRequest(unit=self._unit, function=HOLDING, address=address, count=1)
-        try:
-            return (await self._lease.read(request, self._timing)).registers[0]
-        except RegisterRefusedError as error:
-            if is_optional and error.is_absence:
-                return None
-            raise

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.broker import Broker, Message, Session, parse_broker
+from agent.cli import main
 from agent.core.merkle import Frontier, leaf_hash
 from agent.core.note import (
     COSIGNATURE_V1,
@@ -249,3 +251,23 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
+
+
+Polled = Callable[..., Coroutine[Any, Any, tuple[int, str, str]]]
+
+
+@pytest.fixture
+def polled(capsys: pytest.CaptureFixture[str]) -> Polled:
+    """`kwota poll` with these arguments: its exit code, its output and its errors."""
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        def command() -> int:
+            with pytest.raises(SystemExit) as end:
+                main(["poll", *arguments])
+            return int(end.value.code or 0)
+
+        code = await asyncio.to_thread(command)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

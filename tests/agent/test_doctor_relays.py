@@ -1,17 +1,15 @@
 """Relays examined and shown: on real sockets, and without a single write."""
 
-import asyncio
 import json
 import os
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.cli import main
 from agent.doctor.devices import device_findings
 from agent.doctor.finding import Finding, Grade
 from agent.settings import Settings, parse_settings
@@ -20,6 +18,8 @@ from simulator.farm import build_farm
 from simulator.farm_file import FarmFile
 from simulator.network import Network
 from simulator.relay_board import RelayBoard
+
+Polled = Callable[..., Coroutine[Any, Any, tuple[int, str, str]]]
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "site.example.toml"
 NET = f"127.{64 + os.getpid() % 64}.0.0"
@@ -133,45 +133,34 @@ async def test_a_board_that_does_not_answer_is_a_failure(tmp_path: Path) -> None
         assert "unit" in found.remedy
 
 
-async def polled(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    def run() -> int:
-        with pytest.raises(SystemExit) as end:
-            main(["poll", *arguments])
-        return int(end.value.code or 0)
-
-    code = await asyncio.to_thread(run)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 async def test_a_board_is_polled_with_its_channels_and_its_watchdog(
-    capsys: pytest.CaptureFixture[str],
+    polled: Polled,
 ) -> None:
     async with farm() as network:
         board(network).coils[2] = False
         uri = uri_of(network, 0, "wb-mr6")
-        code, out, err = await polled(capsys, uri)
+        code, out, err = await polled(uri)
         assert (code, err) == (0, "")
         assert "Wiren Board WB-MR6" in out
         assert "state that is safe of channel 3" in out
-        code, out, _ = await polled(capsys, uri, "--json", "--raw")
+        code, out, _ = await polled(uri, "--json", "--raw")
         seen = json.loads(out)["board"]
         assert [one["is_on"] for one in seen["channels"]] == [True, True, False, True, True, True]
         assert seen["watchdog_s"] == 10
         assert json.loads(out)["raw"]
-        code, out, _ = await polled(capsys, uri_of(network, 1, "waveshare"), "--json")
+        code, out, _ = await polled(uri_of(network, 1, "waveshare"), "--json")
         assert len(json.loads(out)["board"]["channels"]) == 8
         assert board(network).writes == 0
 
 
 async def test_a_meters_profile_of_the_site_goes_before_a_boards_of_the_same_name(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    polled: Polled, tmp_path: Path
 ) -> None:
     source = EXAMPLE.parents[1] / "drivers" / "meters" / "sdm630.toml"
     (tmp_path / "generic.toml").write_bytes(source.read_bytes())
     async with farm() as network:
         host, port = network.meter_address(0)
         uri = f"modbus://{host}:{port}/1?profile=generic"
-        code, out, _ = await polled(capsys, uri, "--json", "--profile-dir", str(tmp_path))
+        code, out, _ = await polled(uri, "--json", "--profile-dir", str(tmp_path))
         assert code == 0
         assert json.loads(out)["identity"]["serial"] == "12345678"

@@ -7,18 +7,18 @@ import json
 import os
 import re
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-import pytest
-
-from agent.cli import main
 from simulator.clock import started_now
 from simulator.farm import build_farm
 from simulator.farm_file import FarmFile
 from simulator.faults import FaultKind
 from simulator.network import Network
+
+Polled = Callable[..., Coroutine[Any, Any, tuple[int, str, str]]]
 
 INPUT, HOLDING = 4, 3
 FLOATS = {
@@ -68,24 +68,13 @@ async def meter() -> AsyncIterator[int]:
         await server.wait_closed()
 
 
-async def polled(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    def run() -> int:
-        with pytest.raises(SystemExit) as end:
-            main(["poll", *arguments])
-        return int(end.value.code or 0)
-
-    code = await asyncio.to_thread(run)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 async def test_a_meter_that_answers_is_shown_with_who_it_is_and_what_it_reads(
-    capsys: pytest.CaptureFixture[str],
+    polled: Polled,
 ) -> None:
     async with meter() as port:
         uri = f"modbus://127.0.0.1:{port}/1?profile=sdm630"
-        code, out, err = await polled(capsys, uri)
-        _, as_json, _ = await polled(capsys, uri, "--json")
+        code, out, err = await polled(uri)
+        _, as_json, _ = await polled(uri, "--json")
     assert (code, err) == (0, "")
     assert "12345678" in out
     assert "123250" in out
@@ -100,13 +89,13 @@ async def test_a_meter_that_answers_is_shown_with_who_it_is_and_what_it_reads(
 
 
 async def test_a_meter_is_proposed_a_profile_with_the_signs_of_it(
-    capsys: pytest.CaptureFixture[str],
+    polled: Polled,
 ) -> None:
     async with meter() as port:
         uri = f"modbus://127.0.0.1:{port}/1"
-        code, out, err = await polled(capsys, uri, "--identify")
-        _, as_json, _ = await polled(capsys, uri, "--identify", "--json")
-        refused, _, words = await polled(capsys, f"{uri}?profile=sdm630", "--identify")
+        code, out, err = await polled(uri, "--identify")
+        _, as_json, _ = await polled(uri, "--identify", "--json")
+        refused, _, words = await polled(f"{uri}?profile=sdm630", "--identify")
     assert (code, err) == (0, "")
     assert "sdm630" in out
     best = json.loads(as_json)[0]
@@ -117,12 +106,12 @@ async def test_a_meter_is_proposed_a_profile_with_the_signs_of_it(
 
 
 async def test_raw_shows_the_bytes_of_the_whole_conversation_before_what_they_mean(
-    capsys: pytest.CaptureFixture[str],
+    polled: Polled,
 ) -> None:
     async with meter() as port:
         uri = f"modbus://127.0.0.1:{port}/1?profile=sdm630"
-        code, out, err = await polled(capsys, uri, "--raw")
-        _, as_json, _ = await polled(capsys, uri, "--raw", "--json")
+        code, out, err = await polled(uri, "--raw")
+        _, as_json, _ = await polled(uri, "--raw", "--json")
     assert (code, err) == (0, "")
     # The first two bytes count requests from anywhere.
     asked = rf"12 bytes sent to 127\.0\.0\.1:{port}\n[0-9a-f]{{2}} [0-9a-f]{{2}} 00 00 00 06 01 03 "
@@ -136,11 +125,11 @@ async def test_raw_shows_the_bytes_of_the_whole_conversation_before_what_they_me
     assert raw[0]["text"].replace(" ", "") == raw[0]["hex"]
 
 
-async def test_a_proposal_shows_its_bytes_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_proposal_shows_its_bytes_as_well(polled: Polled) -> None:
     async with meter() as port:
         arguments = (f"modbus://127.0.0.1:{port}/1", "--identify", "--raw")
-        code, out, _ = await polled(capsys, *arguments)
-        _, as_json, _ = await polled(capsys, *arguments, "--json")
+        code, out, _ = await polled(*arguments)
+        _, as_json, _ = await polled(*arguments, "--json")
     assert code == 0
     assert out.index("bytes sent to") < out.index("may keep a purchase")
     answer = json.loads(as_json)
@@ -167,13 +156,13 @@ async def hall() -> AsyncIterator[Network]:
 
 
 async def test_a_machine_is_shown_with_pools_profiles_fans_and_faults(
-    capsys: pytest.CaptureFixture[str],
+    polled: Polled,
 ) -> None:
     async with hall() as network:
         for label in network.farm.labels:
             uri = f"{label.family}://{label.address}"
-            code, out, err = await polled(capsys, uri)
-            _, as_json, _ = await polled(capsys, uri, "--json")
+            code, out, err = await polled(uri)
+            _, as_json, _ = await polled(uri, "--json")
             assert (code, err) == (0, "")
             details = json.loads(as_json)["details"]
             assert "identity" not in details
@@ -185,32 +174,32 @@ async def test_a_machine_is_shown_with_pools_profiles_fans_and_faults(
 
 
 async def test_the_bytes_are_shown_of_a_machine_that_answers_nonsense(
-    capsys: pytest.CaptureFixture[str],
+    polled: Polled,
 ) -> None:
     async with hall() as network:
         network.farm.switch_fault(FaultKind.MINER_GARBAGE, [0], is_active=True, value=None)
         uri = f"luxos://{network.farm.labels[0].address}"
-        code, out, err = await polled(capsys, uri, "--raw")
+        code, out, err = await polled(uri, "--raw")
         assert code == 3
         assert '{"command":"version"}\\n\n' in out
         assert "bytes received from" in out
         assert err.count("\n") == 1
-        _, as_json, _ = await polled(capsys, uri, "--raw", "--json")
+        _, as_json, _ = await polled(uri, "--raw", "--json")
         assert json.loads(as_json)["raw"][0]["text"] == '{"command":"version"}\\n'
 
 
 async def test_a_password_is_read_from_its_file_and_not_shown(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    polled: Polled, tmp_path: Path
 ) -> None:
     async with hall() as network:
         uri = f"whatsminer-v3://{network.farm.labels[1].address}"
         secret = tmp_path / "secret"
         # A word of every answer: only what is masked is missing.
         secret.write_text("miner\n")
-        code, out, _ = await polled(capsys, uri, "--raw", "--password-file", str(secret))
+        code, out, _ = await polled(uri, "--raw", "--password-file", str(secret))
         assert code == 0
         assert '"***":{' in out
-        code, _, err = await polled(capsys, uri, "--raw", "--password-file", f"{secret}.not")
+        code, _, err = await polled(uri, "--raw", "--password-file", f"{secret}.not")
         assert code == 2
         assert "cannot be read" in err
 
