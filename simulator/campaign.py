@@ -5,6 +5,7 @@ have stopped them, is not coverable: it is counted, and it is no failure of the 
 the agent's own pre-flight had announced it before the window began.
 """
 
+import gc
 import os
 import random
 import statistics
@@ -20,6 +21,7 @@ from simulator.virtual.run import run_scenario
 
 BELOW_TRUTH_WH = 0.5
 CHUNK = 4
+COLLECTED_EVERY = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def run_campaign(
         Order(seed=one, faults_max=faults_max, without=without) for one in run_seeds(seed, runs)
     ]
     verdicts = []
-    with ProcessPoolExecutor(max_workers=jobs or os.cpu_count()) as pool:
+    with ProcessPoolExecutor(max_workers=jobs or os.cpu_count(), initializer=_settle) as pool:
         for verdict in pool.map(run_one, orders, chunksize=CHUNK):
             verdicts.append(verdict)
             on_done(verdict)
@@ -121,6 +123,13 @@ def run_campaign(
     failures = document.pop("failures")
     wall_s = round(time.perf_counter() - started_s, 3)
     return document | {"seed": seed, "wall_s": wall_s, "failures": failures}
+
+
+def _settle() -> None:
+    """Leave what was imported out of the collector's rounds, and make those rare: a run's objects
+    are freed as they fall out of use."""
+    gc.freeze()
+    gc.set_threshold(COLLECTED_EVERY)
 
 
 def summed_up(

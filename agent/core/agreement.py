@@ -12,9 +12,10 @@ stand that ended is another matter (``agent.core.suspicion``). One that agrees t
 Energies are Wh, powers W, times monotonic seconds.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core.doubt import NO_DOUBT, Doubt, passed
+from agent.core.evolve import replace
 from agent.core.samples import MeterTraits
 from drivers.readings import MeterReading
 

@@ -5,12 +5,12 @@ the register may have been: docs/governor.md, sections 1 and 2.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core import unseen
+from agent.core.evolve import replace
 from agent.core.ledger import Entry, Ledger
 from agent.core.samples import Fusion
 from agent.core.snapshot import Snapshot

@@ -6,11 +6,12 @@ be too low by; and a step down to it is taken with the margin of the model that 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core import dispatch
 from agent.core.braking import pace_w
 from agent.core.decisions import Setpoint
+from agent.core.evolve import replace
 from agent.core.fleet import Machine
 from agent.core.limits import Limit, allowed_w, falls_below_ms, level_w, rises_above_ms, ruling
 from agent.core.site import Parameters, Picture, SiteState

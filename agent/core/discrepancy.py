@@ -11,7 +11,9 @@ Energies are Wh in one quarter of an hour.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from agent.core.evolve import replace
 
 LEARNING = 288  # quarters before the evidence counts: three days
 FIRST = 96  # of these, before what stays unexplained is measured

@@ -11,11 +11,11 @@ in the heap, the cheapest from where they stand; what else they could do there c
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import replace
 from heapq import heapify, heappop, heappush, heappushpop
 
 from agent.core.card import Move
 from agent.core.decisions import Setpoint
+from agent.core.evolve import replace
 from agent.core.fleet import Machine
 from agent.core.steps import Room, Step, Walk, walks
 

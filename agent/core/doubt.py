@@ -13,7 +13,9 @@ what the register shows (``agent.core.intake``).
 Energies are Wh, powers W, times s.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from agent.core.evolve import replace
 
 SECONDS_PER_HOUR = 3600.0
 STANDS_S = 3.0

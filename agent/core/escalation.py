@@ -11,11 +11,11 @@ machines at their nameplate, because that is what they start with.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from agent.core import braking
 from agent.core.decisions import Because, Mode, RelayOrder
 from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.evolve import replace
 from agent.core.fleet import Machine, nameplate_w
 from agent.core.ledger import FOREVER_MS
 from agent.core.site import Parameters, Picture, RelayMemory, SiteState

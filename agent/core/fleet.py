@@ -7,11 +7,12 @@ it has done as told. Until a command is confirmed it counts at the higher of old
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from agent.core.card import ActuatorCard, Move
 from agent.core.decisions import Because, Setpoint, Stage
+from agent.core.evolve import replace
 from agent.core.snapshot import MinerView
 from agent.core.wear import UNWORN, Wear, hashes
 from drivers.readings import Activity, MinerReading, Profile

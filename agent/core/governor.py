@@ -4,13 +4,14 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core import braking, dispatch, shadow
 from agent.core.ceiling import for_machines_w, lowered, spare_under
 from agent.core.decisions import Because, Command, Decision, Mode, RelayOrder, Setpoint
 from agent.core.envelope import SECONDS_PER_HOUR
 from agent.core.escalation import relay_orders, remembered
+from agent.core.evolve import replace
 from agent.core.fleet import Judged, Machine, Memory, matches, obeys, recall
 from agent.core.ledger import FOREVER_MS, Entry
 from agent.core.preflight import preflight

@@ -6,12 +6,12 @@ last the fusion, by the register's own course.
 """
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 from agent.core import meterfusion as fusing
 from agent.core.agreement import Agreement, against_the_flow, followed
 from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.evolve import replace
 from agent.core.ledger import Ledger
 from agent.core.register import RegisterEvent, stranger_words, wrap_wh
 from agent.core.samples import Fusion, Sample

@@ -9,11 +9,12 @@ docs/governor.md has the argument.
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from agent.core.card import ActuatorCard, Move
 from agent.core.decisions import Setpoint, Stage
+from agent.core.evolve import replace
 from agent.core.fleet import NO_WATTS, Taught, matches, read_back
 from agent.core.moves import moves
 from agent.core.snapshot import Confirmation, MinerView, PendingCommand

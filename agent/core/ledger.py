@@ -16,10 +16,11 @@ Order of attribution: earliest end, earliest start, lowest price, id (design, se
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from agent.core.calendar import Calendar, calendar_of
+from agent.core.evolve import replace
 
 FOREVER_MS = 2**53
 QUARTER_MS = 900_000  # metering rules of 2025-09-11: commercial data come every fifteen minutes

@@ -4,8 +4,9 @@ What the configuration says is not in here; it stands as long as the file does. 
 be changed under its id would prove nothing, so that a changed one needs a new id, as a purchase.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from agent.core.evolve import replace
 from agent.core.limits import Limit
 
 STANDING_MAX = 200

@@ -10,10 +10,11 @@ as the slowest actuator needs. docs/governor.md has the argument.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.evolve import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

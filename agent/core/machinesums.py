@@ -7,9 +7,10 @@ Energies are Wh, powers W; quarters are those of UTC, as in the statements.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agent.core.discrepancy import HOURS, Discrepancy, Quarter, weighed
+from agent.core.evolve import replace
 from agent.core.fleet import READING_STALE_S, Judged
 from agent.core.ledger import QUARTER_MS
 from agent.core.statement import Statement

@@ -24,10 +24,10 @@ register with power by clamping, with the register as the only authority.
 """
 
 import math
-from dataclasses import replace
 
 from agent.core.doubt import NO_DOUBT, Doubt
 from agent.core.envelope import SECONDS_PER_HOUR, Envelope, envelope
+from agent.core.evolve import replace
 from agent.core.samples import Claim, Fusion, Interval, MeterTraits, Sample
 from agent.core.suspicion import SILENCE_S, doubt_at, implausible, still_wh_at, unexplained
 from drivers.readings import MeterReading

@@ -9,12 +9,13 @@ Neither may find more energy than can have flowed, nor lose any: docs/governor.m
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
 from agent.core.agreement import Agreement
 from agent.core.attribution import settled
+from agent.core.evolve import replace
 from agent.core.ledger import Entry, Ledger
 from agent.core.register import RegisterEvent
 from agent.core.samples import Sample

@@ -7,8 +7,9 @@ kept by the site meter whatever comes of it: that the two differ says that one i
 Energies are Wh, times monotonic seconds.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from agent.core.evolve import replace
 from drivers.readings import MeterReading
 
 STRETCH_S = 900.0

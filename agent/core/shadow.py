@@ -6,9 +6,8 @@ no disobedience. The meter shows what the farm really draws, and the books are t
 What is decided is therefore advice for this instant: what would be sent if kwota took over now.
 """
 
-from dataclasses import replace
-
 from agent.core.decisions import Decision
+from agent.core.evolve import replace
 from agent.core.fleet import Memory, read_back
 from agent.core.site import SiteState
 from agent.core.snapshot import Snapshot

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agent.core import ledger as books
 from agent.core import meterfusion as fusing
@@ -15,6 +15,7 @@ from agent.core.baseload import BaseLoad, followed
 from agent.core.braking import RELAY_S, Exposure, exposure_of
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Decision, Mode
+from agent.core.evolve import replace
 from agent.core.fleet import Judged, Machine, Memory, judged
 from agent.core.intake import Intake, taken
 from agent.core.learning import Experience, learn
@@ -305,21 +306,17 @@ def _keep_books(
     state: SiteState, fusion: Fusion, snapshot: Snapshot
 ) -> tuple[SiteState, tuple[Entry, ...]]:
     """Attribute what is known of the register, and close the statements that end with it."""
-    state = replace(state, fusion=fusion, ledger=books.indexed(state.ledger))
+    ledger = books.indexed(state.ledger)
     if not fusion.samples:
-        return state, ()
-    if state.ledger.booked_wh is not None:
-        state = replace(state, waiting=waited(state.waiting, fusion, state.ledger, snapshot))
+        return replace(state, fusion=fusion, ledger=ledger), ()
+    waiting = state.waiting
+    if ledger.booked_wh is not None:
+        waiting = waited(waiting, fusion, ledger, snapshot)
     ledger, edge_ms, entries = attributed(
-        state.ledger,
-        fusion,
-        snapshot,
-        edge_ms=state.edge_ms,
-        is_recovering=state.is_recovering,
+        ledger, fusion, snapshot, edge_ms=state.edge_ms, is_recovering=state.is_recovering
     )
-    state = replace(state, ledger=ledger, edge_ms=edge_ms)
+    known = replace(state, fusion=fusion, waiting=waiting, ledger=ledger, edge_ms=edge_ms)
     if not entries:
-        return state, ()
+        return known, ()
     statements, quarter = collect(state.quarter, entries, ledger)
-    state = replace(state, is_recovering=False, statements=statements, quarter=quarter)
-    return state, entries
+    return replace(known, is_recovering=False, statements=statements, quarter=quarter), entries

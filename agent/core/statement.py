@@ -9,8 +9,9 @@ the quarter.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from agent.core.evolve import replace
 from agent.core.ledger import QUARTER_MS, Account, Entry, Ledger
 
 

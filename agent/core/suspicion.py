@@ -4,10 +4,9 @@ Nor is one believed that comes back from there to a value which the power meanwh
 explain.
 """
 
-from dataclasses import replace
-
 from agent.core.doubt import Doubt, doubt_since, objection, passed, passed_unseen
 from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.evolve import replace
 from agent.core.samples import Fusion, MeterTraits, Sample
 
 SILENCE_S = 3.0

@@ -6,12 +6,13 @@ its window. docs/governor.md derives the inequality.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core import braking
 from agent.core.ceiling import OPEN, Ceiling, ceiling_of, paced_w
 from agent.core.decisions import Mode
 from agent.core.envelope import SECONDS_PER_HOUR
+from agent.core.evolve import replace
 from agent.core.ledger import FOREVER_MS, Account
 from agent.core.limits import Limit, falls_below_ms, ruling
 from agent.core.site import Parameters, Picture, SiteState

@@ -4,10 +4,11 @@ Counted is what is told, when it is told: a machine that restarts by itself is n
 What must stop is stopped whatever this says; everything else asks here first.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core.card import ActuatorCard
 from agent.core.decisions import Setpoint
+from agent.core.evolve import replace
 from agent.core.moves import restarts_to
 
 DAY_S = 86_400.0
