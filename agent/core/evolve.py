@@ -5,31 +5,26 @@ calls its ``__init__``, which took a fifth of a campaign's time; here the walk i
 class.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-__all__ = ["replace"]
+Value = TypeVar("Value")
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from dataclasses import replace
-else:
-
-    def replace(instance: Any, /, **changes: Any) -> Any:
-        """The value with those fields changed, as ``dataclasses.replace`` gives it.
-
-        For classes without ``__post_init__``. Raises TypeError for a field that there is not.
-        """
-        kind = type(instance)
-        copy = _COPIES.get(kind)
-        if copy is None:
-            copy = _COPIES[kind] = _compiled(kind)
-        return copy(instance, changes)
+_copies: dict[type, Callable[[Any, dict[str, Any]], Any]] = {}
 
 
-_COPIES: dict[type, Callable[[Any, dict[str, Any]], Any]] = {}
+def replace(instance: Value, /, **changes: Any) -> Value:
+    """The value with those fields changed, as ``dataclasses.replace`` gives it.
+
+    For classes without ``__post_init__``. Raises TypeError for a field that there is not.
+    """
+    kind = type(instance)
+    copy = _copies.get(kind)
+    if copy is None:
+        copy = _copies[kind] = _compiled(kind)
+    made: Value = copy(instance, changes)
+    return made
 
 
 def _compiled(kind: type) -> Callable[[Any, dict[str, Any]], Any]:

@@ -49,8 +49,7 @@ class Transaction:
 
     def order(self) -> tuple[int, int, Decimal, str]:
         """The sort key of attribution."""
-        price = Decimal(self.price_kzt_per_kwh)
-        return (self.deadline_ms, self.start_ms, price, self.transaction_id)
+        return self.deadline_ms, self.start_ms, Decimal(self.price_kzt_per_kwh), self.transaction_id
 
     def is_same_purchase(self, other: "Transaction") -> bool:
         """Same content, whenever it was received."""
