@@ -77,7 +77,7 @@ class Poller:
         while True:
             started_s = self.clock.now_s()
             error = await _guarded(post.meter_id, self._ask_meter(post))
-            self._note_meter(post, error)
+            _note(post, f"meter={post.meter_id}", error)
             pause_s = post.poll_s * random.uniform(0.9, 1.1)  # noqa: S311 - phase, not secret
             await asyncio.sleep(max(started_s + pause_s - self.clock.now_s(), 0.02))
 
@@ -106,7 +106,7 @@ class Poller:
     async def poll_once(self, post: MinerPost, *, is_full: bool) -> DriverError | None:
         """One poll of a machine, when there is a seat for it; what went wrong is its post's."""
         error = await _guarded(post.miner_id, self._ask_miner(post, is_full=is_full))
-        self._note_miner(post, error)
+        _note(post, f"miner={post.miner_id}", error)
         return error
 
     async def _ask_miner(self, post: MinerPost, *, is_full: bool) -> None:
@@ -158,19 +158,6 @@ class Poller:
     def _is_check_due(self, post: MeterPost) -> bool:
         return self.clock.now_s() - post.checked_at_s >= CHECK_AGAIN_S
 
-    def _note_meter(self, post: MeterPost, error: DriverError | None) -> None:
-        if error is None:
-            if post.fault is not None:
-                _log.info("meter=%s event=answers_again", post.meter_id)
-            post.missed_polls, post.fault = 0, None
-            return
-        post.missed_polls += 1
-        if post.missed_polls >= AWAY_AFTER_MISSES or isinstance(error, WrongDeviceError):
-            post.identity = None
-        if str(error) != post.fault:
-            _log.warning("meter=%s event=fault reason=%r", post.meter_id, str(error))
-        post.fault = str(error)
-
     async def _read_details(self, post: MinerPost) -> None:
         post.details = self._shared(await post.device.read_details())
         post.reading = await post.device.read()
@@ -195,18 +182,20 @@ class Poller:
     async def _read_miner(self, post: MinerPost) -> None:
         post.reading = await post.device.read()
 
-    def _note_miner(self, post: MinerPost, error: DriverError | None) -> None:
-        if error is None:
-            if post.fault is not None:
-                _log.info("miner=%s event=answers_again", post.miner_id)
-            post.missed_polls, post.fault = 0, None
-            return
-        post.missed_polls += 1
-        if post.missed_polls >= AWAY_AFTER_MISSES or isinstance(error, WrongDeviceError):
-            post.identity = None
-        if str(error) != post.fault:
-            _log.warning("miner=%s event=fault reason=%r", post.miner_id, str(error))
-        post.fault = str(error)
+
+def _note(post: MeterPost | MinerPost, who: str, error: DriverError | None) -> None:
+    """How the last poll of a device went; ``who`` names it in the journal."""
+    if error is None:
+        if post.fault is not None:
+            _log.info("%s event=answers_again", who)
+        post.missed_polls, post.fault = 0, None
+        return
+    post.missed_polls += 1
+    if post.missed_polls >= AWAY_AFTER_MISSES or isinstance(error, WrongDeviceError):
+        post.identity = None
+    if str(error) != post.fault:
+        _log.warning("%s event=fault reason=%r", who, str(error))
+    post.fault = str(error)
 
 
 async def _guarded(device_id: str, poll: Coroutine[None, None, None]) -> DriverError | None:
