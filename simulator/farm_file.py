@@ -189,6 +189,7 @@ class MeterTable(Table):
         "adw300",
         "pro380",
         "diris-b30",
+        "satec-pm130",
     ] = "sdm630"
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020

@@ -39,6 +39,7 @@ NAMES = sorted(path.stem for path in BUILT_IN_DIRECTORY.glob("*.toml"))
         ("em340", "energy_export", 0x004E, 0x005C),  # EM24-IS, which is another list
         ("em24-is", "energy", 0x0042, 0x005C),  # an export that evcc had to take out
         ("countis-e", "energy", 0xC702, 0xC65C),  # partial, which anybody can reset
+        ("satec-pm130", "power", 14336, 275),  # the list of 16 bits, in shares of a set range
     ],
 )
 def test_a_quantity_is_read_where_the_vendor_has_it(
@@ -69,7 +70,7 @@ def test_both_tariffs_count_although_drivers_read_one(name: str) -> None:
     assert {"energy"} <= set(profile.plan[0].quantities)
 
 
-@pytest.mark.parametrize("name", ["dtsu666", "abb-m4m"])
+@pytest.mark.parametrize("name", ["dtsu666", "abb-m4m", "satec-pm130"])
 def test_what_stays_contested_keeps_no_purchase(name: str) -> None:
     assert "no paper confirms" in load_profile(name).unfit
 
