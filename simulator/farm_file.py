@@ -154,7 +154,7 @@ class BaseLoadTable(Table):
 
 
 class MeterTable(Table):
-    """``[[meters]]``: each measures the whole site.
+    """``[[meters]]``: each measures the whole site, or the machines at the places ``feeds``.
 
     ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone. ``line``: Modbus TCP,
     RTU behind a transparent gateway, or a pty; those with the same host and port share a line.
@@ -201,6 +201,7 @@ class MeterTable(Table):
     step_kwh: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01
     start_kwh: Annotated[float, Field(ge=0.0)] = 1234.5
     gain_error: Annotated[float, Field(ge=-0.2, le=0.2)] = 0.0
+    feeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     answer_delay_s: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     prefix: Literal["k", "M"] = "k"
     word_order: Literal["big", "little"] = "big"
@@ -246,6 +247,14 @@ class FarmFile(Table):
     machines: tuple[GroupTable, ...]
     meters: Annotated[tuple[MeterTable, ...], Field(min_length=1)]
     relays: tuple[RelayTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_fed_machines(self) -> "FarmFile":
+        count = sum(group.count for group in self.machines)
+        strange = [one for meter in self.meters for one in meter.feeds if one >= count]
+        if strange:
+            raise ValueError(f"a meter feeds machine {strange[0]}, and there are {count}")
+        return self
 
     def with_count(self, count: int) -> "FarmFile":
         """The same farm with ``count`` machines, in the same proportions."""
