@@ -133,6 +133,8 @@ def lived(kind: str, seed: int, case: Case | None) -> Life:
             if places and life.hours_with is None:
                 life.hours_with, life.is_right = hours, case is not None and case.place in places
         was_site, was = known.site.code, places
+        if life.hours_with is not None and life.hours_without is not None:
+            return life
         if at >= calm + (WATCHED_DAYS * PER_DAY if case else 0):
             return life
     raise AssertionError("the quarters never end")
