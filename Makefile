@@ -136,6 +136,14 @@ bench-journal: $(DEV_STAMP) ## what a durable signed record costs beside plain S
 curve-discrepancy: $(DEV_STAMP) ## how soon a tap or a bypass is found, and how often for nothing
 	@$(BIN)/python tests/bench/curve_discrepancy.py --json artefacts/curve-discrepancy.json
 
+.PHONY: curve-feeders
+curve-feeders: $(DEV_STAMP) ## the same with meters at the feeders: how soon, and whether the place is right
+	@$(BIN)/python tests/bench/curve_feeders.py --json artefacts/curve-feeders.json
+
+.PHONY: fused-table
+fused-table: $(DEV_STAMP) ## how far the estimate of a coarse register is off, beside the known technique
+	@$(BIN)/python tests/bench/fused_table.py --json artefacts/fused-table.json
+
 .PHONY: fmt
 fmt: $(DEV_STAMP) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet

@@ -10,7 +10,7 @@ METER_REMEDY = (
     "check the meter, its bus and its supply; the site is kept by its upper bound; "
     "a register that is held goes on by `kwota meters accept` or `kwota meters exchange`"
 )
-_DISCREPANCY_REMEDIES = {
+DISCREPANCY_REMEDIES = {
     "UNSEEN_LOAD": "look for what is fed by this meter and is neither a machine in the file nor "
     "the known base load; if that has grown for good, nothing need be done",
     "METER_LOW": "check the current transformers (turned, bridged, one phase dead) and whether a "
@@ -65,7 +65,7 @@ def conditions(outcome: Outcome, *, meter_id: str, over_lately_wh: int) -> Itera
             severity="warning",
             source=meter_id,
             words=found.words,
-            remedy=_DISCREPANCY_REMEDIES[found.code],
+            remedy=DISCREPANCY_REMEDIES[found.code],
         )
     if over_lately_wh > 0:
         yield Condition(

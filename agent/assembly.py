@@ -23,6 +23,7 @@ from agent.core.samples import MeterTraits
 from agent.core.site import Parameters, SiteState
 from agent.delivered import delivery_conditions, delivery_view
 from agent.feeder import Feeder
+from agent.feederwatch import open_feeders
 from agent.follower import Follower
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -294,6 +295,7 @@ async def _open_point(
         recorder=base.recorder,
         submit=submit,
         switch=switch,
+        feeders=await open_feeders(settings, point, poller.meters, journal, now_ms),
     )
 
 
@@ -303,11 +305,10 @@ def realm_of(settings: Settings, point: MeterPointSettings) -> Realm:
     A meter of no point decides nothing; the first point takes its readings along, so that they are
     on record and shown once.
     """
-    meters = {point.meter, point.reference} - {""}
+    meters = {point.meter, point.reference, *(m.id for m in settings.feeders_of(point))} - {""}
     if point == settings.meter_points[0]:
-        owned = {other.meter for other in settings.meter_points}
-        owned |= {other.reference for other in settings.meter_points}
-        meters |= {meter.id for meter in settings.meters if meter.id not in owned}
+        owned = {one for p in settings.meter_points for one in (p.meter, p.reference)}
+        meters |= {m.id for m in settings.meters if not m.feeds and m.id not in owned}
     return Realm(
         meter_ids=frozenset(meters),
         miner_ids=frozenset(miner.id for miner in settings.miners_of(point)),

@@ -27,6 +27,7 @@ from agent.core.register import RegisterEvent
 from agent.core.site import Parameters, SiteState
 from agent.core.snapshot import Snapshot
 from agent.core.statement import Statement
+from agent.feederwatch import FeederWatch
 from agent.learnedlog import learned_record
 from agent.limitdesk import LimitDesk
 from agent.orders import decision_records
@@ -96,6 +97,7 @@ class Point:
         recorder: Recorder,
         submit: Callable[[Sequence[Command]], None],
         switch: Callable[[Sequence[RelayOrder]], None],
+        feeders: FeederWatch | None = None,
     ) -> None:
         self.realm = realm
         self.parameters = parameters
@@ -109,6 +111,7 @@ class Point:
         self._recorder = recorder
         self._submit = submit
         self._switch = switch
+        self._feeders = feeders or FeederWatch(state.ledger.meter_point)
         self._statements: deque[StatementRow] = deque(maxlen=STATEMENTS_KEPT)
         self._show_statements(statements)
         self._decisions: deque[DecisionRow] = deque(maxlen=DECISIONS_KEPT)
@@ -155,6 +158,7 @@ class Point:
         self._act(outcome, previous)
         self._record_books(outcome)
         self._record_learned(outcome, previous)
+        self._recorder.keep(self._feeders.look(raw, self.state, self.parameters))
         self.desk.note_power(outcome.decision.at_ms, outcome.picture.measured_w)
         self._recorder.keep(self._announcer.records(self.name, outcome.decision.preflight))
         row = decision_row(self.name, outcome.decision, outcome.picture.measured_w)
@@ -319,6 +323,7 @@ class Point:
         meter_id = self.parameters.meter_id
         for one in conditions(outcome, meter_id=meter_id, over_lately_wh=over_wh):
             yield replace(one, meter_point=self.name)
+        yield from self._feeders.conditions()
 
     def _record_readings(self, outcome: Outcome) -> None:
         suspect = self.parameters.meter_id if outcome.state.fusion.suspect else None

@@ -24,6 +24,7 @@ from agent.settings_devices import (
 )
 from agent.settings_discovery import DiscoverySettings
 from agent.settings_faults import Fault, FaultList, Place, SettingsError, joined, read_toml, shown
+from agent.settings_feeders import check_feeders
 from agent.settings_fields import (
     BrokerText,
     Domain,
@@ -166,6 +167,11 @@ class Settings:
         """The machines that a meter point feeds."""
         return tuple(miner for miner in self.miners if miner.meter_point == point.id)
 
+    def feeders_of(self, point: MeterPointSettings) -> tuple[MeterSettings, ...]:
+        """The meters of feeders below a meter point's own."""
+        own = [miner.id for miner in self.miners_of(point)]
+        return tuple(meter for meter in self.meters if any(map(meter.is_above, own)))
+
 
 _TABLES: Mapping[str, type] = {
     "site": SiteSettings,
@@ -223,6 +229,7 @@ def parse_settings(data: Mapping[str, Any], path: Path) -> Settings:
     _check_mqtt(found, mqtt)
     _check_governor(found, governor, meters)
     check_points(found, data, points, miners)
+    check_feeders(found, data, meters, points, miners)
     if found.faults or not (
         site and policy and journal and status and governor and drivers and discovery and alarms
     ):

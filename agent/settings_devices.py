@@ -7,6 +7,7 @@ needed here so that two spellings of one address are seen as one.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import parse_qs
@@ -21,6 +22,7 @@ from agent.settings_fields import (
     ErrorShare,
     Identifier,
     Mac,
+    Pattern,
     PollS,
     SecretPath,
     Text,
@@ -97,7 +99,8 @@ class MeterSettings:
     """``error_share`` guards for the class of the meter and its transformers.
 
     ``ct_ratio`` is the nameplate's, compared with what the meter tells; ``may_export`` says that
-    the site generates, so that power may flow out.
+    the site generates, so that power may flow out. ``feeds`` are ids of machines, or patterns as
+    ``r3-*``: those behind a feeder whose meter this is, below that of their meter point.
     """
 
     id: Identifier
@@ -107,12 +110,17 @@ class MeterSettings:
     poll_s: PollS = 0.5
     ct_ratio: CtRatio | None = None
     may_export: bool = False
+    feeds: tuple[Pattern, ...] = ()
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     @property
     def profile(self) -> str:
         """The name of the meter's profile, as the URI gives it."""
         return parse_qs(self.uri.partition("?")[2])["profile"][0]
+
+    def is_above(self, miner_id: str) -> bool:
+        """Whether a machine hangs on the feeder that it measures."""
+        return any(fnmatchcase(miner_id, one) for one in self.feeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

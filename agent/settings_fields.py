@@ -23,6 +23,7 @@ _LEVEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _MAC = re.compile(r"[0-9A-Fa-f]{12}")
+_PATTERN = re.compile(r"[A-Za-z0-9._*?-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,13 +201,19 @@ def plain_text(text: str) -> str:
     return text
 
 
+def pattern(text: str) -> str:
+    if _PATTERN.fullmatch(text) is None:
+        raise refusal(f"is {shown(text)}, no id of machines", "write an id, or ids as r3-*")
+    return text
+
+
 def from_text(read: Callable[[str], object]) -> PlainValidator:
     """A field that is text in the file and whatever ``read`` makes of it."""
     return PlainValidator(lambda value: read(_text(value)))
 
 
-def _matched(pattern: re.Pattern[str], text: str, rule: str) -> str:
-    if pattern.fullmatch(text) is None:
+def _matched(form: re.Pattern[str], text: str, rule: str) -> str:
+    if form.fullmatch(text) is None:
         raise refusal(f"is {shown(text)}", f"write {rule}")
     return text
 
@@ -228,6 +235,7 @@ def _from_place(read: Callable[[str, Place], object]) -> PlainValidator:
 Level = Annotated[str, from_text(level)]
 Identifier = Annotated[str, from_text(identifier)]
 Domain = Annotated[str, from_text(domain)]
+Pattern = Annotated[str, from_text(pattern)]
 Mac = Annotated[str, from_text(mac)]
 Zone = Annotated[str, from_text(zone)]
 Text = Annotated[str, from_text(plain_text)]

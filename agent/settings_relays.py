@@ -3,7 +3,6 @@
 A relay covers machines of one meter point: it opens for that point's purchase and for no other.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,14 +12,12 @@ from pydantic import ConfigDict, Field
 
 from agent.settings_devices import METER_PORTS, MinerSettings, note_twice
 from agent.settings_faults import FaultList, joined, refusal, shown
-from agent.settings_fields import Identifier, from_text, split_uri
+from agent.settings_fields import Identifier, Pattern, from_text, split_uri
 from drivers.relays.profile import RelayProfileError, load_relay_profile
 from drivers.relays.registry import EXAMPLE, relay_address
 
 RELAY_COUNT_MAX = 256
 WATCHDOG_MIN_S = 3  # three polls have to fit into it
-
-_PATTERN = re.compile(r"[A-Za-z0-9._*?-]{1,64}")
 
 
 def relay_uri(text: str) -> str:
@@ -41,12 +38,6 @@ def relay_uri(text: str) -> str:
     return text
 
 
-def pattern(text: str) -> str:
-    if _PATTERN.fullmatch(text) is None:
-        raise refusal(f"is {shown(text)}, no id of machines", "write an id, or ids as r3-*")
-    return text
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
     """``channel`` is as printed on the board, from 1. ``miners`` are ids, or patterns as ``r3-*``.
@@ -58,7 +49,7 @@ class RelaySettings:
     id: Identifier
     uri: Annotated[str, from_text(relay_uri)]
     channel: Annotated[int, Field(ge=1, le=256)]
-    miners: Annotated[tuple[Annotated[str, from_text(pattern)], ...], Field(min_length=1)]
+    miners: Annotated[tuple[Pattern, ...], Field(min_length=1)]
     watchdog_s: Annotated[int, Field(ge=WATCHDOG_MIN_S, le=3600)] | None = None
     sets_watchdog: bool = False
     self_test_h: Annotated[float, Field(ge=0.01, le=8760.0)] = 24.0

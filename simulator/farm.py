@@ -54,7 +54,8 @@ class Farm:
             if due.next_refresh_s > now_s:
                 break
             self.plant.advance(due.next_refresh_s)
-            due.publish(energy_wh=self.plant.energy_wh, power_w=self.plant.power_w)
+            energy_wh, power_w = self.plant.part(due.feeds)
+            due.publish(energy_wh=energy_wh, power_w=power_w)
         self.plant.advance(now_s)
         self._wake_restless(now_s)
 
@@ -157,6 +158,7 @@ def build_farm(file: FarmFile, clock: SiteClock) -> Farm:
                 start_kwh=one.start_kwh,
                 gain_error=one.gain_error,
                 next_refresh_s=now_s,
+                feeds=one.feeds,
             )
             for one in file.meters
         ],

@@ -154,7 +154,7 @@ class BaseLoadTable(Table):
 
 
 class MeterTable(Table):
-    """``[[meters]]``: each measures the whole site.
+    """``[[meters]]``: each measures the whole site, or the machines at the places ``feeds``.
 
     ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone. ``line``: Modbus TCP,
     RTU behind a transparent gateway, or a pty; those with the same host and port share a line.
@@ -171,8 +171,14 @@ class MeterTable(Table):
         "pac3200",
         "umg96",
         "countis-e",
+        "sunspec-201",
+        "sunspec-202",
         "sunspec-203",
+        "sunspec-204",
+        "sunspec-211",
+        "sunspec-212",
         "sunspec-213",
+        "sunspec-214",
         "sdm72d-m-2",
         "pac2200",
         "em530",
@@ -183,6 +189,7 @@ class MeterTable(Table):
         "adw300",
         "pro380",
         "diris-b30",
+        "satec-pm130",
     ] = "sdm630"
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 5020
@@ -194,6 +201,7 @@ class MeterTable(Table):
     step_kwh: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01
     start_kwh: Annotated[float, Field(ge=0.0)] = 1234.5
     gain_error: Annotated[float, Field(ge=-0.2, le=0.2)] = 0.0
+    feeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     answer_delay_s: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     prefix: Literal["k", "M"] = "k"
     word_order: Literal["big", "little"] = "big"
@@ -239,6 +247,14 @@ class FarmFile(Table):
     machines: tuple[GroupTable, ...]
     meters: Annotated[tuple[MeterTable, ...], Field(min_length=1)]
     relays: tuple[RelayTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_fed_machines(self) -> "FarmFile":
+        count = sum(group.count for group in self.machines)
+        strange = [one for meter in self.meters for one in meter.feeds if one >= count]
+        if strange:
+            raise ValueError(f"a meter feeds machine {strange[0]}, and there are {count}")
+        return self
 
     def with_count(self, count: int) -> "FarmFile":
         """The same farm with ``count`` machines, in the same proportions."""

@@ -18,6 +18,7 @@ class Meter:
     start_kwh: float
     gain_error: float
     next_refresh_s: float
+    feeds: tuple[int, ...] = ()  # machines by their places; none: the whole site
     energy_kwh: float = field(init=False)
     power_w: float = 0.0
     is_energy_frozen: bool = False

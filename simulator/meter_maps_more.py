@@ -134,6 +134,29 @@ def _diris_b30(meter: Meter) -> Cells:
     }
 
 
+def _satec(meter: Meter) -> Cells:
+    """Satec PM130E PLUS by guide BG0427: 32-bit integers, low word first, at low resolution.
+
+    Volts, amperes and kilowatts are whole ones, of the primary side; so are kilowatt-hours.
+    """
+    now = now_of(meter)
+    row = [now.volts] * 3 + [now.amps] * 3 + [now.watts / 3e3] * 3
+    row += [now.watts * 0.2 / 3e3] * 3 + [now.voltamperes / 3e3] * 3 + [980.0] * 3
+    totals = [now.watts / 1e3, now.watts * 0.2 / 1e3, now.voltamperes / 1e3, 980.0]
+    others = [0.0, 0.0, now.hertz * 100.0]
+    energies = [now.wh // 1000, 0.0, 0.0, 0.0, now.wh // 5000, 0.0]
+    tables = ((13952, row), (14336, totals), (14464, others), (14720, energies))
+    cells = {
+        start + 2 * at: _low_first(value)
+        for start, values in tables
+        for at, value in enumerate(values)
+    }
+    cells |= {at: struct.pack(">H", 0) for at in (246, 2390)}
+    serial = struct.pack(">I", meter.serial)
+    cells |= {46080: serial[2:] + serial[:2], 46082: _low_first(13020)}
+    return {_HOLDING: cells, _INPUT: cells}
+
+
 def _em(code: int) -> RegisterMap:
     return RegisterMap(
         cells=_em5x0,
@@ -178,6 +201,11 @@ MORE_METER_MAPS: Mapping[str, RegisterMap] = {
         cells=_pro380,
         register_limit=125,
         lost={0x5012: _NAN, 0x600C: _NAN},
+    ),
+    "satec-pm130": RegisterMap(
+        cells=_satec,
+        register_limit=125,
+        lost={14336: _MOST_LOW_FIRST, 14720: b"\xff" * 4},
     ),
     "diris-b30": RegisterMap(
         cells=_diris_b30,

@@ -107,6 +107,17 @@ class Plant:
         self._early_hashes += hashes
         return action(machine, max(at_s, machine.settled_s))
 
+    def part(self, indices: Sequence[int]) -> tuple[float, float]:
+        """True energy (Wh) and power (W) of some machines, or of the whole site where none is."""
+        if not indices:
+            return self.energy_wh, self.power_w
+        some = [self.machines[index] for index in indices]
+        for machine in some:
+            if machine.settled_s < self.now_s:
+                machine.settle(self.now_s)
+        energy_ws = sum(machine.energy_ws for machine in some)
+        return energy_ws / 3600.0, sum(machine.watts.value(self.now_s) for machine in some)
+
     def settle_machines(self) -> None:
         """Bring every machine's own energy up to the plant's instant."""
         for machine in self.machines:

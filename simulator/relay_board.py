@@ -3,6 +3,7 @@
 Written from the Modbus application protocol V1.1b3 and Wiren Board's list of registers. A contactor
 hangs on each channel that feeds machines; it drops a moment after its coil, or hangs if it is
 welded. What a contactor feeds is the farm's business: the board says which one moves, and when.
+The digital output of a PAC3200 is one channel more, by Siemens' list of registers.
 """
 
 import struct
@@ -17,6 +18,7 @@ _WRITE_COIL, _WRITE_REGISTER, _WRITE_COILS = 5, 6, 15
 _ILLEGAL_ADDRESS, _NO_SUCH_UNIT = 0x02, 0x0B
 _AFTER_POWER, _TIMEOUT, _SAFE_STATE, _ACTION = 6, 8, 930, 938
 _ON, _OFF = 0xFF00, 0x0000
+_PAC_STATUS, _PAC_SWITCH = 207, 60008
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,9 +79,25 @@ class RelayBoard:
             return bytes([pdu[0] | 0x80, _NO_SUCH_UNIT])
         self._asked_s = self.now_s()
         try:
-            return bytes([pdu[0]]) + self._answer(pdu[0], pdu[1:])
+            is_meter = self.table.model == "pac3200-output"
+            answer = self._as_meter if is_meter else self._answer
+            return bytes([pdu[0]]) + answer(pdu[0], pdu[1:])
         except RegisterError as error:
             return bytes([pdu[0] | 0x80, error.code])
+
+    def _as_meter(self, function: int, body: bytes) -> bytes:
+        """The output of a PAC3200: 32 bits that tell, one register that switches it."""
+        if function not in (_READ_HOLDING, _WRITE_REGISTER) or len(body) != 4:
+            raise RegisterError(ILLEGAL_FUNCTION)
+        address, second = struct.unpack(">HH", body)
+        if function == _READ_HOLDING and (address, second) == (_PAC_STATUS, 2):
+            return bytes([4]) + struct.pack(">I", self.coils[0])
+        if function != _WRITE_REGISTER or address != _PAC_SWITCH:
+            raise RegisterError(_ILLEGAL_ADDRESS)
+        if second not in (0x0000, 0x0001):
+            raise RegisterError(ILLEGAL_VALUE)
+        self._write(0, is_on=bool(second))
+        return body
 
     def _answer(self, function: int, body: bytes) -> bytes:
         if function == _READ_COILS and len(body) == 4:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from simulator.table import Port, Table
 
 CHANNELS = {"wb-mr6": 6, "waveshare": 8, "kmtronic": 8, "generic": 32, "generic-16": 16}
+CHANNELS |= {"pac3200-output": 1}  # a meter's own
 
 
 class ContactorTable(Table):
@@ -21,7 +22,9 @@ class RelayTable(Table):
     """One board. ``watchdog_s`` is what is stored in a WB-MR6 when the farm begins; 0 is off."""
 
     id: str
-    model: Literal["wb-mr6", "waveshare", "kmtronic", "generic", "generic-16"] = "wb-mr6"
+    model: Literal["wb-mr6", "waveshare", "kmtronic", "generic", "generic-16", "pac3200-output"] = (
+        "wb-mr6"
+    )
     host: IPv4Address = IPv4Address("127.0.0.1")
     port: Port = 0
     unit: Annotated[int, Field(ge=1, le=247)] = 1

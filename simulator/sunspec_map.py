@@ -1,13 +1,15 @@
 """A meter that speaks SunSpec: the mark, the common model, one nobody asks for, the meter, the end.
 
-Transcribed from the published models 1, 203 (integers with scale factors), 213 (floats); nothing is
-taken from what reads them. As devices do, the integer meter changes the scale of its power with its
-size, and an accumulator that has counted nothing holds 0.
+Transcribed from the published models 1, 201 to 204 (integers with scale factors) and 211 to 214
+(floats): one phase, split phase, wye, delta. Nothing is taken from what reads them. As devices do,
+the integer meter changes the scale of its power with its size, and an accumulator that has counted
+nothing holds 0. What a wiring has not (other phases, a neutral) is not implemented.
 """
 
 import math
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from simulator.meter import Meter
 from simulator.register_map import Cells, RegisterMap
@@ -15,13 +17,16 @@ from simulator.register_map import Cells, RegisterMap
 START = 40000
 _HOLDING = 3
 _COMMON_LENGTH, _STRANGE, _STRANGE_LENGTH = 66, 64001, 20
-_INTEGERS, _INTEGERS_LENGTH = 203, 105
-_FLOATS, _FLOATS_LENGTH = 213, 124
+_INTEGERS_LENGTH, _FLOATS_LENGTH = 105, 124
+# The last digit of the model is the wiring: how many phases it has, and whether a neutral.
+_PHASES = {1: 1, 2: 2, 3: 3, 4: 3}
+_DELTA = 4
+_FLOATS_FROM = 210
 _NOT_THERE = b"\x80\x00"
 _NAN = struct.pack(">f", math.nan)
 
 # What a model's registers hold, by their offset from its ID.
-_Rows = Callable[[Meter], Iterator[tuple[int, bytes]]]
+_Rows = Callable[[Meter, int], Iterator[tuple[int, bytes]]]
 
 
 def _u16(value: int) -> bytes:
@@ -40,8 +45,13 @@ def _hertz(meter: Meter) -> float:
     return 50.0 + 0.03 * math.sin(meter.refreshes / 21.0)
 
 
-def _amps(meter: Meter) -> float:
-    return abs(meter.power_w) / 0.98 / 3.0 / _volts(meter)
+def _amps(meter: Meter, wiring: int) -> float:
+    return abs(meter.power_w) / 0.98 / _PHASES[wiring] / _volts(meter)
+
+
+def _each(wiring: int, first: int, width: int = 1) -> Iterator[int]:
+    """Where the value of each phase is."""
+    return (first + width * phase for phase in range(_PHASES[wiring]))
 
 
 def scale_of(value: float, least: int = 0) -> int:
@@ -52,20 +62,23 @@ def scale_of(value: float, least: int = 0) -> int:
     return scale
 
 
-def _integers(meter: Meter) -> Iterator[tuple[int, bytes]]:
-    amps, watts = _amps(meter), meter.power_w
-    scale, amps_scale = scale_of(watts / 0.9), scale_of(3.0 * amps, -1)
+def _integers(meter: Meter, wiring: int) -> Iterator[tuple[int, bytes]]:
+    amps, watts, phases = _amps(meter, wiring), meter.power_w, _PHASES[wiring]
+    scale, amps_scale = scale_of(watts / 0.9), scale_of(phases * amps, -1)
     wh = math.floor(meter.energy_kwh * 1000.0 + 1e-6) % 2**32
-    yield from ((at, _s16(amps / 10.0**amps_scale)) for at in (3, 4, 5))
-    yield 2, _s16(3.0 * amps / 10.0**amps_scale)
+    yield from ((at, _s16(amps / 10.0**amps_scale)) for at in _each(wiring, 3))
+    yield 2, _s16(phases * amps / 10.0**amps_scale)
     yield 6, _s16(amps_scale)
-    yield from ((at, _s16(_volts(meter) * 10.0)) for at in (7, 8, 9, 10))
-    yield from ((at, _s16(_volts(meter) * 10.0 * math.sqrt(3.0))) for at in (11, 12, 13, 14))
+    if wiring != _DELTA:
+        yield from ((at, _s16(_volts(meter) * 10.0)) for at in (7, *_each(wiring, 8)))
+    if phases > 1:
+        lines = _s16(_volts(meter) * 10.0 * math.sqrt(3.0))
+        yield from ((at, lines) for at in (11, *_each(wiring, 12)))
     yield 15, _s16(-1)
     yield 16, _s16(_hertz(meter) * 100.0)
     yield 17, _s16(-2)
     yield 18, _s16(watts / 10.0**scale)
-    yield from ((at, _s16(watts / 3.0 / 10.0**scale)) for at in (19, 20, 21))
+    yield from ((at, _s16(watts / phases / 10.0**scale)) for at in _each(wiring, 19))
     yield 22, _s16(scale)
     yield 23, _s16(watts / 0.98 / 10.0**scale)
     yield 27, _s16(scale)
@@ -76,20 +89,25 @@ def _integers(meter: Meter) -> Iterator[tuple[int, bytes]]:
     yield 54, _s16(0)
 
 
-def _floats(meter: Meter) -> Iterator[tuple[int, bytes]]:
-    watts = meter.power_w
-    values = {2: 3.0 * _amps(meter), 10: _volts(meter), 26: _hertz(meter), 28: watts}
+def _floats(meter: Meter, wiring: int) -> Iterator[tuple[int, bytes]]:
+    watts, phases, volts = meter.power_w, _PHASES[wiring], _volts(meter)
+    values = {2: phases * _amps(meter, wiring), 26: _hertz(meter), 28: watts}
     values |= {36: watts / 0.98, 44: watts * 0.2, 60: 0.0, 68: meter.energy_kwh * 1000.0}
-    for phase in range(3):
-        values[4 + 2 * phase] = _amps(meter)
-        values[12 + 2 * phase] = _volts(meter)
-        values[18 + 2 * phase] = _volts(meter) * math.sqrt(3.0)
-        values[30 + 2 * phase] = watts / 3.0
+    values |= dict.fromkeys(_each(wiring, 4, 2), _amps(meter, wiring))
+    values |= dict.fromkeys(_each(wiring, 30, 2), watts / phases)
+    if wiring != _DELTA:
+        values |= dict.fromkeys((10, *_each(wiring, 12, 2)), volts)
+    if phases > 1:
+        values |= dict.fromkeys((18, *_each(wiring, 20, 2)), volts * math.sqrt(3.0))
     yield from ((at, struct.pack(">f", value)) for at, value in values.items())
 
 
-def _chain(meter: Meter, model: int, length: int, rows: _Rows, blank: bytes) -> Cells:
+def _chain(meter: Meter, model: int) -> Cells:
     """Everything from the mark to the end; what a model has and this meter has not is blank."""
+    is_float, wiring = model > _FLOATS_FROM, model % 10
+    length = _FLOATS_LENGTH if is_float else _INTEGERS_LENGTH
+    rows: _Rows = _floats if is_float else _integers
+    blank = _NAN if is_float else _NOT_THERE
     cells: dict[int, bytes] = {START: b"Su", START + 1: b"nS"}
     texts = {2: (16, b"kwota-sim"), 18: (16, b"SunSpec %d" % model), 34: (8, b""), 42: (8, b"1.0")}
     texts[50] = (16, b"%d" % meter.serial)
@@ -101,7 +119,7 @@ def _chain(meter: Meter, model: int, length: int, rows: _Rows, blank: bytes) -> 
     cells |= {at: _u16(_STRANGE), at + 1: _u16(_STRANGE_LENGTH)}
     cells |= {at + 2 + n: _u16(0) for n in range(_STRANGE_LENGTH)}
     at += 2 + _STRANGE_LENGTH
-    own = {0: _u16(model), 1: _u16(length), **dict(rows(meter))}
+    own = {0: _u16(model), 1: _u16(length), **dict(rows(meter, wiring))}
     inside = {
         inner for offset, raw in own.items() for inner in range(offset, offset + len(raw) // 2)
     }
@@ -116,15 +134,14 @@ def _chain(meter: Meter, model: int, length: int, rows: _Rows, blank: bytes) -> 
 
 _METER_AT = START + 2 + 2 + _COMMON_LENGTH + 2 + _STRANGE_LENGTH
 
+
+def _map(model: int) -> RegisterMap:
+    lost = {_METER_AT + 18: _NOT_THERE, _METER_AT + 46: bytes(4)}
+    if model > _FLOATS_FROM:
+        lost = {_METER_AT + 28: _NAN, _METER_AT + 68: _NAN}
+    return RegisterMap(cells=partial(_chain, model=model), register_limit=125, lost=lost)
+
+
 SUNSPEC_MAPS = {
-    "sunspec-203": RegisterMap(
-        cells=lambda meter: _chain(meter, _INTEGERS, _INTEGERS_LENGTH, _integers, _NOT_THERE),
-        register_limit=125,
-        lost={_METER_AT + 18: _NOT_THERE, _METER_AT + 46: bytes(4)},
-    ),
-    "sunspec-213": RegisterMap(
-        cells=lambda meter: _chain(meter, _FLOATS, _FLOATS_LENGTH, _floats, _NAN),
-        register_limit=125,
-        lost={_METER_AT + 28: _NAN, _METER_AT + 68: _NAN},
-    ),
+    f"sunspec-{model}": _map(model) for model in (201, 202, 203, 204, 211, 212, 213, 214)
 }

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from drivers.errors import BadReplyError
 from drivers.link.coils import CoilsRead
-from drivers.link.modbus import BusLease, RegisterRefusedError
+from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError
+from drivers.link.requests import HOLDING
 from drivers.relays.profile import RelayProfile, SettingTable
 from drivers.relays.setting import setting_value
 
@@ -82,6 +83,13 @@ class RelayBoard:
     async def _coils(self) -> list[bool]:
         """All coils that there are: a profile for many boards names more than each of them has."""
         profile = self.profile
+        output = profile.output
+        if output is not None:
+            request = ReadRequest(
+                unit=self._unit, function=HOLDING, address=output.status, count=output.status_count
+            )
+            read = await self._lease.read(request, self._timing)
+            return output.states(read.registers, profile.coil_count)
         try:
             return await self._coils_from(profile.first_coil, profile.coil_count)
         except RegisterRefusedError as error:

@@ -103,6 +103,43 @@ class WatchdogTable(_Table):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputTable(_Table):
+    """``[output]``: channels that are switched by a register, as a meter's own outputs are.
+
+    Each value is absolute: what is written says where the output shall be. The values are those of
+    channel 1; the next channel's are ``channel_step`` more. ``status`` are holding registers, high
+    word first, whose lowest bit is channel 1.
+    """
+
+    _bounds: ClassVar[Bounds] = {
+        "command": _WORD,
+        "status": _WORD,
+        "status_count": (1, 2),
+        "on_value": _WORD,
+        "off_value": _WORD,
+        "channel_step": _WORD,
+    }
+    _kinds: ClassVar[Kinds] = dict.fromkeys(_bounds, int)
+    command: int
+    on_value: int
+    off_value: int
+    status: int
+    status_count: int = 1
+    channel_step: int = 0
+
+    def value(self, place: int, *, is_on: bool) -> int:
+        """What is written to put a channel, counted from 0, to where it shall be."""
+        return place * self.channel_step + (self.on_value if is_on else self.off_value)
+
+    def states(self, words: tuple[int, ...], count: int) -> list[bool]:
+        """Whether each channel is on, from its status registers."""
+        whole = 0
+        for word in words:
+            whole = whole << 16 | word
+        return [bool(whole >> place & 1) for place in range(count)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimingTable(_Table):
     """``[timing]``, as in drivers.link.modbus."""
 
@@ -132,6 +169,7 @@ class RelayProfile(_Table):
         "write_function": int,
         "timing": TimingTable,
         "watchdog": WatchdogTable,
+        "output": OutputTable,
     }
     title: str
     source: str
@@ -142,12 +180,28 @@ class RelayProfile(_Table):
     write_function: int = 5
     timing: TimingTable = TimingTable()
     watchdog: WatchdogTable | None = None
+    output: OutputTable | None = None
 
     def __post_init__(self) -> None:
+        if self.output is not None:
+            self._check_output(self.output)
         if self.first_coil + self.coil_count > 0x10000:
             raise ValueError("first_coil: with coil_count it leads beyond the last coil, 65535")
         if self.write_function not in (5, 15):
             raise ValueError(f"write_function: is {self.write_function}, not 5 or 15")
+
+    def _check_output(self, output: OutputTable) -> None:
+        values = [
+            output.value(place, is_on=is_on)
+            for place in range(self.coil_count)
+            for is_on in (True, False)
+        ]
+        if len(set(values)) < len(values) or max(values) > _WORD[1]:
+            raise ValueError("output: two states of its channels are written by one value")
+        if self.coil_count > 16 * output.status_count:
+            raise ValueError("output.status_count: leaves no bit for the last channel")
+        if output.status + output.status_count > _WORD[1] + 1:
+            raise ValueError("output.status: leads beyond the last register, 65535")
 
     def coil(self, channel: int) -> int:
         """The coil of a channel. Raises ValueError where the board has no such channel."""

@@ -1,4 +1,4 @@
-"""One channel of a relay board behind Modbus, in the coil circuit of a contactor.
+"""One channel of a relay board, or a meter's own output, in the coil circuit of a contactor.
 
 The contact is one that closes: coil on, contactor in, machines fed. Everything that fails takes the
 feed away: a broken wire, a board without power, a board that nobody asks. So to trip is to switch
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from drivers.errors import BadReplyError, UnknownOutcomeError, UnsupportedError
 from drivers.link.coils import CoilsRead, CoilWrite, RegisterWrite
 from drivers.link.line import NoAnswerError
-from drivers.link.modbus import BusLease
+from drivers.link.modbus import BusLease, ReadRequest
+from drivers.link.requests import HOLDING
 from drivers.readings import RelayReading
-from drivers.relays.profile import RelayProfile, SettingTable
+from drivers.relays.profile import OutputTable, RelayProfile, SettingTable
 from drivers.relays.setting import setting_value
 
 
@@ -60,6 +61,8 @@ class CoilRelay:
 
     async def read(self) -> RelayReading:
         """Whether the coil is on. Asking is also what keeps the board's watchdog from opening."""
+        if self.profile.output is not None:
+            return await self._output_read(self.profile.output)
         request = CoilsRead(unit=self._unit, address=self._coil, count=1)
         answer = await self._lease.ask(request.question(), self._timing, request.what)
         if any(answer.pdu.bits[1:]):
@@ -77,6 +80,11 @@ class CoilRelay:
 
     async def switch(self, *, is_closed: bool) -> None:
         """Tell the coil where to be. That it was accepted is all that a return means."""
+        output = self.profile.output
+        if output is not None:
+            value = output.value(self._place, is_on=is_closed)
+            await self._write(RegisterWrite(unit=self._unit, address=output.command, value=value))
+            return
         request = CoilWrite(
             unit=self._unit,
             address=self._coil,
@@ -109,6 +117,19 @@ class CoilRelay:
     async def close(self) -> None:
         """Give the bus back. The coil stays as it is: this is no switch."""
         self._lease.close()
+
+    async def _output_read(self, output: OutputTable) -> RelayReading:
+        request = ReadRequest(
+            unit=self._unit, function=HOLDING, address=output.status, count=output.status_count
+        )
+        read = await self._lease.read(request, self._timing)
+        return RelayReading(
+            relay_id=self.relay_id,
+            requested_at_s=read.requested_at_s,
+            replied_at_s=read.replied_at_s,
+            taken_at_ms=time.time_ns() // 1_000_000,
+            is_energised=output.states(read.registers, self._place + 1)[self._place],
+        )
 
     async def _write(self, request: CoilWrite | RegisterWrite) -> None:
         """A write that may have left without its own echo coming back is an unknown outcome."""

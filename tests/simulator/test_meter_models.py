@@ -1,11 +1,10 @@
-"""Meters of other makers on real sockets, as our driver, pymodbus and mbpoll read them.
+"""Meters of other makers on real sockets, as our driver and pymodbus read them.
 
 The simulator's maps and the driver's profiles were written apart: only the vendors' lists join
 them.
 """
 
 import asyncio
-import shutil
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -215,36 +214,6 @@ async def test_pymodbus_reads_the_same_energy(open_site, row) -> None:
     client.close()
     value = client.convert_from_registers(reply.registers, client.DATATYPE[kind], word_order=order)
     assert value * unit_wh == pytest.approx(ours_wh, abs=520.0 if model in ROUNDED else 110.0)
-
-
-@pytest.mark.strangers
-@pytest.mark.parametrize(
-    ("model", "options", "scale"),
-    [
-        ("iem3000", ["-t", "4:float", "-B", "-r", str(0x0BF3 + 1)], 1000.0),
-        ("em340", ["-t", "4:int", "-r", str(0x0028 + 1)], 0.1),
-        ("abb-b23", ["-t", "4:int", "-B", "-r", str(0x5B14 + 1)], 0.01),
-        ("pac3200", ["-t", "4:float", "-B", "-r", "66"], 1.0),
-    ],
-)
-async def test_mbpoll_reads_the_same_power(open_site, model, options, scale) -> None:
-    program = shutil.which("mbpoll")
-    if program is None:
-        pytest.skip("mbpoll is not installed: the meters are not read by it")
-    site = await open_site(meters=[{**METER, "model": model}])
-    async with asyncio.timeout(8.0), driven(site, model) as meter:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *["-m", "tcp", "-a", "1", "-c", "1", "-1", *options],
-            *["-p", str(site.meter_port), "127.0.0.1"],
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
-        ours_w = (await meter.read()).power_w
-    line = next(row for row in output.decode().splitlines() if row.startswith("["))
-    theirs_w = float(line.split()[1]) * scale
-    assert theirs_w == pytest.approx(ours_w, rel=0.02)
-    assert theirs_w == pytest.approx(site.farm.plant.power_w, rel=0.02)
 
 
 async def test_a_write_is_refused_and_counted(open_site) -> None:

@@ -1,20 +1,24 @@
-"""The simulated SunSpec meters as our driver, and pymodbus walking the chain by hand, read them."""
+"""The simulated SunSpec meters as our driver, pysunspec2 and pymodbus by hand read them."""
 
 import asyncio
+import math
 import struct
 
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
+from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
 from drivers.errors import BadReplyError
 from drivers.meters.identification import propose
 from drivers.meters.registry import open_meter
 from simulator.faults import FaultKind
-from simulator.sunspec_map import scale_of
+from simulator.sunspec_map import SUNSPEC_MAPS, scale_of
 
 START_KWH = 1_234.5
 METER = {"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1, "start_kwh": START_KWH}
 EACH = pytest.mark.parametrize("model", ["sunspec-203", "sunspec-213"])
+EVERY = pytest.mark.parametrize("model", sorted(SUNSPEC_MAPS))
+PHASES = {"1": 1, "2": 2, "3": 3, "4": 3}
 
 
 def opened(site):
@@ -28,7 +32,7 @@ def true_wh(site) -> float:
     return START_KWH * 1000.0 + site.farm.plant.energy_wh
 
 
-@EACH
+@EVERY
 async def test_our_driver_reads_what_flows(open_site, model) -> None:
     site = await open_site(meters=[{**METER, "model": model, "step_kwh": 0.001}])
     meter = opened(site)
@@ -41,10 +45,53 @@ async def test_our_driver_reads_what_flows(open_site, model) -> None:
     await meter.close()
     assert before_wh - 10.0 <= reading.energy_import_wh <= after_wh
     assert reading.power_w == pytest.approx(site.farm.plant.power_w, rel=0.01, abs=1.0)
+    assert reading.voltage_v == (None if model[-1] == "4" else pytest.approx(229.0, abs=2.0))
     phases = [quantities[f"power_l{n}"].value for n in (1, 2, 3)]
+    phases = [watts for watts in phases if watts is not None]
+    assert len(phases) == PHASES[model[-1]]
     assert sum(phases) == pytest.approx(reading.power_w, rel=0.01, abs=3.0)
     # Nothing has been exported: an integer accumulator says so by having no reading.
-    assert quantities["energy_export"].value == (None if model == "sunspec-203" else 0.0)
+    assert quantities["energy_export"].value == (None if "-20" in model else 0.0)
+
+
+def by_pysunspec2(port: int) -> tuple[list[int], dict[str, object], dict[str, object]]:
+    """The chain, the common model's texts and the meter's scaled values, as pysunspec2 has them."""
+    device = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr="127.0.0.1", ipport=port, timeout=5.0)
+    try:
+        device.scan()
+        chain = [model.model_id for model in device.model_list]
+        common, meter = device.models[1][0], device.model_list[-1]
+        names = ("Mn", "Md", "SN")
+        texts = {name: common.points[name].cvalue for name in names}
+        values = {name: point.cvalue for name, point in meter.points.items()}
+    finally:
+        device.close()
+    return chain, texts, values
+
+
+@pytest.mark.strangers
+@EVERY
+async def test_pysunspec2_reads_what_flows_and_so_do_we(open_site, model) -> None:
+    number, phases = int(model.removeprefix("sunspec-")), PHASES[model[-1]]
+    site = await open_site(meters=[{**METER, "model": model, "step_kwh": 0.001}])
+    meter = opened(site)
+    before_wh = true_wh(site)
+    async with asyncio.timeout(10.0):
+        chain, texts, values = await asyncio.to_thread(by_pysunspec2, site.meter_port)
+    ours = await meter.read()
+    after_wh = true_wh(site)
+    await meter.close()
+    assert chain == [1, 64001, number]
+    assert texts == {"Mn": "kwota-sim", "Md": f"SunSpec {number}", "SN": "12345678"}
+    assert before_wh - 10.0 <= values["TotWhImp"] <= after_wh
+    assert values["TotWhImp"] <= ours.energy_import_wh
+    assert values["W"] == pytest.approx(site.farm.plant.power_w, rel=0.01, abs=1.0)
+    assert values["W"] == pytest.approx(ours.power_w, rel=0.01)
+    assert values["Hz"] == pytest.approx(50.0, abs=0.1)
+    told = [values[f"Wph{letter}"] for letter in "ABC"]
+    told = [watts for watts in told if watts is not None and not math.isnan(watts)]
+    assert len(told) == phases
+    assert sum(told) == pytest.approx(values["W"], rel=0.01, abs=3.0)
 
 
 @EACH

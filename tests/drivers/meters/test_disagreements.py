@@ -6,16 +6,12 @@ unit prefix and word order of the SDM630 in test_meter, a Diris B30's residual i
 """
 
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.errors import BadReplyError, DriverError
 from drivers.meters.profile import BUILT_IN_DIRECTORY, load_profile
-from drivers.meters.registry import open_meter
 from drivers.wire.registers import RegisterType, decode_registers
 
 NAMES = sorted(path.stem for path in BUILT_IN_DIRECTORY.glob("*.toml"))
@@ -43,6 +39,7 @@ NAMES = sorted(path.stem for path in BUILT_IN_DIRECTORY.glob("*.toml"))
         ("em340", "energy_export", 0x004E, 0x005C),  # EM24-IS, which is another list
         ("em24-is", "energy", 0x0042, 0x005C),  # an export that evcc had to take out
         ("countis-e", "energy", 0xC702, 0xC65C),  # partial, which anybody can reset
+        ("satec-pm130", "power", 14336, 275),  # the list of 16 bits, in shares of a set range
     ],
 )
 def test_a_quantity_is_read_where_the_vendor_has_it(
@@ -73,7 +70,7 @@ def test_both_tariffs_count_although_drivers_read_one(name: str) -> None:
     assert {"energy"} <= set(profile.plan[0].quantities)
 
 
-@pytest.mark.parametrize("name", ["dtsu666", "abb-m4m"])
+@pytest.mark.parametrize("name", ["dtsu666", "abb-m4m", "satec-pm130"])
 def test_what_stays_contested_keeps_no_purchase(name: str) -> None:
     assert "no paper confirms" in load_profile(name).unfit
 
@@ -125,40 +122,13 @@ Connect = Callable[..., Awaitable[object]]
 
 
 @pytest.fixture
-async def meter_of(tmp_path: Path) -> AsyncIterator[Connect]:
+def meter_of(bench) -> Connect:
     """A meter that holds these registers, behind a server that nobody here wrote."""
-    servers: list[ModbusTcpServer] = []
-    meters: list[object] = []
 
     async def connect(profile: str, holdings: dict[int, list[int]], text: str = "") -> object:
-        if text:
-            (tmp_path / f"{profile}.toml").write_text(text, "utf-8")
-        bits = [SimData(0, values=False, count=16, datatype=DataType.BITS)]
-        rows = [
-            SimData(at, values=row, datatype=DataType.REGISTERS)
-            for at, row in sorted(holdings.items())
-        ]
-        inputs = [SimData(0, values=[0], datatype=DataType.REGISTERS)]
-        device = SimDevice(1, simdata=(bits, bits, rows, inputs))
-        server = ModbusTcpServer(device, address=("127.0.0.1", 0))
-        servers.append(server)
-        await server.serve_forever(background=True)
-        port = server.transport.sockets[0].getsockname()[1]
-        meter = open_meter(
-            f"modbus://127.0.0.1:{port}/1?profile={profile}",
-            meter_id="m",
-            serial=None,
-            rated_power_w=500_000.0,
-            profile_dirs=[tmp_path],
-        )
-        meters.append(meter)
-        return meter
+        return await bench.meter(profile, holdings, text=text, rated_power_w=500_000.0)
 
-    yield connect
-    for meter in meters:
-        await meter.close()  # type: ignore[attr-defined]
-    for server in servers:
-        await server.shutdown()
+    return connect
 
 
 def dtsu666(factor: float) -> dict[int, list[int]]:
@@ -215,14 +185,6 @@ async def test_an_m4m_is_not_read_as_a_b23(meter_of) -> None:
 
 
 FREQUENCY = """
-title = "A meter for tests"
-source = "this file"
-revision = "1"
-word_order = "big"
-nominal_voltage_v = 230.0
-refresh_s = 1.0
-[block]
-register_limit = 20
 [energy]
 function = 3
 address = 0x10
@@ -243,8 +205,8 @@ scale = 0.01
 """
 
 
-async def test_a_scale_ten_times_off_is_seen_by_the_frequency(meter_of) -> None:
+async def test_a_scale_ten_times_off_is_seen_by_the_frequency(meter_of, profile_head) -> None:
     held = {0x10: [0, 5], 0x20: [0, 5], 0x30: words("I", 50_010)}  # in 0.001 Hz
-    meter = await meter_of("own", held, FREQUENCY)
+    meter = await meter_of("own", held, profile_head + FREQUENCY)
     with pytest.raises(BadReplyError, match=r"frequency 500\.1"):
         await meter.read()

@@ -4,27 +4,13 @@ pymodbus' own server holds the registers.
 """
 
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.errors import BadReplyError
 from drivers.meters.meter import ModbusMeter
-from drivers.meters.registry import open_meter
 
-HEAD = """
-title = "A meter for tests"
-source = "this file"
-revision = "1"
-word_order = "big"
-nominal_voltage_v = 230.0
-refresh_s = 1.0
-[block]
-register_limit = 20
-"""
 PLAIN = """
 [energy]
 function = 3
@@ -69,33 +55,13 @@ def s32(value: int) -> list[int]:
 
 
 @pytest.fixture
-async def meter_of(tmp_path: Path) -> AsyncIterator[Connect]:
+def meter_of(bench, profile_head: str) -> Connect:
     """A meter with these holding registers, driven by this profile."""
-    servers: list[ModbusTcpServer] = []
-    meters: list[ModbusMeter] = []
 
     async def connect(text: str, holdings: dict[int, list[int]]) -> ModbusMeter:
-        (tmp_path / "own.toml").write_text(HEAD + text, "utf-8")
-        bits = [SimData(0, values=False, count=16, datatype=DataType.BITS)]
-        rows = [SimData(at, values=w, datatype=DataType.REGISTERS) for at, w in holdings.items()]
-        inputs = [SimData(0, values=[0], datatype=DataType.REGISTERS)]
-        server = ModbusTcpServer(
-            SimDevice(1, simdata=(bits, bits, rows, inputs)), address=("127.0.0.1", 0)
-        )
-        servers.append(server)
-        await server.serve_forever(background=True)
-        port = server.transport.sockets[0].getsockname()[1]
-        uri = f"modbus://127.0.0.1:{port}/1?profile=own"
-        meters.append(
-            open_meter(uri, meter_id="m", serial=None, rated_power_w=None, profile_dirs=[tmp_path])
-        )
-        return meters[-1]
+        return await bench.meter("own", holdings, text=profile_head + text)
 
-    yield connect
-    for meter in meters:
-        await meter.close()
-    for server in servers:
-        await server.shutdown()
+    return connect
 
 
 async def test_a_residual_in_a_finer_unit_is_added(meter_of: Connect) -> None:

@@ -1,14 +1,11 @@
 """SunSpec meters found by walking the chain, on pymodbus' own server."""
 
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.errors import BadReplyError, WrongDeviceError
-from drivers.meters.registry import open_meter
 from drivers.meters.sunspec import SunSpecMeter
 
 COMMON = [1, 66, *struct.unpack(
@@ -40,38 +37,13 @@ Connect = Callable[..., Awaitable[SunSpecMeter]]
 
 
 @pytest.fixture
-async def meter_of() -> AsyncIterator[Connect]:
-    servers: list[ModbusTcpServer] = []
-    meters: list[SunSpecMeter] = []
-
+def meter_of(bench) -> Connect:
     async def connect(words: list[int], base: int = 40000, serial: str | None = None):
-        bits = [SimData(0, values=False, count=16, datatype=DataType.BITS)]
-        rows = [SimData(base, values=words, datatype=DataType.REGISTERS)]
-        inputs = [SimData(0, values=[0], datatype=DataType.REGISTERS)]
-        device = SimDevice(1, simdata=(bits, bits, rows, inputs))
-        server = ModbusTcpServer(device, address=("127.0.0.1", 0))
-        servers.append(server)
-        await server.serve_forever(background=True)
-        port = server.transport.sockets[0].getsockname()[1]
-        meter = open_meter(
-            f"modbus://127.0.0.1:{port}/1?profile=sunspec",
-            meter_id="m",
-            serial=serial,
-            rated_power_w=200_000.0,
-        )
+        meter = await bench.meter("sunspec", {base: words}, serial=serial, rated_power_w=200_000.0)
         assert isinstance(meter, SunSpecMeter)
-        meters.append(meter)
         return meter
 
-    async def changed(at: int, words: list[int]) -> None:
-        await servers[-1].async_setValues(1, 16, at, words)
-
-    connect.changed = changed  # type: ignore[attr-defined]
-    yield connect
-    for meter in meters:
-        await meter.close()
-    for server in servers:
-        await server.shutdown()
+    return connect
 
 
 @pytest.mark.parametrize("base", [40000, 0, 50000])
@@ -165,12 +137,12 @@ async def test_a_meter_for_three_wires_has_no_voltage_and_is_read(meter_of: Conn
     assert (shown["energy"].value, shown["energy"].unit) == (12_000_000.0, "Wh")
 
 
-async def test_a_chain_that_moves_is_not_read_on_at_the_old_place(meter_of: Connect) -> None:
+async def test_a_chain_that_moves_is_not_read_on_at_the_old_place(bench, meter_of: Connect) -> None:
     meter = await meter_of([*MARK, *COMMON, *meter_model(), *[0xFFFF] * 20])
     assert (await meter.read()).power_w == 100_000.0
     at = 40000 + 2 + 68
     longer = [64_001, 3, 1, 2, 3, *meter_model(), *END]
-    await meter_of.changed(at, longer)  # type: ignore[attr-defined]
+    await bench.change(at, longer)
     with pytest.raises(BadReplyError, match="elsewhere than before"):
         await meter.read()
     assert (await meter.read()).power_w == 100_000.0

@@ -46,6 +46,59 @@ def test_settings_of_a_watchdog_lie_apart_for_all_channels(name: str) -> None:
 
 def test_the_boards_of_the_sheet_are_there() -> None:
     assert {"wb-mr6", "waveshare", "kmtronic", "generic"} <= set(profile_names())
+    assert "pac3200-output" in profile_names()
+
+
+OUTPUT = """
+[output]
+command = 100
+on_value = 1
+off_value = 0
+status = 200
+"""
+
+
+def test_outputs_of_a_meter_are_told_apart_by_their_values_and_bits(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(f"{GOOD}{OUTPUT}channel_step = 256\nstatus_count = 2\n", "utf-8")
+    output = read_relay_profile(path).output
+    assert output is not None
+    assert [output.value(2, is_on=is_on) for is_on in (True, False)] == [0x0201, 0x0200]
+    assert output.states((0x8000, 0b0101), 4) == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("channel_step = 0", "written by one value"),
+        ("channel_step = 1", "written by one value"),
+        ("channel_step = 0x8000", "written by one value"),
+        ("channel_step = 256\nstatus_count = 3", "status_count"),
+        ("channel_step = 256\nis_toggled = true", "is_toggled"),
+    ],
+)
+def test_an_output_whose_states_cannot_be_told_apart_is_refused(
+    tmp_path: Path, more: str, words: str
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(f"{GOOD}{OUTPUT}{more}\n", "utf-8")
+    with pytest.raises(RelayProfileError, match=words):
+        read_relay_profile(path)
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "words"), [(17, 200, "no bit for the last"), (4, 65535, "last register")]
+)
+def test_an_output_without_room_for_its_status_is_refused(
+    tmp_path: Path, count: int, status: int, words: str
+) -> None:
+    text = GOOD.replace("coil_count = 4", f"coil_count = {count}") + OUTPUT
+    text = text.replace("status = 200", f"status = {status}") + "channel_step = 256\n"
+    text += "status_count = 2\n" if status == 65535 else ""
+    path = tmp_path / "own.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(RelayProfileError, match=words):
+        read_relay_profile(path)
 
 
 @pytest.mark.parametrize(
