@@ -72,6 +72,7 @@ check: packages $(DEV_STAMP) ## everything that CI checks, in some ten minutes o
 .PHONY: packages
 packages:
 	@.ci/system-packages
+	@.ci/node-packages
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## ruff: rules and format

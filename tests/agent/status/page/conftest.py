@@ -1,6 +1,7 @@
 """A real browser, driven by the Chrome DevTools Protocol 1.3, and the pages that it shows."""
 
 import asyncio
+import base64
 import shutil
 import subprocess
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+PICTURES = Path(__file__).parents[4] / "artefacts" / "screenshots"
 BROWSER = shutil.which("chromium")
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -46,6 +48,16 @@ class Tab:
 
     async def text(self, element_id: str) -> str:
         return str(await self.value(f"document.getElementById({element_id!r}).innerText"))
+
+    async def picture(self, name: str, *, scale: float = 1) -> Path:
+        """Keep what the page looks like, from its top to its end, for whoever reads the results."""
+        size = (await self.do("Page.getLayoutMetrics"))["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": scale}
+        told = await self.do("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        file = PICTURES / f"{name}.png"
+        file.write_bytes(base64.b64decode(told["data"]))
+        return file
 
     async def press(self, key: str, *, code: int = 0) -> None:
         for kind in ("keyDown", "keyUp"):
