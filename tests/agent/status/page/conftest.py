@@ -52,7 +52,8 @@ class Tab:
     async def picture(self, name: str, *, scale: float = 1) -> Path:
         """Keep what the page looks like, from its top to its end, for whoever reads the results."""
         size = (await self.do("Page.getLayoutMetrics"))["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": scale}
+        width = await self.value("innerWidth")  # without the bar that scrolls, which is no content
+        clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": scale}
         told = await self.do("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         PICTURES.mkdir(parents=True, exist_ok=True)
         file = PICTURES / f"{name}.png"
