@@ -121,7 +121,7 @@ def encode_blink(*, is_on: bool) -> bytes:
 
 
 def require_blink(body: bytes, *, is_on: bool) -> None:
-    """``blink.cgi``: B000 says that the light blinks, B100 that it does not. Raises RefusedError."""
+    """``blink.cgi``: B000 says that it blinks, B100 that it does not. Raises RefusedError."""
     code = decode_answer(body).fields.text("code")
     if code != ("B000" if is_on else "B100"):
         raise RefusedError(

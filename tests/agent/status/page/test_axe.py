@@ -14,7 +14,8 @@ from agent.status.view import SiteView
 AXE = Path(__file__).parent / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 RUN = """
 axe.run(document, { resultTypes: ["violations"] }).then((told) => told.violations.map((one) => ({
-  rule: one.id, impact: one.impact, at: one.nodes.map((node) => node.html.slice(0, 160)).slice(0, 3),
+  rule: one.id, impact: one.impact,
+  at: one.nodes.map((node) => node.html.slice(0, 160)).slice(0, 3),
 })))
 """
 SHOWN = "document.querySelector('.tile') && document.querySelector('#decision-rows tr')"
