@@ -138,6 +138,10 @@ bench-journal: $(DEV_STAMP) ## what a durable signed record costs beside plain S
 fuzz-api: $(DEV_STAMP) ## schemathesis against a running agent for five minutes; FUZZ_S=600
 	@FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest -ra -n 0 tests/system/test_fuzz_api.py
 
+.PHONY: looks
+looks: $(DEV_STAMP) packages ## axe-core over more states, languages, widths and schemes of the page
+	@LOOKS=all $(BIN)/python -m pytest -ra -n 2 tests/agent/status/page/test_axe.py
+
 .PHONY: pictures
 pictures: $(DEV_STAMP) ## the README's two pictures of the page, from the demonstration; six minutes
 	@$(BIN)/python tests/bench/page_pictures.py

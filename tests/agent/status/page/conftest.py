@@ -49,9 +49,7 @@ class Tab:
     async def text(self, element_id: str) -> str:
         return str(await self.value(f"document.getElementById({element_id!r}).innerText"))
 
-    async def picture(
-        self, name: str, *, scale: float = 1, height: float | None = None
-    ) -> Path:
+    async def picture(self, name: str, *, scale: float = 1, height: float | None = None) -> Path:
         """Keep what the page looks like, from its top to its end, for whoever reads the results."""
         size = (await self.do("Page.getLayoutMetrics"))["cssContentSize"]
         # The bar that scrolls takes from the content's width, and is not in the picture.
