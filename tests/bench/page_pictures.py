@@ -23,7 +23,7 @@ DEMO = ("demo", "--miners", "48", "--window-s", "120", "--farm", "mixed")
 UNTIL_S = 150.0  # in the second window, with a chart of the first
 FOLLOWING = "/within|inside/i.test(document.getElementById('state-word').innerText)"
 # What is looked at: its name, the size of the window, and the scheme.
-LOOKS = (("page", 1280, 1000, "light"), ("page-phone", 360, 760, "dark"))
+LOOKS = (("page", 1280, 1480, "light"), ("page-phone", 360, 760, "dark"))
 
 
 async def pictures(browser: dict[str, Any], devtools: str, url: str) -> None:
@@ -45,6 +45,8 @@ async def pictures(browser: dict[str, Any], devtools: str, url: str) -> None:
                 if name == "page":
                     await asyncio.sleep(UNTIL_S)
                 await asyncio.sleep(2.0)
+                # A computer that is busy with other things makes the page grey for a moment.
+                await tab.until("!document.body.classList.contains('is-stale')")
                 kept = await tab.picture(name, height=height)
                 (REPO / "docs" / f"{name}.png").write_bytes(kept.read_bytes())
 
