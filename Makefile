@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 DEMO_ARGS ?=
+FUZZ_S ?= 300
 PIP_COMPILE_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -72,6 +73,7 @@ check: packages $(DEV_STAMP) ## everything that CI checks, in some ten minutes o
 .PHONY: packages
 packages:
 	@.ci/system-packages
+	@.ci/node-packages
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## ruff: rules and format
@@ -131,6 +133,18 @@ bench-poll: $(DEV_STAMP) ## what polling costs: CPU and memory beside raw asynci
 .PHONY: bench-journal
 bench-journal: $(DEV_STAMP) ## what a durable signed record costs beside plain SQLite, and how a day of backlog drains
 	@$(BIN)/python tests/bench/bench_journal.py --json artefacts/bench-journal.json
+
+.PHONY: fuzz-api
+fuzz-api: $(DEV_STAMP) ## schemathesis against a running agent for five minutes; FUZZ_S=600
+	@FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest -ra -n 0 tests/system/test_fuzz_api.py
+
+.PHONY: looks
+looks: $(DEV_STAMP) packages ## axe-core over more states, languages, widths and schemes of the page
+	@LOOKS=all $(BIN)/python -m pytest -ra -n 2 tests/agent/status/page/test_axe.py
+
+.PHONY: pictures
+pictures: $(DEV_STAMP) ## the README's two pictures of the page, from the demonstration; six minutes
+	@$(BIN)/python tests/bench/page_pictures.py
 
 .PHONY: curve-discrepancy
 curve-discrepancy: $(DEV_STAMP) ## how soon a tap or a bypass is found, and how often for nothing

@@ -16,6 +16,7 @@ from agent.core.decisions import Stage
 from agent.posts import MinerPost
 from drivers.device import Locates
 from drivers.errors import DriverError, RefusedError, UnsupportedError, WrongDeviceError
+from drivers.miners.registry import FAMILIES
 
 _log = logging.getLogger(__name__)
 
@@ -58,14 +59,23 @@ def add_locate_route(
     app.router.add_post("/control/v1/miners/{miner}/locate", locate)
 
 
+def _no_light(post: MinerPost) -> str:
+    """Why it cannot blink, and how it is found all the same."""
+    if FAMILIES[post.family].takes_password:
+        return (
+            f"{post.miner_id} ({post.family}) is only read: give it a password_file to let its "
+            "light blink"
+        )
+    return (
+        f"machines of the family {post.family} have no light that can be told to blink: look for "
+        f"{post.miner_id} by the label on its rack"
+    )
+
+
 async def _located(post: MinerPost, *, is_on: bool) -> web.Response:
     device = post.device
     if not isinstance(device, Locates):
-        return denied(
-            409,
-            f"{post.miner_id} ({post.family}) has no light that kwota can let blink, or no "
-            "password_file with which it may be told; look for its address on the rack",
-        )
+        return denied(409, _no_light(post))
     is_told = post.mailbox is not None or (
         post.pending is not None and post.pending.stage in _UNDER_WAY
     )

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from simulator.antminer_login import Doorkeeper
 from simulator.antminer_reads import NEW_API, NORMAL, PAGES, RPC, SLEEP, Json, Moment, Traits
-from simulator.antminer_writes import reboot, set_miner_conf
+from simulator.antminer_writes import reboot, set_blink, set_miner_conf
 from simulator.caller import Caller
 from simulator.door import Door
 from simulator.farm import Farm
@@ -56,6 +56,7 @@ class AntminerFarm:
         self.keeper = Doorkeeper(uses=self.farm.file.antminer.nonce_uses)
         self._scripts = dict.fromkeys(PAGES, self._read)
         self._scripts |= {"set_miner_conf": self._form, "reboot": self._reboot}
+        self._scripts["blink"] = self._blink
 
     def doors(self, index: int) -> Sequence[Door]:
         """TCP 4028, the pages, and the service where the machine has it."""
@@ -190,6 +191,9 @@ class AntminerFarm:
         done = set_miner_conf(self.moment(index), _body(await request.read()))
         await asyncio.sleep(self.farm.file.antminer.form_s)
         return done
+
+    async def _blink(self, index: int, request: web.BaseRequest) -> Json:
+        return set_blink(self.moment(index), _body(await request.read()))
 
     async def _reboot(self, index: int, _request: web.BaseRequest) -> Json:
         reboot(self.moment(index))

@@ -25,6 +25,16 @@ def set_miner_conf(at: Moment, form: object) -> Json:
     return _DONE
 
 
+def set_blink(at: Moment, form: object) -> Json:
+    """The light: what it is told, it says again by a code."""
+    is_on = form.get("blink") if isinstance(form, dict) else None
+    if not isinstance(is_on, bool):
+        return {"stats": "error", "code": "B001", "msg": "Invalid parameter!"}
+    at.machine.counters.commands += 1
+    at.traits.is_blinking = is_on
+    return {"stats": "success", "code": "B000" if is_on else "B100", "msg": "OK!"}
+
+
 def reboot(at: Moment) -> None:
     """Restart the machine; it comes up in the mode that it keeps."""
 

@@ -138,6 +138,14 @@ def _reboot(at: Moment, timers: Timers, _arguments: list[str]) -> Told:
     return _OK
 
 
+def _led(at: Moment, _timers: Timers, arguments: list[str]) -> Told:
+    if arguments not in (["1-0"], ["1-1"]):
+        return _failed("led unknown argument")
+    lit = at.farm.blinking
+    (lit.add if arguments == ["1-1"] else lit.discard)(at.machine.index)
+    return _OK
+
+
 def _harmless(_at: Moment, _timers: Timers, _arguments: list[str]) -> Told:
     return _OK
 
@@ -149,6 +157,6 @@ _OPTIONS: dict[str, Callable[[Moment, Timers, list[str]], Told | None]] = {
     "workmode": _workmode,
     "worklevel": _worklevel,
     "reboot": _reboot,
-    "led": _harmless,
+    "led": _led,
     "fan-spd": _harmless,
 }

@@ -164,6 +164,12 @@ def _switch(machine: Machine, wanted: list[tuple[int, bool]], now_s: float) -> b
     return any(changes)
 
 
+def _identify(at: Moment, param: Any) -> None:
+    if not isinstance(param, bool):
+        raise RefusalError("MissingParam")
+    (at.farm.blinking.add if param else at.farm.blinking.discard)(at.machine.index)
+
+
 def _reboot(at: Moment, _param: Any) -> None:
     at.farm.act(at.machine.index, lambda machine, now_s: machine.reboot_device(now_s=now_s))
 
@@ -171,5 +177,6 @@ def _reboot(at: Moment, _param: Any) -> None:
 WRITES: dict[str, Callable[[Moment, Any], None]] = {
     "/miner": _miner,
     "/boardenable": _board_enable,
+    "/identify": _identify,
     "/reboot": _reboot,
 }

@@ -107,7 +107,7 @@ def _status(at: Moment) -> Json:
         "miner_state": at.state,
         "miner_state_time": at.state_s,
         **at.traits.failure,
-        "find_miner": False,
+        "find_miner": at.machine.index in at.farm.blinking,
         "restart_required": at.traits.is_restart_due,
         "reboot_required": False,
         "unlocked": False,

@@ -127,6 +127,14 @@ def _disabled(at: Moment, chains: Any) -> set[int]:
     return {board for board, chain in enumerate(told) if chain["disabled"] is True}
 
 
+def _find(at: Moment, body: Any) -> Json:
+    is_on = body.get("on") if isinstance(body, dict) else None
+    if not isinstance(is_on, bool):
+        raise WriteError(400, "Json deserialize error: on")
+    (at.farm.blinking.add if is_on else at.farm.blinking.discard)(at.machine.index)
+    return {"on": is_on}
+
+
 def _reboot(at: Moment, _body: Any) -> Json:
     def reboot(machine: Machine, now_s: float) -> bool:
         at.traits.percent = FULL
@@ -147,5 +155,6 @@ WRITES: dict[str, Writer] = {
     "mining/restart": _restart,
     "mining/throttle": _throttle,
     "settings": _settings,
+    "find-miner": _find,
     "system/reboot": _reboot,
 }

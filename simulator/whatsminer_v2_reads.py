@@ -117,7 +117,7 @@ def _get_miner_info(at: Moment) -> Json:
         "dns": "127.0.0.1",
         "hostname": at.label.hostname,
         "mac": at.label.mac.upper(),
-        "ledstat": "auto",
+        "ledstat": "manual" if at.machine.index in at.farm.blinking else "auto",
         "minersn": at.label.serial,
         "powersn": f"PS{at.label.serial}" if at.label.serial else "",
     }

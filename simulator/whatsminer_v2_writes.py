@@ -195,6 +195,17 @@ def _mode(name: str, percent: int) -> Writer:
     return choose
 
 
+def _set_led(at: Moment, fields: Json) -> bool:
+    """The lights: left to the firmware, or one colour with its beat in ms."""
+    beat = [fields.get(name) for name in ("period", "duration", "start")]
+    is_beat = fields.get("color") in {"red", "green"} and all(type(one) is int for one in beat)
+    if fields.get("param") != "auto" and not is_beat:
+        raise AnswerError(COMMAND_ERROR, "led param error")
+    lit = at.farm.blinking
+    (lit.add if is_beat else lit.discard)(at.machine.index)
+    return True
+
+
 def _start(at: Moment, machine: Machine, now_s: float) -> bool:
     """Mining starts anew; the percent of before is forgotten."""
     if machine.is_awake:
@@ -228,6 +239,7 @@ WRITES: dict[str, Writer] = {
     "power_on": _power_on,
     "restart_btminer": _restart,
     "reboot": _reboot,
+    "set_led": _set_led,
     "adjust_power_limit": _adjust_power_limit,
     "set_low_power": _mode("Low", 70),
     "set_normal_power": _mode("Normal", _FULL_PERCENT),

@@ -21,7 +21,12 @@ def file_findings(settings: Settings) -> Iterator[Finding]:
     """Everything that the configuration names."""
     faults = missing_files(settings)
     for fault in faults:
-        yield failed("file", fault.key, fault.reason, fault.remedy)
+        remedy = fault.remedy
+        if fault.key == "journal.key_file":
+            remedy = (
+                f"kwota enroll --config {settings.path}, and give the pool the key that it prints"
+            )
+        yield failed("file", fault.key, fault.reason, remedy)
     gone = {fault.key for fault in faults}
     if "journal.key_file" not in gone:
         yield _log_key(settings)
@@ -50,7 +55,7 @@ def _log_key(settings: Settings) -> Finding:
 def _remedy_of(path: Path) -> str:
     if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         return f"chmod 600 {path}"
-    return "make one with `kwota enroll`, and hand its .vkey to the pool"
+    return "make one with `kwota enroll`, and give the pool the key that it prints"
 
 
 def _policy(path: Path) -> Finding:

@@ -9,6 +9,7 @@ export function showAlarms(alarms, nowMs, named) {
   const title = alarms.length === 0 ? word("alarms_none") : alarms.length === 1 ? word("alarms_one")
     : word("alarms_many", { count: alarms.length });
   setText(byId("alarms-title"), title);
+  byId("alarms").classList.toggle("is-none", alarms.length === 0);
   const isCritical = alarms.some((alarm) => alarm.severity === "critical");
   setAttribute(byId("alarms"), "data-tone", isCritical ? "bad" : alarms.length ? "warn" : "good");
   const sorted = [...alarms].sort((a, b) => (a.severity === b.severity ? b.first_seen_ms - a.first_seen_ms

@@ -2,7 +2,7 @@
 
 import { byId, element, facts, setAttribute, setText } from "/dom.js";
 import { age, grouped, hashrate, watts } from "/format.js";
-import { commandWords, machineWhy } from "/reason.js";
+import { agentWords, commandWords, machineWhy } from "/reason.js";
 import { language, word } from "/words.js";
 
 const LINK = /^\/m\/([0-9a-f:-]{12,17})$/i;
@@ -44,10 +44,10 @@ function parts(card) {
 export function showMachine(card, row) {
   const [title, why, list, own, link] = parts(card);
   setText(title, word("machine_title", { id: row.miner_id }));
-  setText(why, machineWhy(row));
-  facts(list, pairsOf(row).map(([name, text]) => [word(`col_${name}`), text]));
   const isForeign = language() !== "en";
-  setText(own, isForeign ? `${word("agent_words")}: ${[row.fault, row.why].filter(Boolean).join(" ")}` : "");
+  setText(why, isForeign ? machineWhy(row) : agentWords(row));
+  facts(list, pairsOf(row).map(([name, text]) => [word(`col_${name}`), text]));
+  setText(own, isForeign ? `${word("agent_words")}: ${agentWords(row)}` : "");
   const mac = macOf(row);
   link.hidden = mac === null;
   if (mac !== null) setAttribute(link, "href", `/m/${digitsOf(mac)}`);

@@ -40,6 +40,11 @@ def miner_row(
     reading, identity = view.reading, view.identity
     desired = memory.desired if advised is None else advised
     expected_w = None if desired is None else machine.power_w(desired)
+    parts = (
+        _why_parts(view, machine, memory, outcome.decision)
+        if advised is None
+        else _advice_parts(view, advised, outcome.decision)
+    )
     return MinerRow(
         miner_id=view.miner_id,
         address=moved_to or address,
@@ -58,9 +63,8 @@ def miner_row(
         board_count=None if reading is None else len(reading.boards),
         target=target_words(desired),
         stage=None if view.pending is None else view.pending.stage.value,
-        why=why_words(view, machine, memory, outcome.decision)
-        if advised is None
-        else advice_words(view, advised, outcome.decision),
+        why=_whole(parts),
+        why_short=_own(parts),
         fault=view.fault,
         complaints=[] if details is None else [f"{f.code}: {f.words}" for f in details.faults],
         pools=[] if details is None else [_pool_view(one, accreditation) for one in details.pools],
@@ -96,25 +100,47 @@ def target_words(desired: Setpoint | None) -> str | None:
 
 def advice_words(view: MinerView, advised: Setpoint, decision: Decision) -> str:
     """What a shadow run would tell a machine, and why."""
-    away = "" if view.fault is None else f" (but {view.fault})"
-    return f"Would be told to go to {target_words(advised)}{away}: {decision.because.words}"
+    return _whole(_advice_parts(view, advised, decision))
 
 
 def why_words(view: MinerView, machine: Machine, memory: Memory, decision: Decision) -> str:
     """Why a machine runs as it does, in one sentence."""
+    return _whole(_why_parts(view, machine, memory, decision))
+
+
+# What is the machine's own, and the site's reason, which is the same for many machines.
+_Parts = tuple[str, str | None]
+
+
+def _advice_parts(view: MinerView, advised: Setpoint, decision: Decision) -> _Parts:
+    away = "" if view.fault is None else f" (but {view.fault})"
+    return f"Would be told to go to {target_words(advised)}{away}", decision.because.words
+
+
+def _why_parts(view: MinerView, machine: Machine, memory: Memory, decision: Decision) -> _Parts:
     target = target_words(memory.desired)
     if view.fault is not None:
-        return f"Not under control: {view.fault}"
+        return f"Not under control: {view.fault}", None
     if view.pending is not None and view.pending.detail:
-        return f"Told to go to {target}, but {view.pending.detail}"
+        return f"Told to go to {target}, but {view.pending.detail}", None
     if machine.at is None:
-        return "Not read yet."
+        return "Not read yet.", None
     if not is_throttled(machine) and machine.at.is_awake:
-        return f"Runs in full: {decision.because.words}"
+        return "Runs in full", decision.because.words
     if memory.because is None:
-        return "It was found like this and there has been no reason to change it."
+        return "It was found like this and there has been no reason to change it.", None
     state = "is there" if matches(machine.at, memory.desired) else "is on its way"
-    return f"Told to go to {target} and {state}: {memory.because.words}"
+    return f"Told to go to {target} and {state}", memory.because.words
+
+
+def _whole(parts: _Parts) -> str:
+    own, reason = parts
+    return own if reason is None else f"{own}: {reason}"
+
+
+def _own(parts: _Parts) -> str:
+    own, reason = parts
+    return own if reason is None else f"{own}."
 
 
 def _pool_view(pool: PoolReading, accreditation: Accreditation) -> PoolView:

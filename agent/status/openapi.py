@@ -62,6 +62,14 @@ _ERROR: Final = {
 }
 
 
+_WORDS: Final = {"text/plain": {"schema": {"type": "string"}}}
+# What the guard in front of every path may say (docs/access.md).
+_REFUSALS: Final = {
+    "401": {"description": "A token is asked for here, and none came.", "content": _WORDS},
+    "429": {"description": "Too many requests: ask less often.", "content": _WORDS},
+}
+
+
 def _reference(model: type[BaseModel]) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
@@ -107,6 +115,7 @@ def _path(summary: str, schema: dict[str, Any], *, is_list: bool = False) -> dic
             "description": "The agent has not finished its first tick yet.",
             "content": {"application/json": {"schema": error}},
         },
+        **_REFUSALS,
     }
     if is_list:
         responses["400"] = {
@@ -132,6 +141,7 @@ def _stream_path() -> dict[str, Any]:
                     "description": "All places are taken: poll instead.",
                     "content": {"application/json": {"schema": error}},
                 },
+                **_REFUSALS,
             },
         }
     }

@@ -11,6 +11,7 @@ import { linkedMac } from "/machine.js";
 import { render, showMiners, startMiners } from "/miners.js";
 import { deliveryWords, reason } from "/reason.js";
 import { addDecisions, addHistory, addTick } from "/samples.js";
+import { watchScrolls } from "/scroll.js";
 import { follow, isTelling } from "/stream.js";
 import { chooseLanguage, language, languages, onLanguage, word } from "/words.js";
 
@@ -323,6 +324,7 @@ onLanguage(showAgain);
 showWords();
 startMiners();
 startCharts();
+watchScrolls();
 byId("site-link").hidden = linkedMac() === null;
 setInterval(showAge, 1000);
 addEventListener("resize", drawCharts);

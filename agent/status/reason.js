@@ -68,9 +68,13 @@ export function commandWords(row) {
   return [row.target === null ? "" : targetWords(row.target), stage].filter(Boolean).join(" · ") || "–";
 }
 
-// Why a machine runs as it does, short; what it says itself follows in its own words.
+// The agent's own words on a machine: its reason often tells the fault already.
+export const agentWords = (row, why = row.why) => (
+  [row.fault === null || why.includes(row.fault) ? "" : row.fault, why].filter(Boolean).map(sentence).join(" "));
+
+// Why a machine runs as it does, without what binds the whole site: that stands above all of them.
 export function machineWhy(row) {
-  if (language() === "en") return [row.fault, row.why].filter(Boolean).map(sentence).join(" ");
+  if (language() === "en") return agentWords(row, row.why_short ?? row.why);
   if (row.fault !== null) return `${word("why_fault")} ${row.fault}`;
   if (["refused", "unknown", "ineffective"].includes(row.stage)) {
     return word("why_disobeys", { target: targetWords(row.target) });

@@ -41,6 +41,7 @@ _SCRIPTS: Final = (
     "dom.js",
     "format.js",
     "reason.js",
+    "scroll.js",
     "stream.js",
     "words.js",
 )

@@ -202,6 +202,7 @@ class ChipTemperaturesView(_View):
 class MinerRow(_View):
     """One machine in ``/api/v1/miners``. ``why`` says why it runs as it does, in one sentence.
 
+    ``why_short`` is the part of it that is the machine's own, without what binds the whole site.
     ``complaints`` are the vendor's codes with our words. They and what follows are from its newest
     full read, minutes old.
     ``moved_from`` is the configuration's address while the machine answers at another one,
@@ -239,6 +240,7 @@ class MinerRow(_View):
     rack: str | None = None
     pinned_mac: str | None = None
     chip_temperatures: list[ChipTemperaturesView] = []
+    why_short: str | None = None
 
 
 class MeterRow(_View):

@@ -35,7 +35,7 @@ class SealedLink:
         self._token: Token | None = None
         self._until_s = 0.0
 
-    async def order(self, command: str, parameters: Mapping[str, str]) -> None:
+    async def order(self, command: str, parameters: Mapping[str, object]) -> None:
         """Send one write. Raises UnknownOutcomeError where nobody knows what became of it, and
         what ``require_accepted`` raises where the machine says no."""
         deadline_s = asyncio.get_running_loop().time() + WRITE_LIMIT_S
@@ -46,7 +46,7 @@ class SealedLink:
         require_accepted(answer, command)
 
     async def _answer(
-        self, command: str, parameters: Mapping[str, str], deadline_s: float
+        self, command: str, parameters: Mapping[str, object], deadline_s: float
     ) -> Answer:
         """What the machine says to one write. Until a token is there, nothing of it has left."""
         try:

@@ -308,9 +308,9 @@ class AntminerMiner(AntminerReader):
         await self.change(modes.Order(profile=name))
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator["AntminerSession"]:
+    async def writing(self) -> AsyncIterator[modes.Wishes]:
         """Several wishes, one form: a wake into the low-power mode is one write to the flash."""
-        session = AntminerSession()
+        session = modes.Wishes()
         yield session
         if session.order is not None:
             await self.change(session.order)
@@ -341,17 +341,34 @@ class AntminerMiner(AntminerReader):
                 f"{pages.address} did not answer within {WRITE_LIMIT_S:g} s; no mode was sent."
             ) from error
 
-    async def _form(self, order: modes.Order) -> bytes | None:
-        """The form to post; None where there is nothing to change. The machine was recognised."""
+    async def locate(self, *, is_on: bool) -> None:
+        """Let the light blink, or leave it to the firmware; nothing of it is kept in flash."""
+        pages = self._links.pages
+        assert pages is not None
+        await self._certain()
+        form = antminer_web.encode_blink(is_on=is_on)
+        try:
+            reply = await pages.post("blink", form, answer_s=READ_LIMIT_S)
+        except (NoAnswerError, BadReplyError) as error:
+            raise self._unknown(error.reply, what="An order for its light") from error
+        antminer_web.require_blink(reply, is_on=is_on)
+
+    async def _certain(self) -> Look:
+        """The machine as it is now. Raises WrongDeviceError for one that may be another."""
         async with self._in_time():
             look = await self._look()
             signs = (await self._identity(look)).signs
-        assert look.config is not None
         if len(signs) < 2:
             raise WrongDeviceError(
                 f"Machine {self.miner_id} is not certain to be the one meant "
                 f"(only: {'; '.join(signs)}): it is read, but not written to."
             )
+        return look
+
+    async def _form(self, order: modes.Order) -> bytes | None:
+        """The form to post; None where there is nothing to change. The machine was recognised."""
+        look = await self._certain()
+        assert look.config is not None
         at_mode = look.config.mode
         mode = modes.mode_of(order, at_mode=at_mode, low_mode=self._low_mode())
         told, now_s = self._known.told, _now_s()
@@ -368,32 +385,12 @@ class AntminerMiner(AntminerReader):
         self._known.told = told
         return form
 
-    def _unknown(self, reply: bytes) -> UnknownOutcomeError:
+    def _unknown(self, reply: bytes, *, what: str = "A mode") -> UnknownOutcomeError:
         return UnknownOutcomeError(
-            f"A mode was sent to machine {self.miner_id} and no usable answer came: "
+            f"{what} was sent to machine {self.miner_id} and no usable answer came: "
             "read back what it did before sending anything else.",
             reply=reply,
         )
-
-
-class AntminerSession:
-    """Collects what is wished of a machine; it is told once, at the end."""
-
-    def __init__(self) -> None:
-        self.order: modes.Order | None = None
-
-    async def sleep(self) -> None:
-        """Stop hashing."""
-        self.order = modes.Order(is_awake=False)
-
-    async def wake(self) -> None:
-        """Mine again."""
-        self.order = modes.Order(is_awake=True)
-
-    async def select_profile(self, name: str) -> None:
-        """Choose a mode."""
-        is_awake = None if self.order is None else self.order.is_awake
-        self.order = modes.Order(is_awake=is_awake, profile=name)
 
 
 def _now_s() -> float:

@@ -145,6 +145,10 @@ class AvalonMiner:
         """Resume hashing; the machine settles within minutes."""
         await self._write("softon")
 
+    async def locate(self, *, is_on: bool) -> None:
+        """Light its lamp, or leave it to the firmware."""
+        await self._write("led", "1-1" if is_on else "1-0")
+
     async def close(self) -> None:
         """Nothing stays open between questions."""
 
@@ -158,7 +162,7 @@ class AvalonMiner:
                     self._require_writable(seen)
                     if value is None:
                         value = f"1:{seen.clock_s + LEAD_S + seen.answer_s}"
-                    elif not wire.profiles_of(seen.version):
+                    elif option == "workmode" and not wire.profiles_of(seen.version):
                         raise UnsupportedError(
                             f"What the work modes of an {seen.version.name} draw is not known: "
                             "plan without them."

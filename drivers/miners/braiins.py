@@ -47,13 +47,10 @@ WRITE_LIMIT_S = 14.0
 _API = "/api/v1/"
 _VERSION = "version/"
 _DETAILS = "miner/details"
-_NETWORK = "network/"
-_STATS = "miner/stats"
 _BOARDS = "miner/hw/hashboards"
 _CONFIGURATION = "configuration/miner"
 _CONSTRAINTS = "configuration/constraints"
 _TUNER = "performance/tuner-state"
-_LICENCE = "license/license"
 _PAGE_NAME = b"Braiins OS"
 
 
@@ -100,7 +97,7 @@ class BraiinsReader:
         async with self._bounded(READ_LIMIT_S):
             requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
             details = self._pinned(wire.details_of(await self._table(_DETAILS)))
-            stats = await self._table(_STATS)
+            stats = await self._table("miner/stats")
             boards = wire.boards_of(await self._table(_BOARDS))
             settings = target.configuration_of(await self._table(_CONFIGURATION))
             power_w, provenance = wire.power_of(stats)
@@ -139,7 +136,7 @@ class BraiinsReader:
             groups = envelope.tables_of(await self._body("pools/"), "pools")
             cooling = await self._table("cooling/state")
             errors = await self._table("miner/errors")
-            licence = await self._table_if_any(_LICENCE)
+            licence = await self._table_if_any("license/license")
         pause_s = target.pause_s_of(settings, limits)
         return MinerDetails(
             identity=self._identity_of(known, len(boards)),
@@ -226,7 +223,7 @@ class BraiinsReader:
             await self._require_rest()
         api = wire.api_of(envelope.table_of(_yes(reply, _VERSION), "version"))
         details = self._pinned(wire.details_of(await self._table(_DETAILS)))
-        second_mac = wire.mac_of(await self._table(_NETWORK))
+        second_mac = wire.mac_of(await self._table("network/"))
         signs = [f"version answers as API {api} and miner/details as Braiins OS {details.firmware}"]
         if wire.is_mac(details.mac) and details.mac == second_mac:
             signs.append(f"miner/details and network name the same MAC {details.mac}")
@@ -306,6 +303,11 @@ class BraiinsMiner(BraiinsReader):
     async def wake(self) -> None:
         """Resume, to the power target that is set."""
         await self._write(_Order(method="PUT", path="actions/resume", is_taken=wire.is_yes_or_no))
+
+    async def locate(self, *, is_on: bool) -> None:
+        """Let both lights blink, or leave them to the firmware."""
+        path, body = "actions/locate", envelope.encode_flag(is_on=is_on)
+        await self._write(_Order(method="PUT", path=path, body=body, is_taken=wire.is_yes_or_no))
 
     async def _write(
         self, order: _Order, check: Callable[[], Awaitable[None]] | None = None

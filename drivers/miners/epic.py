@@ -206,6 +206,10 @@ class EpicMiner(EpicReader):
         """Start mining."""
         await self._write("/miner", "Autostart")
 
+    async def locate(self, *, is_on: bool) -> None:
+        """Light its lamp, or leave it to the firmware."""
+        await self._write("/identify", is_on)
+
     async def _write(self, path: str, param: object, *, board: int | None = None) -> None:
         """One write to the machine that was recognised a moment before."""
         is_sent = False

@@ -284,13 +284,19 @@ class VnishMiner(VnishReader):
         except RefusedError:
             await self._write("mining/start")
 
-    async def _write(self, path: str, *, percent: int | None = None) -> None:
+    async def locate(self, *, is_on: bool) -> None:
+        """Let the lights blink, or leave them to the firmware."""
+        await self._write("find-miner", body=envelope.encode_light(is_on=is_on))
+
+    async def _write(
+        self, path: str, *, percent: int | None = None, body: bytes | None = None
+    ) -> None:
         """One write to the machine that was recognised a moment before on the same connection."""
         errand = _Errand()
         try:
             async with asyncio.timeout(WRITE_LIMIT_S):
                 await self._require_ready(percent)
-                body = None if percent is None else envelope.encode_throttle(percent)
+                body = body if percent is None else envelope.encode_throttle(percent)
                 reply = await self._posted(path, body, errand)
         except (NoAnswerError, BadReplyError) as error:
             if errand.is_sent:

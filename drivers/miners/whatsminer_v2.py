@@ -33,11 +33,7 @@ from drivers.link.frames import FramedLink
 from drivers.link.sealed import SealedLink
 from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners.models import HardwareModel, find_model
-from drivers.readings import (
-    MinerDetails,
-    MinerIdentity,
-    MinerReading,
-)
+from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import whatsminer_v2 as wire
 from drivers.wire import whatsminer_who as who
 from drivers.wire.cgminer import Answer, Row, encode_command
@@ -53,6 +49,7 @@ DETAILS_LIMIT_S = 12.0
 PROBE_LIMIT_S = 2.0
 
 _WHOLE = "100%"
+_BLINK = {"color": "red", "period": 200, "duration": 100, "start": 0}  # ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,8 +323,12 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
         """Start mining; the machine ramps to its whole power."""
         await self._write("power_on", {})
 
+    async def locate(self, *, is_on: bool) -> None:
+        """Let the red light blink five times a second, or leave both lights to the firmware."""
+        await self._write("set_led", _BLINK if is_on else {"param": "auto"})
+
     async def _write(
-        self, command: str, parameters: Mapping[str, str], *, profile: str | None = None
+        self, command: str, parameters: Mapping[str, object], *, profile: str | None = None
     ) -> None:
         """One write to the machine that was recognised a moment before."""
         async with self._turn:

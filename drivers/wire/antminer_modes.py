@@ -37,6 +37,26 @@ class Told:
     is_second: bool = False
 
 
+class Wishes:
+    """Collects what is wished of a machine; it is told once, at the end."""
+
+    def __init__(self) -> None:
+        self.order: Order | None = None
+
+    async def sleep(self) -> None:
+        """Stop hashing."""
+        self.order = Order(is_awake=False)
+
+    async def wake(self) -> None:
+        """Mine again."""
+        self.order = Order(is_awake=True)
+
+    async def select_profile(self, name: str) -> None:
+        """Choose a mode."""
+        is_awake = None if self.order is None else self.order.is_awake
+        self.order = Order(is_awake=is_awake, profile=name)
+
+
 def profile_of(mode: int | None, low_mode: int | None) -> str | None:
     """The name of a mode; that of a sleeper is what it wakes to."""
     if mode is None:

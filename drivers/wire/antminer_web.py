@@ -115,6 +115,22 @@ def require_done(body: bytes) -> None:
         )
 
 
+def encode_blink(*, is_on: bool) -> bytes:
+    """The form of ``blink.cgi``."""
+    return orjson.dumps({"blink": is_on})
+
+
+def require_blink(body: bytes, *, is_on: bool) -> None:
+    """``blink.cgi``: B000 says that it blinks, B100 that it does not. Raises RefusedError."""
+    code = decode_answer(body).fields.text("code")
+    if code != ("B000" if is_on else "B100"):
+        raise RefusedError(
+            f"The machine did not do with its light as it was told (code {code[:20]}): use the "
+            "page of the machine itself.",
+            reply=body,
+        )
+
+
 def is_antminer_realm(challenge: str) -> bool:
     """Whether a request for a login names the realm of a stock Antminer."""
     return _REALM.search(challenge) is not None

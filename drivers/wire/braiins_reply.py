@@ -61,6 +61,11 @@ def encode_board(board: int, *, is_on: bool) -> bytes:
     return orjson.dumps({"enable": is_on, "hashboard_ids": [str(board)]})
 
 
+def encode_flag(*, is_on: bool) -> bytes:
+    """The body of ``actions/locate``: nothing but a boolean."""
+    return orjson.dumps(is_on)
+
+
 def session_of(body: bytes) -> Session:
     """The answer to a login; its bytes hold a secret and stay out of the error."""
     try:

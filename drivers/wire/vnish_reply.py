@@ -118,6 +118,11 @@ def encode_throttle(percent: int) -> bytes:
     return orjson.dumps({"percent": percent})
 
 
+def encode_light(*, is_on: bool) -> bytes:
+    """The body of ``find-miner``."""
+    return orjson.dumps({"on": is_on})
+
+
 def _is_plain(token: str) -> bool:
     return token.isascii() and token.isprintable() and " " not in token
 

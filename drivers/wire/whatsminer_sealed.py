@@ -81,8 +81,8 @@ def _life_s(timeout: object) -> float:
     return float(text) or math.inf
 
 
-def encode_write(token: Token, command: str, parameters: Mapping[str, str]) -> bytes:
-    """One write. Values are text, as the firmware wants them."""
+def encode_write(token: Token, command: str, parameters: Mapping[str, object]) -> bytes:
+    """One write. Values are text, as the firmware wants them; the beat of a light is in numbers."""
     plain = orjson.dumps({"token": token.sign, "cmd": command, **parameters})
     padded = plain + bytes(-len(plain) % _BLOCK_BYTES)
     sealed = _cipher(token).encryptor().update(padded)

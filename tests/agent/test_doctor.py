@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -45,6 +48,7 @@ class Site:
     page_port: int
     changes: dict[str, str] = field(default_factory=dict)
     sockets: list[socket.socket] = field(default_factory=list)
+    remedies: list[str] = field(default_factory=list)
 
     @property
     def config(self) -> Path:
@@ -137,16 +141,13 @@ def loosen(site: Site) -> None:
     (site.directory / "log.key").chmod(0o644)
 
 
-def tighten(site: Site) -> None:
-    (site.directory / "log.key").chmod(0o600)
+def never_enroll(site: Site) -> None:
+    for file in site.directory.glob("log.*"):
+        file.unlink()
 
 
 def lose_secret(site: Site) -> None:
     (site.directory / "super.password").chmod(0o640)
-
-
-def keep_secret(site: Site) -> None:
-    (site.directory / "super.password").chmod(0o600)
 
 
 def break_policy(site: Site) -> None:
@@ -159,10 +160,6 @@ def mend_policy(site: Site) -> None:
 
 def remove_folder(site: Site) -> None:
     (site.directory / "journal").rmdir()
-
-
-def make_folder(site: Site) -> None:
-    (site.directory / "journal").mkdir(mode=0o700)
 
 
 def damage_journal(site: Site) -> None:
@@ -230,11 +227,20 @@ def cure(site: Site) -> None:
     site.network.farm.clear_faults()
 
 
+def as_printed(site: Site) -> None:
+    """The remedy is a command: it is run to the letter, up to the words that explain it."""
+    (remedy,) = site.remedies
+    program, *words = shlex.split(remedy.partition(", ")[0])
+    ours = [sys.executable, "-m", "agent"] if program == "kwota" else [program]
+    subprocess.run([*ours, *words], check=True, capture_output=True)
+
+
 PLANTED = {
-    "key that others can read": (loosen, "log key", "chmod 600", tighten),
-    "secret that others can read": (lose_secret, "secret", "chmod 600", keep_secret),
+    "key that others can read": (loosen, "log key", "chmod 600", as_printed),
+    "no key of the log": (never_enroll, "file", "kwota enroll", as_printed),
+    "secret that others can read": (lose_secret, "secret", "chmod 600", as_printed),
     "policy without versions": (break_policy, "policy", "version", mend_policy),
-    "no folder for the journal": (remove_folder, "journal", "mkdir -m 700", make_folder),
+    "no folder for the journal": (remove_folder, "journal", "mkdir -m 700", as_printed),
     "journal that is none": (damage_journal, "journal", "move it away", move_journal),
     "broker that is not there": (close_broker, "broker", "firewall", write_right),
     "meter that was exchanged": (wrong_serial, "meter", "pin", write_right),
@@ -257,6 +263,7 @@ async def test_a_planted_fault_is_found_and_its_remedy_works(site: Site, name: s
     assert finding.grade is Grade.FAILED
     assert remedy in finding.remedy
     assert finding.words
+    site.remedies = [finding.remedy]
     mend(site)
     assert trouble(await site.examined()) == {}
 

@@ -26,36 +26,58 @@ from simulator.faults import FaultKind
 from simulator.network import Network
 
 NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
+MODELS = {
+    "luxos": "s21",
+    "whatsminer-v3": "m60s",
+    "whatsminer-v2": "m50",
+    "antminer": "s19j-pro",
+    "avalon": "a1566",
+    "braiins": "s19-xp",
+    "vnish": "s19j-pro",
+    "epic": "s19-xp",
+    "bitaxe": "gamma",
+}
 FARM = {
-    "addresses": {"base": NET, "has_web": False},
+    "addresses": {"base": NET, "has_web": False, "web_port": 8080},
     "machines": [
-        {"family": "luxos", "model": "s21", "count": 1},
-        {"family": "whatsminer-v3", "model": "m60s", "count": 1},
+        {"family": family, "model": model, "count": 1} for family, model in MODELS.items()
     ],
     "meters": [{"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1}],
 }
-LUXOS, WHATSMINER, READ_ONLY = "r1-s01", "r1-s02", "r1-s03"
+FAMILIES = list(MODELS)
+LIT = [family for family in FAMILIES if family != "bitaxe"]
+LUXOS, WHATSMINER, READ_ONLY = "luxos", "whatsminer-v3", "a machine without its password"
 
 
 class Hall:
-    """A hall of two machines, its daemon's door, and whoever asks there."""
+    """A hall of one machine a family, its daemon's door, and whoever asks there."""
 
     def __init__(self, directory: Path) -> None:
         self.socket = directory / "kwota.sock"
         self.network = Network(farm=build_farm(FarmFile.model_validate(FARM), started_now()))
-        password = directory / "password"
-        password.write_text("farm-pass\n")
-        password.chmod(0o600)
-        self.posts = {
-            LUXOS: self._post(LUXOS, "luxos", 0, None),
-            WHATSMINER: self._post(WHATSMINER, "whatsminer-v3", 1, password),
-            READ_ONLY: self._post(READ_ONLY, "whatsminer-v3", 1, None),
-        }
+        self.passwords = {family: self._password(directory, family) for family in FAMILIES}
+        self.posts = {family: self.post(family, family) for family in FAMILIES}
+        self.passwords[WHATSMINER] = None
+        self.posts[READ_ONLY] = self.post(READ_ONLY, WHATSMINER)
 
-    def _post(self, name: str, family: str, place: int, password: Path | None) -> MinerPost:
-        label = self.network.farm.labels[place]
-        uri = f"{family}://{label.address}"
-        device = open_miner(uri, miner_id=name, mac=label.mac, password_file=password)
+    def _password(self, directory: Path, family: str) -> Path | None:
+        password = self.network.machine_password(FAMILIES.index(family))
+        if password is None:
+            return None
+        file = directory / family
+        file.touch(mode=0o600)
+        file.write_text(f"{password}\n")
+        return file
+
+    def post(self, name: str, family: str, *, mac: str | None = None) -> MinerPost:
+        place = FAMILIES.index(family)
+        uri = self.network.machine_uri(place)
+        device = open_miner(
+            uri,
+            miner_id=name,
+            mac=mac or self.network.farm.labels[place].mac,
+            password_file=self.passwords[family],
+        )
         return MinerPost(miner_id=name, address=uri, family=family, device=device)
 
     async def blink(self, name: str, *, is_on: bool = True) -> dict[str, Any]:
@@ -67,9 +89,15 @@ class Hall:
         return caught.value
 
     def is_blinking(self, name: str) -> bool:
-        if name == LUXOS:
-            return 0 in self.network.farm.blinking
-        return self.network.dialects["whatsminer-v3"].whatsminers.traits(1).led == "manual"
+        place, dialects = FAMILIES.index(name), self.network.dialects
+        match name:
+            case "whatsminer-v3":
+                return dialects[name].whatsminers.traits(place).led == "manual"
+            case "antminer":
+                return dialects[name].traits(place).is_blinking
+            case "braiins":
+                return dialects[name].machines.traits(place).is_located
+        return place in self.network.farm.blinking
 
     @asynccontextmanager
     async def door(self, *, is_shadow: bool = False) -> AsyncIterator[None]:
@@ -96,26 +124,41 @@ async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
         await opened.network.close()
 
 
-@pytest.mark.parametrize("name", [LUXOS, WHATSMINER])
+def state_of(hall: Hall) -> list[tuple[object, ...]]:
+    return [
+        (one.is_awake, one.point.name, *(board.is_enabled for board in one.boards))
+        for one in hall.network.farm.plant.machines
+    ]
+
+
+@pytest.mark.parametrize("name", LIT)
 async def test_its_light_blinks_and_is_left_again_and_nothing_else_changes(
     hall: Hall, name: str
 ) -> None:
-    before = [machine.is_awake for machine in hall.network.farm.plant.machines]
+    before = state_of(hall)
     async with hall.door():
         assert await hall.blink(name) == {"miner_id": name, "is_on": True}
+        assert [one for one in LIT if hall.is_blinking(one)] == [name]
+        await hall.blink(name)  # absolute: told twice, it blinks on
         assert hall.is_blinking(name)
         await hall.blink(name, is_on=False)
     assert not hall.is_blinking(name)
-    assert [machine.is_awake for machine in hall.network.farm.plant.machines] == before
+    assert state_of(hall) == before
 
 
-@pytest.mark.parametrize("name", [LUXOS, WHATSMINER])
+async def test_a_family_without_a_light_says_so_in_one_sentence(hall: Hall) -> None:
+    async with hall.door():
+        error = await hall.denied("bitaxe")
+    assert error.status == 409
+    assert "machines of the family bitaxe have no light" in str(error)
+
+
+@pytest.mark.parametrize("name", LIT)
 async def test_another_machine_at_the_address_is_not_told(hall: Hall, name: str) -> None:
-    post = hall.posts[name]
-    password = hall.socket.with_name("password") if name == WHATSMINER else None
-    post.device = open_miner(
-        post.address, miner_id=name, mac="02:00:00:00:00:01", password_file=password
-    )
+    await hall.posts[name].device.close()
+    if name == WHATSMINER:
+        hall.passwords[name] = hall.socket.with_name(name)
+    hall.posts[name] = hall.post(name, name, mac="02:00:00:00:00:01")
     async with hall.door():
         error = await hall.denied(name)
     assert error.status == 409

@@ -64,6 +64,7 @@ def test_miners_and_why_explain_every_machine(running) -> None:
         assert abs(row["power_w"] - one["power_w"]) < 0.15 * one["power_w"]
         assert row["boards_on"] == len(one["boards_on"])
     assert all(row["miner_id"] in text(running, "miners") for row in rows)
+    assert all(row["why"].startswith(row["why_short"].rstrip(".")) for row in rows)
     why = data(running, "why", rows[0]["miner_id"])
     assert why["words"]
     assert why["words"].split(":")[0] in text(running, "why", rows[0]["miner_id"])

@@ -95,6 +95,17 @@ def test_the_answer_to_a_form_is_yes_or_no() -> None:
             pages.require_done(body)
 
 
+def test_the_light_says_by_its_code_what_it_does() -> None:
+    assert pages.encode_blink(is_on=True) == b'{"blink":true}'
+    pages.require_blink(b'{"stats":"success","code":"B000"}', is_on=True)
+    pages.require_blink(b'{"stats":"success","code":"B100"}', is_on=False)
+    for body, is_on in ((b'{"code":"B100"}', True), (b'{"code":"B000"}', False)):
+        with pytest.raises(RefusedError, match="did not do with its light"):
+            pages.require_blink(body, is_on=is_on)
+    with pytest.raises(BadReplyError):
+        pages.require_blink(b"<html>", is_on=True)
+
+
 def test_system_info_may_tell_little() -> None:
     info = pages.info_of(b"{}")
     assert (info.type_name, info.mac, info.serial, info.firmware) == ("", "", "", "")

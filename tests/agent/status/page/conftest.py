@@ -1,6 +1,7 @@
 """A real browser, driven by the Chrome DevTools Protocol 1.3, and the pages that it shows."""
 
 import asyncio
+import base64
 import shutil
 import subprocess
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+PICTURES = Path(__file__).parents[4] / "artefacts" / "screenshots"
 BROWSER = shutil.which("chromium")
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -46,6 +48,18 @@ class Tab:
 
     async def text(self, element_id: str) -> str:
         return str(await self.value(f"document.getElementById({element_id!r}).innerText"))
+
+    async def picture(self, name: str, *, scale: float = 1, height: float | None = None) -> Path:
+        """Keep what the page looks like, from its top to its end, for whoever reads the results."""
+        size = (await self.do("Page.getLayoutMetrics"))["cssContentSize"]
+        # The bar that scrolls takes from the content's width, and is not in the picture.
+        width = await self.value("innerWidth")
+        clip = {"x": 0, "y": 0, "width": width, "height": height or size["height"], "scale": scale}
+        told = await self.do("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        file = PICTURES / f"{name}.png"
+        file.write_bytes(base64.b64decode(told["data"]))
+        return file
 
     async def press(self, key: str, *, code: int = 0) -> None:
         for kind in ("keyDown", "keyUp"):
@@ -110,15 +124,11 @@ def devtools(process: subprocess.Popen[bytes], profile: Path) -> str:
     raise AssertionError("the browser did not start")
 
 
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One browser that speaks English for all pages, as it takes a second to start."""
-    if BROWSER is None:
-        pytest.skip("chromium is not installed")
-    profile = tmp_path_factory.mktemp("browser")
-    process = subprocess.Popen(
+def started(profile: Path) -> "subprocess.Popen[bytes]":
+    """A browser of its own, with nothing in it."""
+    return subprocess.Popen(
         [
-            BROWSER,
+            str(BROWSER),
             *OPTIONS,
             f"--user-data-dir={profile}",
             *("--window-size=1280,900", "--remote-debugging-port=0", "about:blank"),
@@ -126,6 +136,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One browser that speaks English for all pages, as it takes a second to start."""
+    if BROWSER is None:
+        pytest.skip("chromium is not installed")
+    profile = tmp_path_factory.mktemp("browser")
+    process = started(profile)
     try:
         yield devtools(process, profile)
     finally:

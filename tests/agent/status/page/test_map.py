@@ -101,3 +101,18 @@ async def test_five_thousand_machines_scroll_without_holding_the_page_up(
     assert 0 < most < 1_000
     assert len(tasks_ms) > 100
     assert max(tasks_ms) < LONGEST_MS
+
+
+async def test_a_machines_line_says_what_is_its_own_and_its_card_says_all(
+    source, site: SiteView, tab
+) -> None:
+    own, reason = "Told to go to 2 boards at its profile and is there", "587.250 kWh are left"
+    told = {"why": f"{own}: {reason}.", "why_short": f"{own}.", "fault": None}
+    miners = [one.model_copy(update=told) for one in site.miners[:3]]
+    source.current = site.model_copy(update={"miners": miners})
+    async with open_status_server(source, "127.0.0.1", 0) as server:
+        await tab.show(server.url, f"{TILES} > 0 && document.querySelector('#miner-rows tr')")
+        assert own in await tab.text("miner-rows")
+        assert reason not in await tab.text("miner-rows")
+        await tab.value("document.querySelector('.tile').click()")
+        assert f"{own}: {reason}." in await tab.text("miner-card")
