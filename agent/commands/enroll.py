@@ -1,0 +1,146 @@
+"""kwota enroll: the keys of this device, made here, and what the pool must know of them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.commands.console import Code, CommandError, JsonOption, print_json, print_text, say
+from agent.commands.qr import qr_lines
+from agent.keys import Enrolment, KeyFileError, enroll
+from agent.settings import MqttSettings, Settings, load_settings
+from agent.settings_faults import SettingsError
+from agent.tlskeys import (
+    CertificateError,
+    Device,
+    Request,
+    checked_certificate,
+    load_tls_key,
+    put_in_place,
+    read_pem,
+    request_certificate,
+)
+
+
+def enroll_device(
+    *,
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The site's file.")],
+    csr: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the request goes. Default: beside its key."),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take the certificate that the pool sent back."),
+    ] = None,
+    is_qr: Annotated[
+        bool | None,
+        typer.Option("--qr/--no-qr", help="Show a QR code. Default: where a terminal is."),
+    ] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """Make the keys of this device, and show what the pool must know of them.
+
+    The log's key and the key of the TLS connection go into the files that the configuration names;
+    what is there is kept, whatever it is. No private key ever leaves its file. With --certificate
+    the pool's answer is checked and put in its place.
+
+    Exit 0: made, or there already; 2: something does not fit, and nothing was replaced.
+    """
+    try:
+        settings = load_settings(config)
+        if certificate is None:
+            _enroll(settings, csr, is_qr=is_qr, is_json=is_json)
+        else:
+            _install(settings, certificate, is_json=is_json)
+    except (SettingsError, KeyFileError, CertificateError) as error:
+        raise CommandError(str(error), Code.WRONG_INPUT) from error
+    except OSError as error:
+        sentence = f"{error.filename} cannot be written ({error.strerror}): run it as its owner"
+        raise CommandError(sentence, Code.WRONG_INPUT) from error
+
+
+def _enroll(settings: Settings, csr: Path | None, *, is_qr: bool | None, is_json: bool) -> None:
+    device = Device(farm=settings.site.farm, agent=settings.site.agent)
+    made = enroll(settings.journal.key_file, settings.origin)
+    request = _request(settings.mqtt, csr, device)
+    if is_json:
+        print_json(_document(device, made, request))
+        return
+    say("Give the pool this key, and read it the fingerprint by another channel:")
+    print_text(f"{made.vkey}\n")
+    say(f"device      {device.name}")
+    say(f"fingerprint {made.fingerprint}")
+    if is_qr if is_qr is not None else sys.stdout.isatty():
+        text = f"{device.name}\n{made.vkey}\n{made.fingerprint}"
+        lines = qr_lines(text, is_coloured=sys.stdout.isatty())
+        print_text("".join(f"{line}\n" for line in lines))
+    say(_told(made.key_file, is_new=made.is_new))
+    if request is None:
+        say("No TLS key is asked for: mqtt.tls_key_file and mqtt.cert_file are not in the file.")
+        return
+    say(_told(request.key_file, is_new=request.is_new_key))
+    say(_told(request.csr_file, is_new=request.is_new))
+    say("Have the pool sign the request, and hand in its answer with --certificate FILE.")
+
+
+def _request(mqtt: MqttSettings | None, csr: Path | None, device: Device) -> Request | None:
+    if mqtt is None or mqtt.tls_key_file is None:
+        if csr is None:
+            return None
+        raise KeyFileError("There is no TLS key to request for: name mqtt.tls_key_file.")
+    key_file = mqtt.tls_key_file
+    return request_certificate(key_file, csr or key_file.with_suffix(".csr"), device)
+
+
+def _document(device: Device, made: Enrolment, request: Request | None) -> dict[str, Any]:
+    return {
+        "device": device.name,
+        "origin": made.origin,
+        "vkey": made.vkey,
+        "fingerprint": made.fingerprint,
+        "is_new": made.is_new,
+        "tls": None
+        if request is None
+        else {
+            "csr": str(request.csr_file),
+            "is_new_key": request.is_new_key,
+            "is_new": request.is_new,
+        },
+    }
+
+
+def _told(path: Path, *, is_new: bool) -> str:
+    return f"{path} was made" if is_new else f"{path} is there already and is kept"
+
+
+def _install(settings: Settings, certificate: Path, *, is_json: bool) -> None:
+    mqtt = settings.mqtt
+    if mqtt is None or mqtt.tls_key_file is None or mqtt.cert_file is None:
+        raise CertificateError(
+            "The configuration has no place for it: name mqtt.tls_key_file and mqtt.cert_file."
+        )
+    if mqtt.ca_file is None:
+        raise CertificateError(
+            "There is no authority to check it against: name the pool's in mqtt.ca_file."
+        )
+    content = read_pem(certificate)
+    key = load_tls_key(mqtt.tls_key_file)
+    leaf = checked_certificate(content, key=key, authorities=read_pem(mqtt.ca_file))
+    is_new = put_in_place(mqtt.cert_file, content)
+    until = leaf.not_valid_after_utc
+    if is_json:
+        print_json(
+            {
+                "cert_file": str(mqtt.cert_file),
+                "subject": leaf.subject.rfc4514_string(),
+                "valid_until": until.isoformat(),
+                "is_new": is_new,
+            }
+        )
+        return
+    state = "is in place" if is_new else "is there already, and nothing was changed"
+    say(f"{mqtt.cert_file} {state}; valid until {until:%Y-%m-%d %H:%M} UTC")
+    if is_new:
+        say("The daemon uses it with its next connection to the broker.")
