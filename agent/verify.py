@@ -21,9 +21,14 @@ _PROGRESS_EVERY = 5_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """What to verify with. Without ``device`` no signature of the log's own can be checked."""
+    """What to verify with. Without ``device`` no signature of the log's own can be checked.
+
+    ``successors``: the keys that followed on ``device``. A log names them itself; they are needed
+    for one that begins under them, such as a later epoch's.
+    """
 
     device: VerifierKey | None = None
+    successors: tuple[VerifierKey, ...] = ()
     pool: VerifierKey | None = None
 
 
@@ -38,8 +43,9 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: st
             raise LogError(f"{path} is a selection: a head is compared with whole logs only.")
         return _verify_bundle(path, keys)
     with open_log(path) as log:
-        device = keys.device and key_of_epoch(keys.device, log.origin)
-        audit = Audit(device=device, pool=keys.pool, origin=log.origin)
+        given = () if keys.device is None else (keys.device, *keys.successors)
+        devices = [key_of_epoch(key, log.origin) for key in given]
+        audit = Audit(devices=devices, pool=keys.pool, origin=log.origin)
         try:
             _feed(audit, log, progress)
         except DamagedError as error:

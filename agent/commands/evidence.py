@@ -30,7 +30,7 @@ from agent.commands.console import (
 from agent.commands.words import ABSENT
 from agent.control_client import TAIL_MAX
 from agent.core.note import VerifierKey
-from agent.keys import KeyFileError, load_vkey
+from agent.keys import KeyFileError, load_vkey, load_vkeys
 from agent.logfile import LogError
 from agent.verify import Keys
 from agent.verify import verify as verify_log
@@ -100,7 +100,10 @@ def verify(
     Exit 0: sound; 1: defects are listed; 2: it cannot be read at all.
     """
     try:
-        keys = Keys(device=_vkey(key), pool=_vkey(pool_key))
+        devices = () if key is None else load_vkeys(key)
+        keys = Keys(
+            device=devices[0] if devices else None, successors=devices[1:], pool=_vkey(pool_key)
+        )
         with _progress() as progress:
             report = verify_log(path, keys, progress, head=_text_of(head))
     except (KeyFileError, LogError) as error:
