@@ -2,7 +2,7 @@
 
 A `key` record that names another key stands under a checkpoint that the keys in force before it
 have signed too; so whoever knows the first key knows them all. A key is good for sizes of the log
-and not for a time: clocks can be set. Pure, and a part of the one-file verifier.
+and not for a time: clocks can be set. Pure.
 """
 
 from collections.abc import Iterable, Mapping

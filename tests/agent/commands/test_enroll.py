@@ -14,7 +14,13 @@ import segno
 
 from agent.broker import Broker, Credentials, Session
 from agent.commands.qr import QUIET_MODULES, qr_lines
+from agent.core.note import parse_vkey
+from agent.journal import open_journal
+from agent.keys import load_log_keys
 from agent.mqtt import connect
+from agent.settings import load_settings
+from agent.siteclock import SiteClock
+from agent.store import JournalSettings
 from agent.tlskeys import CertificateError, checked_certificate, load_tls_key
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "config" / "site.example.toml"
@@ -265,3 +271,65 @@ async def test_a_broker_that_asks_for_certificates_takes_what_was_enrolled(
 
 def test_openssl_is_here() -> None:
     assert shutil.which("openssl"), "the tests of certificates need openssl"
+
+
+async def run_daemon(config: Path, size: int = 0) -> None:
+    """What the daemon does at a start and a stop: its log, with whichever keys lie there.
+
+    ``size``: how many records the pool has cosigned meanwhile.
+    """
+    settings = load_settings(config)
+    key = load_log_keys(settings.journal.key_file, settings.origin)
+    options = JournalSettings(path=settings.journal.path, max_bytes=10_000_000, version="0")
+    async with open_journal(options, key, SiteClock()) as journal:
+        if size:
+            await journal.set_cosigned(size, "")
+
+
+@pytest.fixture
+def site(config: Path, tmp_path: Path) -> Path:
+    """A configuration whose journal and socket lie beside it."""
+    text = config.read_text().replace("/var/lib/kwota/", "").replace("/run/kwota/", "")
+    config.write_text(text)
+    return tmp_path
+
+
+async def test_the_logs_key_is_changed_in_two_steps_and_the_log_is_sound_throughout(
+    enroll, site: Path, config: Path, terminal
+) -> None:
+    first = json.loads(enroll("--json").out)["vkey"]
+    await run_daemon(config)
+    made, again = enroll("--rotate"), enroll("--rotate", "--json")
+    assert made.code == again.code == 0
+    second = json.loads(again.out)["vkey"]
+    assert json.loads(again.out)["is_new"] is False
+    assert made.out == f"{second}\n"
+    assert stat.S_IMODE((site / "log.next.key").stat().st_mode) == 0o600
+    old_key = (site / "log.key").read_bytes()
+    early = enroll("--retire")
+    assert (early.code, early.err.count("\n")) == (2, 1)
+    assert "restart the daemon first" in early.err
+    await run_daemon(config)
+    early = enroll("--retire")
+    assert early.code == 2
+    assert "wait until it has" in early.err
+    await run_daemon(config, size=4)
+    done = enroll("--retire", "--json")
+    assert done.code == 0
+    key_id = parse_vkey(first).key_id.hex()
+    assert json.loads(done.out)["aside"] == str(site / f"log.retired-{key_id}.key")
+    assert (site / f"log.retired-{key_id}.key").read_bytes() == old_key
+    assert (site / "log.vkey").read_text() == f"{first}\n{second}\n"
+    assert not (site / "log.next.key").exists()
+    assert not (site / "log.next.vkey").exists()
+    assert stat.S_IMODE((site / "log.key").stat().st_mode) == 0o600
+    await run_daemon(config)
+    assert enroll().code == 0
+    journal, vkey = str(site / "journal.sqlite"), str(site / "log.vkey")
+    assert terminal.run("verify", journal, "--key", vkey).code == 0
+    assert enroll("--retire").code == 2
+
+
+def test_only_one_step_at_a_time(enroll) -> None:
+    assert enroll("--rotate", "--retire").code == 2
+    assert enroll("--rotate").code == 2  # there is no key yet that another could follow on
