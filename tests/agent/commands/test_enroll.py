@@ -327,6 +327,12 @@ async def test_the_logs_key_is_changed_in_two_steps_and_the_log_is_sound_through
     assert enroll().code == 0
     journal, vkey = str(site / "journal.sqlite"), str(site / "log.vkey")
     assert terminal.run("verify", journal, "--key", vkey).code == 0
+    span = ("--from", "2020-01-01T00:00+05:00", "--to", "2090-01-01T00:00+05:00")
+    bundle = str(site / "bundle.zip")
+    words = ("evidence", "export", bundle, "--journal", journal, "--key", vkey, *span)
+    exported = terminal.run(*words)
+    assert exported.code == 0, exported.err
+    assert terminal.run("verify", bundle, "--key", vkey).code == 0
     assert enroll("--retire").code == 2
 
 
