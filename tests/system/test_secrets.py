@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from agent.control_client import ask
 from agent.keys import load_vkeys
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 PASSWORD = "Planted-passw0rd/of+the=broker"
 TOKEN = "planted-token-0123456789abcdef-of-the-page"
