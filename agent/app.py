@@ -37,7 +37,7 @@ from agent.homeassistant import HomeAssistant
 from agent.hostwatch import HostWatch
 from agent.journal import open_journal
 from agent.keeper import Keeper
-from agent.keys import KeyFileError, load_log_key, load_vkey
+from agent.keys import KeyFileError, load_log_keys, load_vkey, read_private_file
 from agent.lanes import Lanes, Sizes
 from agent.neighbours import open_homeassistant, open_webhook
 from agent.orders import actuation_record
@@ -241,7 +241,9 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
     """Clock, policy, keys and journal: without them there is no daemon."""
     clock = SiteClock()
     policy = load_policy(settings.policy.file)
-    key = load_log_key(settings.journal.key_file, settings.origin)
+    key = load_log_keys(settings.journal.key_file, settings.origin)
+    if settings.mqtt is not None and settings.mqtt.tls_key_file is not None:
+        read_private_file(settings.mqtt.tls_key_file)  # refused now, not at the first connection
     version = package_version("kwota")
     journal_settings = JournalSettings(
         path=settings.journal.path,

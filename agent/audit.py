@@ -5,7 +5,7 @@ named, instead of only the first commit with one.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from agent.core.note import (
     parse_note,
     verified_by,
 )
+from agent.keyring import KeyRing, ring_of
 from agent.receipts import parse_receipt, verified_receipt_time_s
 from agent.records import Record, RecordError, parse_record
 
@@ -67,9 +68,12 @@ class Audit:
     """Fed in order by ``agent.verify``: records, and each checkpoint after its last record."""
 
     def __init__(
-        self, *, device: VerifierKey | None, pool: VerifierKey | None, origin: str
+        self, *, devices: Sequence[VerifierKey], pool: VerifierKey | None, origin: str
     ) -> None:
-        self._device = device
+        device = devices[0] if devices else None
+        self._devices = devices
+        self._ring: KeyRing | None = None
+        self._checked_size = 0
         self._pool = pool
         self._origin = device.name if device is not None else origin
         self._defects: list[Defect] = []
@@ -107,6 +111,8 @@ class Audit:
         self._check_time(index, record)
         self._counts[record.kind] += 1
         self._counts["quality " + record.quality] += 1
+        if record.kind == "key" and leaf == computed:
+            self._change_keys(index, record.data)
         if record.kind == "ack" and leaf == computed:
             self._check_ack(index, str(record.data.get("note", "")))
 
@@ -121,7 +127,7 @@ class Audit:
         if head.size != size or (self._origin and head.origin != self._origin):
             self._add(None, f"the checkpoint stored for size {size} is another one's")
             return
-        self._origin = head.origin
+        self._origin, self._checked_size = head.origin, head.size
         self._close_commit(head)
         self._roots[size] = head
         if len(self._roots) > _ROOTS_MAX:
@@ -154,9 +160,20 @@ class Audit:
         """The head in a note of this device. Raises NoteError."""
         note = parse_note(note_text)
         head = parse_checkpoint(note.text)
-        if self._device is not None:
-            verified_by(note, (self._device,))
+        if self._ring is None and self._devices:
+            self._ring = ring_of(verified_by(note, self._devices)[0])
+        if self._ring is not None:
+            self._ring.check(head.size, note)
         return head
+
+    def _change_keys(self, index: int, data: Mapping[str, Any]) -> None:
+        """Another key signs from here on. Believed, since the keys before it must sign it too."""
+        if self._ring is None:
+            self._ring = next(iter([ring_of(one) for one in self._devices]), None)
+        try:
+            self._ring = self._ring and self._ring.after(index, data, checked=self._checked_size)
+        except NoteError as error:
+            self._add(index, f"record {index} changes keys, and does not hold: {error}")
 
     def cannot_read(self, reason: str) -> None:
         self._add(self._next, f"the file cannot be read from record {self._next} on: {reason}")
@@ -289,10 +306,12 @@ class Audit:
 
     def _remarks(self) -> tuple[str, ...]:
         counts, remarks = self._counts, [self._epoch] if self._epoch else []
-        if self._device is None:
+        if not self._devices:
             remarks.append("No verifier key was given: the log's own signatures were not checked.")
         if self._pool is None:
             remarks.append("No pool key was given: receipts were not checked.")
+        if self._ring is not None and len(self._ring.spans) > 1:
+            remarks += self._ring.words()
         for key, words in (
             ("unclean stop", "starts after an unclean stop"),
             ("gap", "gaps that the log itself declares"),

@@ -12,6 +12,8 @@ import orjson
 
 from agent.core.note import VerifierKey
 from agent.journal import Journal
+from agent.keyring import ring_from
+from agent.records import parse_record
 
 _PAGE_BYTES = 1_000_000
 
@@ -40,10 +42,12 @@ async def export_bundle(
     with files["records"].open("xb") as records, files["checkpoints"].open("xb") as checkpoints:
         await _copy_records(journal, size, records)
         newest = await _copy_checkpoints(journal, size, checkpoints)
+    changes = [parse_record(line) async for line in journal.records_of(["key"])]
+    keys = ring_from(device, [(change.index, change.data) for change in changes]).keys
     texts = {
         "checkpoint.note": newest,
         "receipt.note": journal.cosigned_note,
-        "keys.txt": "".join(f"{key.text}\n" for key in (device, pool) if key is not None),
+        "keys.txt": "".join(f"{key.text}\n" for key in (*keys, pool) if key is not None),
         "README.txt": _README.format(origin=device.name),
     }
     for name, text in texts.items():

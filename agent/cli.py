@@ -19,6 +19,7 @@ from agent.commands import (
     devices,
     discover,
     doctor,
+    enroll,
     evidence,
     export,
     labels,
@@ -81,7 +82,7 @@ app.command()(doctor.doctor)
 app.command()(daemon.logs)
 app.command()(discover.discover)
 app.command()(evidence.verify)
-app.command("enroll")(evidence.enroll_key)
+app.command("enroll")(enroll.enroll_device)
 app.add_typer(evidence.journal, name="journal")
 app.add_typer(export.evidence, name="evidence")
 

@@ -7,14 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from agent.core.merkle import Frontier, leaf_hash
-from agent.core.note import (
-    Checkpoint,
-    NoteError,
-    VerifierKey,
-    parse_checkpoint,
-    parse_note,
-    verified_by,
-)
+from agent.core.note import Checkpoint, NoteError, parse_checkpoint, parse_note
+from agent.keyring import KeyRing
 from agent.records import JournalError
 
 
@@ -25,10 +19,11 @@ class Rows(Protocol):
         """All rows of the answer. Raises JournalError."""
 
 
-def check_head(journal: Rows, key: VerifierKey, previous: Frontier, frontier: Frontier) -> None:
+def check_head(journal: Rows, ring: KeyRing, previous: Frontier, frontier: Frontier) -> None:
     """Compare rows, the last commit and its checkpoints with what is signed. Raises JournalError.
 
-    ``frontier`` is the tree as the journal remembers it, ``previous`` that of one commit before.
+    ``frontier`` is the tree as the journal remembers it, ``previous`` that of one commit before,
+    ``ring`` the keys that had to sign.
     """
     first, last = journal.rows("SELECT min(i), max(i) FROM records", ())[0]
     stored = 0 if last is None else last + 1
@@ -38,7 +33,7 @@ def check_head(journal: Rows, key: VerifierKey, previous: Frontier, frontier: Fr
         return
     for one in (previous, frontier):
         if one.size:
-            _check_checkpoint(journal, key, one)
+            _check_checkpoint(journal, ring, one)
     leaves = []
     rows = journal.rows(
         "SELECT i, body, leaf FROM records WHERE i >= ? ORDER BY i", (previous.size,)
@@ -51,17 +46,17 @@ def check_head(journal: Rows, key: VerifierKey, previous: Frontier, frontier: Fr
         raise damaged("the last commit does not lead to the signed root")
 
 
-def _check_checkpoint(journal: Rows, key: VerifierKey, frontier: Frontier) -> None:
+def _check_checkpoint(journal: Rows, ring: KeyRing, frontier: Frontier) -> None:
     rows = journal.rows("SELECT note FROM checkpoints WHERE size = ?", (frontier.size,))
     if not rows:
         raise damaged(f"the checkpoint of size {frontier.size} is missing")
     try:
         note = parse_note(rows[0][0])
-        verified_by(note, (key,))
+        ring.check(frontier.size, note)
         head = parse_checkpoint(note.text)
     except NoteError as error:
         raise damaged(f"the checkpoint of size {frontier.size}: {error}") from error
-    if head != Checkpoint(origin=key.name, size=frontier.size, root=frontier.root()):
+    if head != Checkpoint(origin=ring.active[0].name, size=frontier.size, root=frontier.root()):
         raise damaged(f"the checkpoint of size {frontier.size} signs something else")
 
 

@@ -6,7 +6,7 @@ never leaves ``LogKey``; it is not the TLS key and must never be used as one.
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,10 +24,14 @@ class KeyFileError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogKey:
-    """The signing key of one log. The key's name is the log's origin."""
+    """The signing key of one log. The key's name is the log's origin.
+
+    ``successor`` is the key that follows on it, where a change of keys is under way.
+    """
 
     verifier: VerifierKey
     _private: Ed25519PrivateKey = field(repr=False)
+    successor: "LogKey | None" = None
 
     @property
     def origin(self) -> str:
@@ -38,33 +42,60 @@ class LogKey:
 
     def named(self, origin: str) -> "LogKey":
         """The same key under the name of another epoch of its log."""
-        return _log_key(self._private, origin)
+        successor = None if self.successor is None else self.successor.named(origin)
+        return replace(_log_key(self._private, origin), successor=successor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """What a newly made key is known by: hand the vkey to the pool, compare the fingerprint."""
+    """What a key is known by: hand the vkey to the pool, compare the fingerprint.
+
+    ``is_new``: the key was made just now, and was not there before.
+    """
 
     origin: str
     key_file: Path
     vkey_file: Path
     vkey: str
     fingerprint: str
+    is_new: bool
 
 
 def enroll(key_file: Path, origin: str) -> Enrolment:
-    """Make a key and, beside it, its public ``.vkey``. Raises KeyFileError where one exists."""
-    key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The log's key and, beside it, its public ``.vkey``; made where there is none yet.
+
+    A key that is there is never replaced. Raises KeyFileError.
+    """
+    is_new = not os.path.lexists(key_file)
+    if is_new:
+        key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = create_log_key(key_file, origin) if is_new else load_log_key(key_file, origin)
     vkey_file = key_file.with_suffix(".vkey")
-    key = create_log_key(key_file, origin)
-    _write_new(vkey_file, (key.verifier.text + "\n").encode(), mode=0o644)
+    if not vkey_file.exists():
+        write_new(vkey_file, (key.verifier.text + "\n").encode(), mode=0o644)
+    elif key.verifier not in load_vkeys(vkey_file):
+        raise KeyFileError(f"{vkey_file} does not name the key in {key_file}: move it away.")
     return Enrolment(
         origin=origin,
         key_file=key_file,
         vkey_file=vkey_file,
         vkey=key.verifier.text,
         fingerprint=fingerprint(key.verifier),
+        is_new=is_new,
     )
+
+
+def successor_file(key_file: Path) -> Path:
+    """Where the key lies that is to follow on the one in ``key_file``."""
+    return key_file.with_name(f"{key_file.stem}.next{key_file.suffix}")
+
+
+def load_log_keys(path: Path, origin: str) -> LogKey:
+    """The log's key with its successor, if there is one. Raises KeyFileError."""
+    key, following = load_log_key(path, origin), successor_file(path)
+    if not os.path.lexists(following):
+        return key
+    return replace(key, successor=load_log_key(following, origin))
 
 
 def create_log_key(path: Path, origin: str) -> LogKey:
@@ -76,7 +107,7 @@ def create_log_key(path: Path, origin: str) -> LogKey:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    _write_new(path, pem, mode=0o600)
+    write_new(path, pem, mode=0o600)
     return key
 
 
@@ -99,7 +130,12 @@ def load_log_key(path: Path, origin: str) -> LogKey:
 
 
 def load_vkey(path: Path) -> VerifierKey:
-    """Read a public verifier key, such as the pool's. Raises KeyFileError."""
+    """Read a public verifier key, such as the pool's; the first of several. Raises KeyFileError."""
+    return load_vkeys(path)[0]
+
+
+def load_vkeys(path: Path) -> tuple[VerifierKey, ...]:
+    """Read public verifier keys, one a line, the oldest first. Raises KeyFileError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -107,7 +143,7 @@ def load_vkey(path: Path) -> VerifierKey:
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"{path} cannot be read as a verifier key: {error}.") from error
     try:
-        return parse_vkey(text)
+        return tuple(parse_vkey(line) for line in text.strip().splitlines() or [""])
     except NoteError as error:
         raise KeyFileError(f"{path} holds no verifier key: {error}.") from error
 
@@ -149,7 +185,8 @@ def _refuse_loose(path: Path, status: os.stat_result) -> None:
         raise KeyFileError(f"{path} is not a regular file.")
     if status.st_uid not in (os.geteuid(), 0):
         raise KeyFileError(
-            f"{path} belongs to user {status.st_uid}; give it to the service's own user with chown."
+            f"{path} belongs to user {status.st_uid} and not to the one that runs this: run it as"
+            " that user, or give the file away with chown."
         )
     # systemd grants credentials to the service by an ACL, which shows as a group mode.
     is_credential = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
@@ -159,8 +196,8 @@ def _refuse_loose(path: Path, status: os.stat_result) -> None:
         raise KeyFileError(f"{path} is open to others (mode {mode:04o}); run chmod 600 on it.")
 
 
-def _write_new(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file that must not exist yet, and make its name durable."""
+def write_new(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file that must not exist yet, and make its name durable. Raises KeyFileError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError as error:

@@ -189,6 +189,12 @@ def parse_record(line: bytes) -> Record:
     return record
 
 
+def is_of_kind(line: bytes, kind: str) -> bool:
+    """Whether a record's bytes say that it is of this kind, without reading the rest of them."""
+    at = line.find(b'"k":"')  # before it stand only numbers
+    return at >= 0 and line.startswith(kind.encode() + b'"', at + 5)
+
+
 @functools.lru_cache(maxsize=1024)
 def _json_text(text: str) -> bytes:
     """A text as JSON; sources are few and come again in every record."""

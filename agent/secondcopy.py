@@ -8,10 +8,18 @@ without its key can claim a longer past. The file may lag behind the journal, ne
 import logging
 import os
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from agent.core.note import Checkpoint, NoteError, parse_checkpoint, parse_note, verified_by
-from agent.keys import KeyFileError, LogKey
+from agent.core.note import (
+    Checkpoint,
+    NoteError,
+    VerifierKey,
+    parse_checkpoint,
+    parse_note,
+    verified_by,
+)
 
 EVERY_S = 60.0
 _NOTE_MAX_BYTES = 1_000_000
@@ -19,13 +27,13 @@ _NOTE_MAX_BYTES = 1_000_000
 _log = logging.getLogger(__name__)
 
 
-def signed_head(text: str, key: LogKey) -> Checkpoint | None:
-    """The head in a note that this key signed, for whichever epoch; None: there is none."""
+def signed_head(text: str, keys: Iterable[VerifierKey]) -> Checkpoint | None:
+    """The head that one of these keys signed, for whichever epoch; None: there is none."""
     try:
         note = parse_note(text)
         head = parse_checkpoint(note.text)
-        verified_by(note, (key.named(head.origin).verifier,))
-    except (NoteError, KeyFileError):
+        verified_by(note, [replace(key, name=head.origin) for key in keys])
+    except NoteError:
         return None
     return head
 
@@ -38,8 +46,8 @@ class SecondCopy:
         self._due_s = 0.0
         self._is_failing = False
 
-    def read(self, key: LogKey) -> Checkpoint | None:
-        """What it remembers; None: nothing that this key has signed."""
+    def read(self, keys: Iterable[VerifierKey]) -> Checkpoint | None:
+        """What it remembers; None: nothing that one of these keys has signed."""
         try:
             raw = self.path.read_bytes()[:_NOTE_MAX_BYTES]
         except FileNotFoundError:
@@ -47,7 +55,7 @@ class SecondCopy:
         except OSError as error:
             self._complain(error)
             return None
-        head = signed_head(raw.decode("utf-8", "replace"), key)
+        head = signed_head(raw.decode("utf-8", "replace"), keys)
         if head is None:
             _log.warning("second_copy=%s state=unusable; it is written anew", self.path)
         return head

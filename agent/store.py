@@ -12,19 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from agent.ballast import Ballast
 from agent.core.merkle import Frontier, decode_frontier, leaf_hash
 from agent.core.note import Checkpoint as Head
-from agent.core.note import NoteError, parse_checkpoint, parse_note, sign_text
+from agent.core.note import NoteError, parse_checkpoint, parse_note
 from agent.epochs import (
     AT_ONCE,
     Break,
     break_between,
     carried_records,
     epoch_data,
-    is_same_log,
     next_origin,
     put_in_place,
     split_origin,
@@ -36,10 +33,13 @@ from agent.logrows import LogRows
 from agent.records import (
     JournalError,
     JournalFullError,
+    NewRecord,
     PreparedRecord,
     encode_record,
+    prepare,
 )
 from agent.secondcopy import SecondCopy, signed_head
+from agent.signers import Signers
 from agent.siteclock import Stamp
 
 SOFT_SHARE = 0.9
@@ -82,7 +82,7 @@ def open_store(settings: JournalSettings, key: LogKey, stamp: Stamp) -> "Store":
     try:
         found = store.find_break()
         if found is not None:
-            _succeed(store, found, settings, key, stamp)
+            _succeed(store, found, settings, stamp)
             store = _opened(settings, key)
         store.begin_boot(settings.version, stamp)
     except BaseException:
@@ -101,16 +101,15 @@ def _opened(settings: JournalSettings, key: LogKey) -> "Store":
     return store
 
 
-def _succeed(
-    old: "Store", found: Break, settings: JournalSettings, key: LogKey, stamp: Stamp
-) -> None:
+def _succeed(old: "Store", found: Break, settings: JournalSettings, stamp: Stamp) -> None:
     """Make the log of the next epoch, whole, and put it into the old one's place."""
     path = settings.path.with_name(f"{settings.path.name}.new")
     for leftover in (path, path.with_name(f"{path.name}-wal")):
         leftover.unlink(missing_ok=True)
     origin = next_origin(found)
     new = _opened(
-        replace(settings, path=path, second_copy=None, ballast_bytes=0), key.named(origin)
+        replace(settings, path=path, second_copy=None, ballast_bytes=0),
+        replace(old.key.named(origin), successor=None),
     )
     try:
         carried = carried_records(old, stamp, first=1)
@@ -133,7 +132,7 @@ class Store(LogRows):
         self, connection: sqlite3.Connection, settings: JournalSettings, key: LogKey
     ) -> None:
         super().__init__(connection)
-        self._key = key
+        self._signers = Signers(key)
         self._second_copy = (
             None if settings.second_copy is None else SecondCopy(settings.second_copy)
         )
@@ -158,12 +157,12 @@ class Store(LogRows):
 
     @property
     def key(self) -> LogKey:
-        """The key, under the name of the epoch that this log is."""
-        return self._key
+        """The key that signs, the youngest of several, under the name of the log's epoch."""
+        return self._signers.key
 
     @property
     def head(self) -> Head:
-        return Head(origin=self._key.origin, size=self.size, root=self.frontier.root())
+        return Head(origin=self.key.origin, size=self.size, root=self.frontier.root())
 
     @property
     def used_bytes(self) -> int:
@@ -184,22 +183,17 @@ class Store(LogRows):
         )
         if row is None:
             self._write(
-                "INSERT INTO head VALUES (1, ?, 0, 1, 0, x'', 0, x'', 0, '')", (self._key.origin,)
+                "INSERT INTO head VALUES (1, ?, 0, 1, 0, x'', 0, x'', 0, '')", (self.key.origin,)
             )
             return
-        if row[0] != self._key.origin:
-            if not is_same_log(row[0], self._key.origin):
-                raise JournalError(
-                    f"The journal is the log {row[0]}, not {self._key.origin}: use another file."
-                )
-            self._key = self._key.named(row[0])
+        self._signers.restore(self, row[0])
         self.boot = row[1]
         if self.boot:
             self.previous_stop = "clean" if row[2] else "unclean"
         self.frontier = decode_frontier(row[3], row[4])
         self._previous = decode_frontier(row[5], row[6])
         self.cosigned = Cosigned(size=row[7], note=row[8])
-        check_head(self, self._key.verifier, self._previous, self.frontier)
+        check_head(self, self._signers.ring, self._previous, self.frontier)
 
     def commit(
         self,
@@ -222,7 +216,12 @@ class Store(LogRows):
             raise JournalFullError("The disk is full and takes no more readings: free space on it.")
         first = self.size
         bodies = [
-            encode_record(record, index=index, boot=self.boot, boot_id=boot_id)
+            encode_record(
+                record,
+                index=index,
+                boot=self.boot,
+                boot_id=boot_id if record.kind == "boot" else None,
+            )
             for index, record in enumerate(records, first)
         ]
         leaves = [leaf_hash(body) for body in bodies]
@@ -233,8 +232,8 @@ class Store(LogRows):
             )
         ]
         frontier = self.frontier.extend(leaves)
-        head = Head(origin=self._key.origin, size=frontier.size, root=frontier.root())
-        note = sign_text(head.encode(), self._key.verifier, self._key.sign).encode()
+        head = Head(origin=self.key.origin, size=frontier.size, root=frontier.root())
+        note = self._signers.sign(head)
         try:
             self._commit_rows(rows, frontier, note)
         except JournalFullError:
@@ -257,7 +256,10 @@ class Store(LogRows):
     def begin_boot(
         self, version: str, stamp: Stamp, epoch: Mapping[str, Any] | None = None
     ) -> None:
-        """Count this start and write its record; ``epoch``: why this log follows on another."""
+        """Count this start and write its record, with those of keys that change at this start.
+
+        ``epoch``: why this log follows on another. Raises JournalError.
+        """
         boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
         if self._ballast is not None:
             self._ballast.lay()
@@ -268,21 +270,17 @@ class Store(LogRows):
             "sqlite": sqlite3.sqlite_version,
             **({} if epoch is None else {"epoch": epoch}),
         }
-        record = PreparedRecord(
-            kind="boot",
-            source="agent",
-            state="G",
-            data=orjson.dumps(data),
-            stamp=stamp,
-            time_us=stamp.time_us,
-        )
-        self.commit((record,), boot_id=boot_id)
+        said = [("boot", data)]
+        said += [("key", change) for change in self._signers.take_up(self.size + 1)]
+        records = [prepare(NewRecord(kind=k, source="agent", data=d), stamp) for k, d in said]
+        self.commit(records, boot_id=boot_id)
 
     def find_break(self) -> Break | None:
         """Whether this device has signed what is not here, as far as this disk remembers."""
-        known = [signed_head(self.cosigned.note, self._key)] if self.cosigned.note else []
+        keys = self._signers.known
+        known = [signed_head(self.cosigned.note, keys)] if self.cosigned.note else []
         if self._second_copy is not None:
-            known.append(self._second_copy.read(self._key))
+            known.append(self._second_copy.read(keys))
         found = [self.break_from(head) for head in known if head is not None]
         return next((one for one in found if one is not None), None)
 
@@ -297,7 +295,7 @@ class Store(LogRows):
 
     def remember_break(self, note: str) -> Break | None:
         """A break that this head shows, kept where the next start finds it."""
-        signed = signed_head(note, self._key)
+        signed = signed_head(note, self._signers.known)
         found = None if signed is None else self.break_from(signed)
         if found is not None and self._second_copy is not None:
             self._second_copy.write(note)

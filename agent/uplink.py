@@ -26,7 +26,7 @@ from agent.core.note import (
 from agent.journal import Journal
 from agent.mqtt import Connection
 from agent.receipts import Receipt, parse_receipt, verified_receipt_time_s
-from agent.records import JournalError
+from agent.records import JournalError, is_of_kind
 
 _log = logging.getLogger(__name__)
 
@@ -222,6 +222,7 @@ class Uplink:
         if self._connection.packet_maximum_bytes is not None:
             limit = min(limit, self._connection.packet_maximum_bytes - _MQTT_OVERHEAD_BYTES)
         records = await self._journal.read(first, max(limit - _HEADER_MAX_BYTES, 1))
+        records = _up_to_a_change_of_keys(records)
         to = first + len(records)
         # End where a commit ends, so that each message but those of a long commit is complete.
         checkpoint = await self._journal.newest_checkpoint(first, to)
@@ -328,6 +329,12 @@ class Uplink:
         return verified_receipt_time_s(
             receipt, own=own, pool=self._pool, previous_s=self._pool_time_s
         )
+
+
+def _up_to_a_change_of_keys(records: list[bytes]) -> list[bytes]:
+    """What the checkpoint right over it covers: the pool must learn of a key before it signs."""
+    at = next((at for at, line in enumerate(records, 1) if is_of_kind(line, "key")), len(records))
+    return records[:at]
 
 
 def _now_s() -> float:

@@ -13,6 +13,7 @@ from agent.audit import Audit, Defect, Report
 from agent.core.note import VerifierKey
 from agent.epochs import key_of_epoch
 from agent.handover.check import check_bundle
+from agent.handover.seals import listed_one
 from agent.handover.shape import BundleError, is_bundle, members_of
 from agent.logfile import DamagedError, Log, LogError, Progress, open_log
 
@@ -21,9 +22,14 @@ _PROGRESS_EVERY = 5_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """What to verify with. Without ``device`` no signature of the log's own can be checked."""
+    """What to verify with. Without ``device`` no signature of the log's own can be checked.
+
+    ``successors``: the keys that followed on ``device``. A log names them itself; they are needed
+    for one that begins under them, such as a later epoch's.
+    """
 
     device: VerifierKey | None = None
+    successors: tuple[VerifierKey, ...] = ()
     pool: VerifierKey | None = None
 
 
@@ -38,8 +44,9 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: st
             raise LogError(f"{path} is a selection: a head is compared with whole logs only.")
         return _verify_bundle(path, keys)
     with open_log(path) as log:
-        device = keys.device and key_of_epoch(keys.device, log.origin)
-        audit = Audit(device=device, pool=keys.pool, origin=log.origin)
+        given = () if keys.device is None else (keys.device, *keys.successors)
+        devices = [key_of_epoch(key, log.origin) for key in given]
+        audit = Audit(devices=devices, pool=keys.pool, origin=log.origin)
         try:
             _feed(audit, log, progress)
         except DamagedError as error:
@@ -55,7 +62,9 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: st
 def _verify_bundle(path: Path, keys: Keys) -> Report:
     """Some records with their proofs, by the same code as the verifier that lies beside them."""
     try:
-        verdict = check_bundle(members_of(path), device=keys.device, pool=keys.pool)
+        members = members_of(path)
+        given = () if keys.device is None else (keys.device, *keys.successors)
+        verdict = check_bundle(members, device=listed_one(given, members), pool=keys.pool)
     except BundleError as error:
         raise LogError(str(error)) from error
     receipts = (

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from simulator.key_chain import KeyChain, KeyChangeError
 from simulator.merkle import Frontier, leaf_hash, root_of
 from simulator.signed_note import Checkpoint, NoteError, VerifierKey, open_checkpoint
 
@@ -75,15 +76,24 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class DeviceLog:
-    """Everything proven of one origin, and what waits for its checkpoint."""
+    """Everything proven of one origin, and what waits for its checkpoint.
+
+    ``vkey`` is the key as it was registered; the keys after it are in ``keys``.
+    """
 
     vkey: VerifierKey
     records: list[bytes] = field(default_factory=list)
+    keys: KeyChain = field(init=False)
     _leaves: list[bytes] = field(init=False, default_factory=list)
     _frontier: Frontier = field(init=False, default_factory=Frontier)
     _waiting: list[bytes] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
+        first = KeyChain(steps=((0, (self.vkey,)),))
+        try:
+            self.keys = first.grown(self.records, 0, len(self.records))
+        except KeyChangeError as error:
+            raise RejectError("storage", f"the records on disk do not hold: {error}") from error
         for record in self.records:
             leaf = leaf_hash(record)
             self._leaves.append(leaf)
@@ -116,7 +126,9 @@ class DeviceLog:
         if message.origin != self.vkey.name:
             raise RejectError("origin", "the origin is not that of the registered key")
         try:
-            checkpoint = open_checkpoint(message.checkpoint, self.vkey)
+            claimed = open_checkpoint(message.checkpoint)
+            # The youngest key has signed in any case; who else must have shows with the records.
+            checkpoint = open_checkpoint(message.checkpoint, self.keys.at(claimed.size)[-1])
         except NoteError as error:
             raise RejectError("signature", str(error)) from error
         if checkpoint.origin != message.origin:
@@ -147,6 +159,7 @@ class DeviceLog:
     def _prove(self, checkpoint: Checkpoint) -> Outcome:
         count = checkpoint.size - self.size
         accepted = self._waiting[:count]
+        keys = self._signed_keys(checkpoint, accepted)
         trial = self._frontier.copy()
         leaves = [leaf_hash(record) for record in accepted]
         for leaf in leaves:
@@ -154,11 +167,21 @@ class DeviceLog:
         if trial.root() != checkpoint.root:
             self._waiting.clear()
             raise RejectError("root", f"the records do not give the root of size {checkpoint.size}")
-        self._frontier = trial
+        self._frontier, self.keys = trial, keys
         self._leaves.extend(leaves)
         self.records.extend(accepted)
         del self._waiting[:count]
         return Outcome(accepted=tuple(accepted), cosignable=checkpoint, is_known=False)
+
+    def _signed_keys(self, checkpoint: Checkpoint, accepted: Sequence[bytes]) -> KeyChain:
+        """The keys with these records, all of which have signed the checkpoint over them."""
+        try:
+            keys = self.keys.grown(accepted, self.size, self.size)
+            open_checkpoint(checkpoint.note, *keys.at(checkpoint.size))
+        except (KeyChangeError, NoteError) as error:
+            self._waiting.clear()
+            raise RejectError("signature", str(error)) from error
+        return keys
 
 
 def recorded(lines: Sequence[bytes], vkey: VerifierKey) -> DeviceLog:

@@ -74,8 +74,8 @@ def parse_vkey(text: str) -> VerifierKey:
     return key
 
 
-def open_checkpoint(note: bytes, vkey: VerifierKey) -> Checkpoint:
-    """Check the device's signature on a checkpoint and read it. Raises NoteError."""
+def open_checkpoint(note: bytes, *vkeys: VerifierKey) -> Checkpoint:
+    """Check that all these keys have signed a checkpoint, and read it. Raises NoteError."""
     if len(note) > _MAX_NOTE_BYTES:
         raise NoteError("the note is too long")
     text, separator, tail = note.rpartition(b"\n\n")
@@ -85,7 +85,7 @@ def open_checkpoint(note: bytes, vkey: VerifierKey) -> Checkpoint:
     lines = tail[:-1].split(b"\n")
     if len(lines) > _MAX_SIGNATURES:
         raise NoteError("the note has too many signatures")
-    if not any(_is_signed(line, text, vkey) for line in lines):
+    if not all(any(_is_signed(line, text, vkey) for line in lines) for vkey in vkeys):
         raise NoteError("the checkpoint is not signed by the registered key")
     return _checkpoint(text, note)
 

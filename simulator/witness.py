@@ -117,7 +117,11 @@ class Witness:
         """Counters and logs, for people and programs."""
         with self._lock:
             logs = {
-                origin: {"size": log.size, "has_receipt": origin in self._receipts}
+                origin: {
+                    "size": log.size,
+                    "has_receipt": origin in self._receipts,
+                    "keys": [key.key_id.hex() for key in log.keys.at(log.size)],
+                }
                 for origin, log in self._logs.items()
             }
             return {

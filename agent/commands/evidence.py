@@ -1,4 +1,4 @@
-"""Verbs about the journal: journal tail, verify, enroll."""
+"""Verbs about the journal: journal tail, verify."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,10 +30,8 @@ from agent.commands.console import (
 from agent.commands.words import ABSENT
 from agent.control_client import TAIL_MAX
 from agent.core.note import VerifierKey
-from agent.keys import KeyFileError, enroll, load_vkey
+from agent.keys import KeyFileError, load_vkey, load_vkeys
 from agent.logfile import LogError
-from agent.settings import load_settings
-from agent.settings_faults import SettingsError
 from agent.verify import Keys
 from agent.verify import verify as verify_log
 
@@ -66,30 +64,6 @@ def tail(
         return
     rows = [_row(orjson.loads(line)) for line in lines.splitlines()]
     show(table_of(["index", "at (UTC)", "kind", "source", "state", "data"], rows))
-
-
-def enroll_key(
-    *,
-    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The site's file.")],
-    is_json: JsonOption = False,
-) -> None:
-    """Make the key that signs this agent's log, and show what the pool must know of it.
-
-    The private key stays in the file that the configuration names; a key that is there is kept.
-
-    Exit 0: made; 2: the file has faults, or there is a key already.
-    """
-    try:
-        settings = load_settings(config)
-        made = enroll(settings.journal.key_file, settings.origin)
-    except (SettingsError, KeyFileError) as error:
-        raise CommandError(str(error), Code.WRONG_INPUT) from error
-    if is_json:
-        print_json({"origin": made.origin, "vkey": made.vkey, "fingerprint": made.fingerprint})
-        return
-    say("Give the pool this key, and read it the fingerprint by another channel:")
-    print_raw(f"{made.vkey}\n".encode())
-    say(f"fingerprint {made.fingerprint}")
 
 
 def _row(record: dict[str, Any]) -> list[str]:
@@ -126,7 +100,10 @@ def verify(
     Exit 0: sound; 1: defects are listed; 2: it cannot be read at all.
     """
     try:
-        keys = Keys(device=_vkey(key), pool=_vkey(pool_key))
+        devices = () if key is None else load_vkeys(key)
+        keys = Keys(
+            device=devices[0] if devices else None, successors=devices[1:], pool=_vkey(pool_key)
+        )
         with _progress() as progress:
             report = verify_log(path, keys, progress, head=_text_of(head))
     except (KeyFileError, LogError) as error:

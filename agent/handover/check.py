@@ -26,6 +26,7 @@ from agent.handover.page import page_of
 from agent.handover.receipt import ParsedRecord, receipt_bytes, receipt_of
 from agent.handover.seals import Head, head_of, keys_of
 from agent.handover.shape import (
+    CHANGES,
     FIXED_FILES,
     GROWTH_FILES,
     KEYS,
@@ -39,6 +40,7 @@ from agent.handover.shape import (
     runs_of,
     sums_of,
 )
+from agent.handover.succession import check_succession
 
 _NOT_TO_BE_WORKED_OUT = (
     ValueError,
@@ -82,6 +84,7 @@ def check_bundle(
     keys = keys_of(_text(members, KEYS), {ED25519: device, COSIGNATURE_V1: pool}, findings)
     head = head_of(members, keys, findings)
     records = _Records(members, head, findings).checked()
+    check_succession(members, keys, device, head, findings)
     pools = [good.key for good in keys if good.key.algorithm == COSIGNATURE_V1]
     _check_order(records, findings)
     _check_acks(records, pools, findings)
@@ -103,8 +106,8 @@ def check_bundle(
 
 def _check_files(members: Mapping[str, bytes], findings: Findings) -> None:
     """SHA256SUMS must be, byte for byte, what it would be for the files that are there."""
-    known = FIXED_FILES | GROWTH_FILES
-    needed = FIXED_FILES if GROWTH_FILES.isdisjoint(members) else known
+    known = FIXED_FILES | GROWTH_FILES | {CHANGES}
+    needed = FIXED_FILES if GROWTH_FILES.isdisjoint(members) else FIXED_FILES | GROWTH_FILES
     for name in sorted(needed - members.keys()):
         findings.add(None, f"the file {name} is missing")
     listed = {}

@@ -22,6 +22,7 @@ from agent.handover.page import page_of
 from agent.handover.receipt import receipt_bytes, receipt_of
 from agent.handover.selection import Selection, SelectionError, Wanted
 from agent.handover.shape import (
+    CHANGES,
     CHECKPOINT,
     COSIGNED,
     GROWTH,
@@ -40,6 +41,9 @@ from agent.handover.shape import (
     sums_of,
 )
 from agent.handover.source import Source
+from agent.keyring import ADDED, KeyRing, ring_from
+from agent.logrows import SignedCheckpoint
+from agent.records import is_of_kind
 
 RECORDS_MAX = 200_000
 BYTES_MAX = 400_000_000
@@ -58,6 +62,7 @@ cosigned.note, consistency.json  only where the pool had less of the log than th
                  and the proof that the log grew out of it (RFC 6962, 2.1.2)
 keys.txt         from size, to size (- is without end) and public key: compare them with the
                  pool's register
+keychanges.ndjson  only where the log's key was changed: the checkpoints that both keys signed
 receipts/        what became of each purchase, worked out from these records
 verify.py        checks all of this; needs Python 3.11 and the package cryptography, not kwota
 SHA256SUMS       for `sha256sum -c SHA256SUMS`
@@ -102,8 +107,11 @@ async def export_zip(
     if newest is None:
         raise SelectionError("The log is empty.")
     selection = Selection(wanted)
+    changes, at = list[tuple[int, bytes]](), 0
     async for page in _pages(source, newest.size):
         await asyncio.to_thread(selection.take, page)
+        changes += [(at + n, line) for n, line in enumerate(page) if is_of_kind(line, "key")]
+        at += len(page)
     indices, note = selection.indices(), newest.note
     cosigned = _size_of(source.cosigned_note)
     if selection.needed() < cosigned <= newest.size:
@@ -113,6 +121,9 @@ async def export_zip(
     checkpoint = parse_checkpoint(parse_note(note).text)
     if checkpoint.origin != device.name:
         raise SelectionError(f"The log is {checkpoint.origin}, and the key is of {device.name}.")
+    changes = [change for change in changes if change[0] < checkpoint.size]
+    ring, change_notes = await _keys_of(source, device, changes)
+    indices = sorted({*indices, *(index for index, _ in changes)})
     earlier = cosigned if 0 < cosigned < checkpoint.size else 0
     records, proofs, growth = await _proven(source, indices, checkpoint, earlier)
     content = _Content(
@@ -124,7 +135,14 @@ async def export_zip(
         growth=growth,
         transactions=tuple(selection.transactions()),
         is_part=bool(wanted.transactions),
-        keys=tuple(key for key in (device, pool) if key is not None),
+        keys=tuple(
+            key_line(key, since=since, until=until)
+            for key, (since, until) in (
+                *((key, ring.range_of(key)) for key in ring.keys),
+                *((key, (0, None)) for key in (pool,) if key is not None),
+            )
+        ),
+        change_notes=change_notes,
     )
     await asyncio.to_thread(_write, file, content)
     return Exported(
@@ -147,14 +165,15 @@ class _Content:
     growth: tuple[bytes, ...]
     transactions: tuple[str, ...]
     is_part: bool
-    keys: tuple[VerifierKey, ...]
+    keys: tuple[str, ...]
+    change_notes: tuple[SignedCheckpoint, ...]
 
     def members(self) -> dict[str, bytes]:
         members = {
             RECORDS: b"".join(line + b"\n" for line in self.records.values()),
             PROOFS: b"".join(proof_line(i, self.proofs[i]) + b"\n" for i in self.records),
             CHECKPOINT: self.note.encode(),
-            KEYS: "".join(f"{key_line(key, since=0, until=None)}\n" for key in self.keys).encode(),
+            KEYS: "".join(f"{line}\n" for line in self.keys).encode(),
             VERIFIER: verifier_source().encode(),
             README: _README.format(
                 origin=self.checkpoint.origin,
@@ -167,6 +186,9 @@ class _Content:
         if self.cosigned_note:
             members[COSIGNED] = self.cosigned_note.encode()
             members[GROWTH] = growth_file(self.growth)
+        if self.change_notes:
+            entries = [{"size": one.size, "note": one.note} for one in self.change_notes]
+            members[CHANGES] = "".join(f"{json.dumps(entry)}\n" for entry in entries).encode()
         parsed = [json.loads(line) for line in self.records.values()]
         for number, name in enumerate(self.transactions, 1):
             receipt = receipt_of(parsed, name, checkpoint_fields(self.checkpoint))
@@ -184,6 +206,28 @@ async def _pages(source: Source, size: int) -> AsyncIterator[list[bytes]]:
             raise SelectionError(f"The journal has no record {at}: run `kwota verify` on it.")
         at += len(page)
         yield page
+
+
+async def _keys_of(
+    source: Source, device: VerifierKey, changes: Sequence[tuple[int, bytes]]
+) -> tuple[KeyRing, tuple[SignedCheckpoint, ...]]:
+    """The log's keys, and the checkpoints under which each later one was named."""
+    said = [(index, json.loads(line)["d"]) for index, line in changes]
+    try:
+        ring = ring_from(device, said)
+    except NoteError as error:
+        raise SelectionError(
+            f"The log's keys cannot be told ({error}): run `kwota verify`."
+        ) from error
+    if device not in ring.keys:
+        raise SelectionError(f"The key {device.text} is none of those that signed the log.")
+    notes = []
+    for index in (index for index, data in said if data["event"] == ADDED):
+        found = await source.newest_checkpoint(index, index + 1)
+        if found is None:
+            raise SelectionError(f"No checkpoint follows record {index}: run `kwota verify`.")
+        notes.append(found)
+    return ring, tuple(notes)
 
 
 async def _proven(

@@ -16,6 +16,7 @@ PARTS = (
     "agent.handover.shape",
     "agent.handover.findings",
     "agent.handover.seals",
+    "agent.handover.succession",
     "agent.handover.check",
     "agent.handover.script",
 )

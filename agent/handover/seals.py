@@ -52,6 +52,13 @@ class Head:
     cosigned_at_s: int | None
 
 
+def listed_one(given: Sequence[VerifierKey], members: Mapping[str, bytes]) -> VerifierKey | None:
+    """Of a log's keys the first that the bundle names, else the first; None: none are given."""
+    lines = members.get(KEYS, b"").decode("utf-8", "replace").split("\n")
+    named = {line.rpartition(" ")[2] for line in lines}
+    return next((key for key in given if key.text in named), given[0] if given else None)
+
+
 def keys_of(
     text: str, given: Mapping[int, VerifierKey | None], findings: Findings
 ) -> list[GoodKey]:
@@ -71,7 +78,8 @@ def keys_of(
                     f" fingerprint {fingerprint} with the pool's register."
                 )
         elif same := [good for good in own if good.key == wanted]:
-            found += same
+            # The log's other keys are vouched for by this one: agent.handover.succession.
+            found += own if algorithm == ED25519 else same
         else:
             findings.add(None, f"the file {KEYS} does not name the key of {owner} that was given")
             found.append(GoodKey(since=0, until=None, key=wanted))
@@ -110,12 +118,24 @@ def _signed(
     except NoteError as error:
         findings.add(None, f"the file {name} cannot be read: {error}")
         return None
-    good = [key.key for key in keys if key.is_good_for(checkpoint.size)]
+    own = [key for key in keys if key.key.algorithm == ED25519]
+    good = [key.key for key in own if key.is_good_for(checkpoint.size)]
+    for key in own:
+        if key.key not in good and any(one.is_by(key.key) for one in note.signatures):
+            until = " and on" if key.until is None else f" to {key.until}"
+            findings.add(
+                None,
+                f"the file {name} of size {checkpoint.size} is signed by the key"
+                f" {key.key.key_id.hex()}, which is good for sizes {key.since}{until} only",
+            )
     try:
-        signers = verified_by(note, [key for key in good if key.algorithm == ED25519])
+        signers = verified_by(note, good)
     except NoteError as error:
         findings.add(None, f"the log's signature of {name} does not hold: {error}")
     else:
+        for lacking in (key for key in good if key not in signers):
+            key_id = lacking.key_id.hex()
+            findings.add(None, f"the file {name} lacks the signature by the key {key_id}")
         if any(key.name != checkpoint.origin for key in signers):
             findings.add(None, f"the file {name} is of another log than the key that signed it")
     if any(not any(one.is_by(key.key) for key in keys) for one in note.signatures):

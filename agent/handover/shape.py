@@ -22,6 +22,8 @@ from agent.handover.receipt import ParsedRecord
 RECORDS, PROOFS, SUMS = "records.ndjson", "proofs.ndjson", "SHA256SUMS"
 CHECKPOINT, KEYS, README, VERIFIER = "checkpoint.note", "keys.txt", "README.txt", "verify.py"
 COSIGNED, GROWTH = "cosigned.note", "consistency.json"
+CHANGES = "keychanges.ndjson"
+"""Only where the log's key was changed: the checkpoints that the old and the new key signed."""
 RECEIPTS = "receipts/"
 FIXED_FILES = frozenset({RECORDS, PROOFS, SUMS, CHECKPOINT, KEYS, README, VERIFIER})
 GROWTH_FILES = frozenset({COSIGNED, GROWTH})

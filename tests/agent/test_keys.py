@@ -21,9 +21,28 @@ def test_a_key_is_made_once_and_read_back(tmp_path: Path) -> None:
     assert fingerprint(key.verifier) == enrolment.fingerprint
     assert [len(group) for group in enrolment.fingerprint.split()] == [4] * 16
     assert enrolment.key_file.stat().st_mode & 0o777 == 0o600
+    again = enroll(tmp_path / "new" / "log.key", ORIGIN)
+    assert (enrolment.is_new, again.is_new) == (True, False)
+    assert (again.vkey, again.fingerprint) == (enrolment.vkey, enrolment.fingerprint)
     with pytest.raises(KeyFileError, match="not replaced"):
-        enroll(tmp_path / "new" / "log.key", ORIGIN)
-    assert load_log_key(enrolment.key_file, ORIGIN).verifier == key.verifier
+        create_log_key(enrolment.key_file, ORIGIN)
+
+
+def test_a_public_file_of_another_key_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    enrolment = enroll(tmp_path / "log.key", ORIGIN)
+    other = enroll(tmp_path / "other.key", ORIGIN)
+    enrolment.vkey_file.write_text(other.vkey)
+    with pytest.raises(KeyFileError, match="does not name the key"):
+        enroll(tmp_path / "log.key", ORIGIN)
+    enrolment.vkey_file.unlink()
+    assert load_vkey(enroll(tmp_path / "log.key", ORIGIN).vkey_file).text == enrolment.vkey
+
+
+def test_a_dangling_link_in_the_place_of_a_key_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "log.key").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KeyFileError, match="does not exist"):
+        enroll(tmp_path / "log.key", ORIGIN)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_openssl_reads_the_key(tmp_path: Path) -> None:

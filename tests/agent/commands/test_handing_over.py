@@ -1,8 +1,7 @@
-"""`kwota enroll` and `kwota evidence export`: what leaves the site, and what never does."""
+"""`kwota evidence export`: what leaves the site, and what never does."""
 
 import asyncio
 import json
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -24,7 +23,6 @@ from agent.store import JournalSettings
 from agent.testimony import purchase_record
 
 ORIGIN = "pool.example/edge/farm-edge/1"
-EXAMPLE = Path(__file__).resolve().parents[3] / "config" / "site.example.toml"
 BOUGHT = Transaction(
     transaction_id="tx-1",
     meter_point="mp-1",
@@ -179,22 +177,3 @@ def test_a_stopped_agent_s_journal_is_handed_over_without_a_daemon(
     assert ended(capsys, "verify", zipped, "--key", vkey)[0] == 0
     assert ended(capsys, *words, "--key", vkey)[0] == 4
     assert ended(capsys, "evidence", "export", "x.zip", "--journal", vkey, "--key", vkey)[0] == 2
-
-
-def test_enrolling_makes_a_private_key_once_and_shows_only_the_public_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "site.toml"
-    config.write_text(EXAMPLE.read_text())
-    code, out, err = ended(capsys, "enroll", "--config", str(config))
-    assert code == 0
-    assert out.startswith("pool.example/edge/ekibastuz-1-edge-1/1+")
-    assert "fingerprint" in err
-    key_file = tmp_path / "log.key"
-    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
-    secret = key_file.read_text()
-    assert all(line not in out + err for line in secret.splitlines())
-    code, _, err = ended(capsys, "enroll", "--config", str(config))
-    assert code == 2
-    assert key_file.read_text() == secret
-    assert "Traceback" not in err
