@@ -17,14 +17,9 @@ from agent.control import NotNowError
 from agent.core.note import NoteError, VerifierKey, cosigned_at_s, parse_note
 from agent.journal import Journal
 from agent.poolbatch import SignedBatch, TakenBatch, is_repeated, read_batch, require_due
-from agent.poollog import (
-    recover_report,
-    recover_taken,
-    refused_record,
-    report_record,
-    taken_records,
-)
+from agent.poollog import recover_report, recover_taken
 from agent.poolnote import Addressee, PoolRefusalError, digest_of
+from agent.poolrecords import refused_record, report_record, taken_records
 from agent.poolreport import PoolReport, read_report
 from agent.purchases import PurchaseFormat, PurchaseReader, PurchasesError
 from agent.records import JournalFullError, NewRecord
