@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -14,7 +15,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.core.merkle import Frontier, leaf_hash
 from agent.core.note import Checkpoint, sign_text
-from agent.demo.site import AGENT, FARM, METER_POINT, ORIGIN
+from agent.demo.child import ChildError
+from agent.demo.selling import sell_through_pool
+from agent.demo.site import AGENT, FARM, METER_POINT, ORIGIN, plan_windows
 from agent.keys import load_log_key
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -164,3 +167,11 @@ def test_the_pool_s_own_command_sells_beside_it(site) -> None:
     assert "tx-7" in bought(site)
     code, answer = buy("--trick", "wrong_key")
     assert (code, answer["reason"]) == (1, "wrong_key")
+
+    at_ms = time.time_ns() // 1_000_000
+    ahead = plan_windows(first_start_ms=at_ms, window_s=60, count=150, full_power_w=6_000.0)
+    sell_through_pool(site.ready["control_url"], ahead)
+    assert {one.transaction_id for one in ahead} <= bought(site)
+    again = [replace(ahead[0], energy_wh=ahead[0].energy_wh + 1)]
+    with pytest.raises(ChildError, match="refused demo-0001"):
+        sell_through_pool(site.ready["control_url"], again)
