@@ -93,59 +93,8 @@ def codes(site) -> set[str]:
     return {row["code"] for row in site.api("events")}
 
 
-def test_purchases_come_through_the_pool_and_nothing_else_does(site, listener, wire) -> None:
-    site.start_farm(2)
-    home = f'[homeassistant]\nbroker = "{site.broker}"\n'
-    site.config.write_text(site.config.read_text() + home)
-    site.start_agent()
-    site.wait_for_receipts()
-
-    first = sell(site, "tx-1", "tx-2")
-    assert first["result"] == "taken"
-    assert [one["result"] for one in first["items"]] == ["accepted", "accepted"]
-    assert {"tx-1", "tx-2"} <= bought(site)
-    second = sell(site, "tx-2", "tx-3")
-    assert [one["result"] for one in second["items"]] == ["refused", "accepted"]  # other hours
-    for trick in REFUSED:
-        assert sell(site, f"tx-{trick}", trick=trick)["reason"] == trick
-    assert sell(site, "tx-1", trick="replay")["reason"] == "replayed"
-    assert sell(site, "tx-9", trick="reused")["reason"] == "reused"
-    site.wait_for(lambda: "POOL_MESSAGE_REFUSED" in codes(site), 10.0, "no alarm")
-    assert bought(site) == {"long", "tx-1", "tx-2", "tx-3"}
-
-    site.agent.process.kill()
-    site.agent.process.wait()
-    site.start_agent()
-    assert sell(site, "tx-2", trick="repeat") == second
-    assert sell(site, "tx-1", trick="replay")["reason"] == "replayed"
-    assert bought(site) == {"long", "tx-1", "tx-2", "tx-3"}
-
-    listener.client.publish(f"{TOPIC}/evidence", forked_evidence(site), qos=1)
-    site.wait_for(lambda: "LOG_EQUIVOCATION" in codes(site), 15.0, "no alarm of the fork")
-    site.wait_for_receipts()
-    site.agent.stop()
-
-    code, report = site.verify()
-    assert code == 0, report
-    told = [record["d"] for record in site.records("pool")]
-    assert [one["sequence"] for one in told if one["event"] == "taken"] == [1, 2]
-    refused = {one["reason"] for one in told if one["event"] == "refused"}
-    assert refused == {*REFUSED, "replayed", "reused"}
-    assert [one["reason"] for one in told if one["event"] == "equivocation"] == ["went_back"]
-
-    foreign = [one for one in listener.heard if one[1] == forked_evidence(site)]
-    honest = [one for one in listener.heard if one not in foreign]
-    spoilt = [one for one in honest if one[0] == f"{TOPIC}/transactions" and wire.faults(*one)]
-    assert len(spoilt) <= 2  # too long, and without a field: the pool's tricks
-    faults = [fault for one in honest if one not in spoilt for fault in wire.faults(*one)]
-    assert faults == []
-    assert {wire.channel_of(topic) for topic, _ in honest} == set(wire.channels)
-
-
-def test_the_pool_s_own_command_sells_beside_it(site) -> None:
-    site.start_broker()
-    site.start_farm(2)
-    site.start_agent()
+def sell_by_command(site) -> None:
+    """The pool's own command beside the running pool, and the demonstration's way."""
     file = Path(site.directory / "more.json")
     file.write_text(json.dumps({"transactions": rows("tx-7")}))
 
@@ -175,3 +124,54 @@ def test_the_pool_s_own_command_sells_beside_it(site) -> None:
     again = [replace(ahead[0], energy_wh=ahead[0].energy_wh + 1)]
     with pytest.raises(ChildError, match="refused demo-0001"):
         sell_through_pool(site.ready["control_url"], again)
+
+
+def test_purchases_come_through_the_pool_and_nothing_else_does(site, listener, wire) -> None:
+    site.start_farm(2)
+    home = f'[homeassistant]\nbroker = "{site.broker}"\n'
+    site.config.write_text(site.config.read_text() + home)
+    site.start_agent()
+    site.wait_for_receipts()
+
+    first = sell(site, "tx-1", "tx-2")
+    assert first["result"] == "taken"
+    assert [one["result"] for one in first["items"]] == ["accepted", "accepted"]
+    assert {"tx-1", "tx-2"} <= bought(site)
+    second = sell(site, "tx-2", "tx-3")
+    assert [one["result"] for one in second["items"]] == ["refused", "accepted"]  # other hours
+    for trick in REFUSED:
+        assert sell(site, f"tx-{trick}", trick=trick)["reason"] == trick
+    assert sell(site, "tx-1", trick="replay")["reason"] == "replayed"
+    assert sell(site, "tx-9", trick="reused")["reason"] == "reused"
+    site.wait_for(lambda: "POOL_MESSAGE_REFUSED" in codes(site), 10.0, "no alarm")
+    assert bought(site) == {"long", "tx-1", "tx-2", "tx-3"}
+
+    site.agent.process.kill()
+    site.agent.process.wait()
+    site.start_agent()
+    assert sell(site, "tx-2", trick="repeat") == second
+    assert sell(site, "tx-1", trick="replay")["reason"] == "replayed"
+    assert bought(site) == {"long", "tx-1", "tx-2", "tx-3"}
+    sell_by_command(site)
+
+    listener.client.publish(f"{TOPIC}/evidence", forked_evidence(site), qos=1)
+    site.wait_for(lambda: "LOG_EQUIVOCATION" in codes(site), 15.0, "no alarm of the fork")
+    site.wait_for_receipts()
+    site.agent.stop()
+
+    code, report = site.verify()
+    assert code == 0, report
+    told = [record["d"] for record in site.records("pool")]
+    taken = [one["sequence"] for one in told if one["event"] == "taken"]
+    assert taken == list(range(1, 7))
+    refused = {one["reason"] for one in told if one["event"] == "refused"}
+    assert refused == {*REFUSED, "replayed", "reused"}
+    assert [one["reason"] for one in told if one["event"] == "equivocation"] == ["went_back"]
+
+    foreign = [one for one in listener.heard if one[1] == forked_evidence(site)]
+    honest = [one for one in listener.heard if one not in foreign]
+    spoilt = [one for one in honest if one[0] == f"{TOPIC}/transactions" and wire.faults(*one)]
+    assert len(spoilt) <= 2  # too long, and without a field: the pool's tricks
+    faults = [fault for one in honest if one not in spoilt for fault in wire.faults(*one)]
+    assert faults == []
+    assert {wire.channel_of(topic) for topic, _ in honest} == set(wire.channels)
