@@ -95,7 +95,8 @@ class PoolDesk:
         Where it is this disk that went back, the journal ends here: the next start opens an epoch.
         """
         try:
-            await self._heed(read_report(*self._of_report(payload)))
+            device = self._journal.key.verifier
+            await self._heed(read_report(payload, self._keys.signing, self._site, device))
         except PoolRefusalError as refusal:
             await self._refuse("equivocation", refusal, digest_of(payload), len(payload))
 
@@ -120,9 +121,6 @@ class PoolDesk:
                 remedy="find out who else holds this agent's key or a copy of its disk; then make"
                 " a new key with `kwota enroll` and hand it to the pool",
             )
-
-    def _of_report(self, payload: bytes) -> tuple[bytes, VerifierKey, Addressee, VerifierKey]:
-        return payload, self._keys.signing, self._site, self._journal.key.verifier
 
     async def _take(self, batch: SignedBatch) -> TakenBatch:
         """Into the books by the rules of `kwota transactions import`, then on record."""

@@ -178,6 +178,16 @@ async def test_a_batch_is_taken_and_each_item_has_its_result(rig, schemas) -> No
             assert schemas.faults(orjson.loads(line)) == []
 
 
+async def test_letters_that_are_no_text_harm_nobody(rig) -> None:
+    async with desk_on(rig) as (desk, journal, _):
+        rows = [{**row("tx-1"), "id": "\ud800"}, {"\udfff": 1}, row("tx-2")]
+        answer = await said(desk, batch(1, *rows))
+        assert [one["result"] for one in answer["items"]] == ["refused", "refused", "accepted"]
+        for changes in ({"id": "\ud800"}, {"\udc00": 1}, {"agent": "\udc00"}):
+            assert (await said(desk, batch(2, **changes)))["reason"] == "malformed"
+        assert len(await pool_records(journal)) == 5
+
+
 async def test_the_same_batch_again_has_the_same_answer_and_no_effect(rig) -> None:
     payload = batch(1)
     async with desk_on(rig) as (desk, journal, books):
