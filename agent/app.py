@@ -215,7 +215,6 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     keeper.heed(desk.conditions)
     host = HostWatch(settings.journal.path, base.recorder)
     keeper.heed(host.conditions)
-    downlink = await open_downlink(base, keeper)
     feeder.feed_on(keeper.is_healthy)
     await _open_doors(stack, base, keeper, desk, miners)
     notifier = SdNotifier()
@@ -227,7 +226,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         actuator=actuator,
         feeder=feeder,
         publisher=publisher,
-        downlink=downlink,
+        downlink=await open_downlink(base, keeper),
         webhook=webhook,
         home=open_homeassistant(settings, base.version, keeper.view, keeper.is_healthy),
         keeper=keeper,
