@@ -31,6 +31,7 @@ from agent.control_calibration import add_calibration_routes
 from agent.control_evidence import add_evidence_routes
 from agent.control_limits import add_limit_routes
 from agent.control_locate import add_locate_route
+from agent.downlink import Downlink
 from agent.feeder import Feeder
 from agent.follower import Follower
 from agent.homeassistant import HomeAssistant
@@ -43,6 +44,7 @@ from agent.neighbours import open_homeassistant, open_webhook
 from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller
+from agent.poolside import open_downlink
 from agent.posts import MeterPost, MinerPost
 from agent.proof import proof_of
 from agent.publisher import Publisher
@@ -93,6 +95,7 @@ class _Parts:
     actuator: Actuator | None
     feeder: Feeder
     publisher: Publisher | None
+    downlink: Downlink | None
     webhook: Webhook | None
     home: HomeAssistant | None
     keeper: Keeper
@@ -165,6 +168,8 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
     if parts.publisher is not None:
         group.create_task(parts.publisher.run(group), name="publisher")
         group.create_task(_show_live(parts), name="live")
+    if parts.downlink is not None:
+        group.create_task(parts.downlink.run(), name="downlink")
     if parts.webhook is not None:
         group.create_task(parts.webhook.run(), name="webhook")
     if parts.home is not None:
@@ -221,6 +226,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         actuator=actuator,
         feeder=feeder,
         publisher=publisher,
+        downlink=await open_downlink(base, keeper),
         webhook=webhook,
         home=open_homeassistant(settings, base.version, keeper.view, keeper.is_healthy),
         keeper=keeper,

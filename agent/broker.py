@@ -89,7 +89,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """How to connect. ``version`` is "5" or "3.1.1"; the session itself never survives."""
+    """How to connect. ``version`` is "5" or "3.1.1".
+
+    The session survives a loss for ``expiry_s``, with MQTT 5 alone: an older broker would keep it
+    for ever. ``packet_max_bytes``: what the broker may send us at once (MQTT 5).
+    """
 
     broker: Broker
     client_id: str
@@ -99,6 +103,8 @@ class Session:
     keepalive_s: int = 30
     connect_s: float = 10.0
     acknowledge_s: float = 20.0
+    expiry_s: int = 0
+    packet_max_bytes: int | None = None
 
 
 def credentials_of(mqtt: MqttSettings) -> Credentials:

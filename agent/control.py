@@ -22,11 +22,12 @@ from typing import Any, Protocol
 import orjson
 from aiohttp import web
 
+from agent.admitting import admitted
 from agent.control_client import TAIL_MAX
 from agent.core.decisions import Because
 from agent.core.ledger import Admission, Transaction
 from agent.core.register import RegisterEvent
-from agent.purchases import TEXT_BYTES_MAX, Batch, PurchaseFormat, PurchaseReader, PurchasesError
+from agent.purchases import TEXT_BYTES_MAX, PurchaseFormat, PurchaseReader, PurchasesError
 from agent.records import KINDS
 
 _log = logging.getLogger(__name__)
@@ -171,35 +172,14 @@ async def _transactions(request: web.Request, control: Control) -> web.Response:
         batch = control.reader.read(content, written_as, received_at_ms=control.now_ms())
     except PurchasesError as error:
         return denied(400, str(error))
-    admissions: Sequence[Admission] = ()
-    if batch.candidates:
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                admissions = await control.target.add_transactions(batch.candidates)
-        except TimeoutError:
-            return denied(503, "the daemon did not answer in time; send the same again")
-        except NotNowError as error:
-            return denied(503, str(error))
-    results = _results(batch, admissions)
+    try:
+        results = await admitted(control.target, batch)
+    except TimeoutError:
+        return denied(503, "the daemon did not answer in time; send the same again")
+    except NotNowError as error:
+        return denied(503, str(error))
     _log.info("event=transactions_received uid=%s items=%d", peer_uid(request), len(results))
     return web.Response(body=orjson.dumps({"results": results}), content_type="application/json")
-
-
-def _results(batch: Batch, admissions: Sequence[Admission]) -> list[dict[str, Any]]:
-    """One row per item, in the order in which they were handed in."""
-    refused = {refusal.item: refusal for refusal in batch.refusals}
-    admitted = iter(admissions)
-    rows = []
-    for item in range(1, len(batch.candidates) + len(refused) + 1):
-        refusal = refused.get(item)
-        if refusal is not None:
-            row = (refusal.transaction_id, "refused", refusal.reason)
-        else:
-            admission = next(admitted)
-            row = (admission.transaction_id, admission.result, admission.reason)
-        names = ("transaction_id", "result", "reason")
-        rows.append({"item": item, **dict(zip(names, row, strict=True))})
-    return rows
 
 
 def _why(miner_id: str, target: ControlTarget) -> web.Response:

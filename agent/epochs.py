@@ -25,6 +25,7 @@ from agent.siteclock import Stamp
 WENT_BACK, FORKED, MISSING = "went_back", "forked", "missing"
 CARRIED_MAX = 9_000  # of each kind, as much as the start of the daemon ever looks at
 AT_ONCE = 500
+POOL_TAIL = 800  # more than refusals are recorded in the hour for which a batch is good
 _ORIGIN = re.compile(r"(.+)/([1-9][0-9]{0,8})")
 _WORDS = {
     WENT_BACK: "the disk holds an older state of the log than this device has signed",
@@ -168,11 +169,25 @@ def _wanted(old: Reads) -> Iterator[dict[str, Any]]:
         if record["i"] > since:
             yield record
     yield from _all_of(old, "limit")
+    yield from _newest_batch(old)
     for kind in ("statement", "throttle", "decision"):
         for raw in old.tail(CARRIED_MAX, kind):
             record = orjson.loads(raw)
             if kind != "decision" or "relays" in record["d"]:
                 yield record
+
+
+def _newest_batch(old: Reads) -> Iterator[dict[str, Any]]:
+    """The newest purchases taken from the pool, or a batch could be taken a second time.
+
+    It stands among the newest records of its kind, or it is so old that it is good no more.
+    """
+    records = [orjson.loads(raw) for raw in old.tail(POOL_TAIL, "pool")]
+    taken = [record for record in records if record["d"]["event"] == "taken"]
+    if taken:
+        newest = taken[-1]
+        first = newest["i"] - newest["d"]["parts"]
+        yield from (record for record in records if first <= record["i"] <= newest["i"])
 
 
 def _all_of(old: Reads, kind: str) -> Iterator[dict[str, Any]]:

@@ -63,14 +63,16 @@ def _open_client(session: Session) -> Client:
     properties = None
     if is_v5:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-        properties.SessionExpiryInterval = 0
+        properties.SessionExpiryInterval = session.expiry_s
         properties.ReceiveMaximum = _OWN_RECEIVE_MAXIMUM
+        if session.packet_max_bytes is not None:
+            properties.MaximumPacketSize = session.packet_max_bytes
     try:
         client.connect(
             broker.host,
             broker.port,
             keepalive=session.keepalive_s,
-            clean_start=True if is_v5 else 3,
+            clean_start=not session.expiry_s if is_v5 else 3,
             properties=properties,
         )
     except (OSError, ValueError) as error:

@@ -25,6 +25,9 @@ from agent.broker import (
 from agent.core.note import NoteError, VerifierKey, cosigned_at_s, parse_note
 from agent.journal import Journal
 from agent.mqtt import Connection, connect
+from agent.poolnote import PoolRefusalError, digest_of
+from agent.poolrecords import refused_record
+from agent.receipts import Receipt
 from agent.records import JournalFullError, NewRecord
 from agent.siteclock import SiteClock
 from agent.uplink import Accepted, Fault, Pace, Uplink
@@ -35,6 +38,7 @@ _STEADY_S = 60.0
 _FRUITLESS_MAX = 3
 _ALARM_EVERY_S = 600.0
 _GOODBYE_S = 2.0
+STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,7 @@ class Publisher:
         self._ack_after_s = 0.0
         self._attempts = 0
         self._fruitless = 0
+        self._stale = 0
         self._pool_time_s = _stored_pool_time_s(journal, pool)
         if self._pool_time_s:
             self._last_receipt_ms = self._pool_time_s * 1000
@@ -196,6 +201,7 @@ class Publisher:
             pool_time_s=self._pool_time_s,
             on_receipt=self._note_receipt,
             on_fault=self._note_fault,
+            on_stale=self._note_stale,
         )
         ended: MqttError | None = None
         try:
@@ -247,6 +253,21 @@ class Publisher:
             "remedy": fault.remedy,
         }
         await self._append(NewRecord(kind="alarm", source="agent", data=data, state="F"))
+
+    async def _note_stale(self, receipt: Receipt, words: str) -> None:
+        """An old receipt came once more, which a network does by itself: a record and no alarm."""
+        now_s = _now_s()
+        if now_s < self._alarm_after_s.get(STALE, 0.0):
+            self._stale += 1
+            return
+        self._alarm_after_s[STALE] = now_s + _ALARM_EVERY_S
+        payload = receipt.note.encode()
+        refusal = PoolRefusalError(STALE, words)
+        record = refused_record(
+            "receipt", refusal, digest_of(payload), len(payload), unrecorded=self._stale
+        )
+        self._stale = 0
+        await self._append(record)
 
     async def _note_receipt(self, accepted: Accepted) -> None:
         self._attempts = self._fruitless = 0

@@ -119,7 +119,9 @@ class PurchaseReader:
                 candidates.append(self._transaction(fields, received_at_ms))
             except Unreadable as error:
                 name = fields.get("transaction_id", fields.get("id"))
-                known = name if isinstance(name, str) and len(name) <= 64 else ""
+                # What cannot be printed may be no text at all: half of a surrogate pair.
+                is_name = isinstance(name, str) and len(name) <= 64 and name.isprintable()
+                known = str(name) if is_name else ""
                 reason = str(error) if isinstance(item, dict) else "it is not a table of fields"
                 refusals.append(Refusal(item=number, transaction_id=known, reason=reason))
         return Batch(candidates=tuple(candidates), refusals=tuple(refusals))

@@ -36,6 +36,7 @@ KINDS = frozenset(
         "key",
         "calibration",
         "learned",
+        "pool",
     }
 )
 STATES = frozenset("GTSF")

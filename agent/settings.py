@@ -96,8 +96,11 @@ class JournalSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSettings:
+    """``pool_signing_vkey_file``: whose purchases are taken from MQTT; None: nobody's."""
+
     brokers: Annotated[tuple[BrokerText, ...], Field(min_length=1, max_length=8)]
     pool_vkey_file: LocalPath
+    pool_signing_vkey_file: LocalPath | None = None
     version: Literal["5", "3.1.1"] = "5"
     ca_file: LocalPath | None = None
     cert_file: SecretPath | None = None
@@ -288,7 +291,8 @@ def missing_files(settings: Settings) -> tuple[Fault, ...]:
         files.append(("homeassistant.password_file", home.password_file))
         files.append(("homeassistant.ca_file", home.ca_file))
     if settings.mqtt is not None:
-        names = ("pool_vkey_file", "ca_file", "cert_file", "tls_key_file", "password_file")
+        names = ["pool_vkey_file", "pool_signing_vkey_file", "ca_file", "cert_file"]
+        names += ["tls_key_file", "password_file"]
         files += [(f"mqtt.{name}", getattr(settings.mqtt, name)) for name in names]
     if settings.purchases is not None:
         files.append(("purchases.import", settings.purchases.import_file))

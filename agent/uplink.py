@@ -92,6 +92,7 @@ class Uplink:
         pool_time_s: int,
         on_receipt: Callable[[Accepted], Awaitable[None]],
         on_fault: Callable[[Fault], Awaitable[None]],
+        on_stale: Callable[[Receipt, str], Awaitable[None]],
     ) -> None:
         self._journal = journal
         self._connection = connection
@@ -102,6 +103,7 @@ class Uplink:
         self._pool_time_s = pool_time_s
         self._on_receipt = on_receipt
         self._on_fault = on_fault
+        self._on_stale = on_stale
         self._window = max(1, min(pace.window, connection.receive_maximum))
         self._sent_to = journal.cosigned_size
         self._without_receipt: deque[_Sent] = deque()
@@ -295,9 +297,12 @@ class Uplink:
         if receipt.claimed.origin != self._origin:
             await self._is_of_another_past(receipt)
             raise NoteError(f"it is for the log {receipt.claimed.origin}")
-        if size <= self._journal.cosigned_size:
-            return  # late or twice: what it says is known
+        if receipt.note == self._journal.cosigned_note:
+            return  # twice: what it says is known
         time_s = await self._verified_time_s(receipt)
+        if size <= self._journal.cosigned_size:
+            await self._take_late(size, time_s, receipt)
+            return
         await self._journal.set_cosigned(size, receipt.note)
         self._pool_time_s = time_s
         self._pauses = 0
@@ -307,6 +312,25 @@ class Uplink:
         self._sent_to = max(self._sent_to, size)
         self._changed.set()
         await self._on_receipt(Accepted(size=size, pool_time_s=time_s, note=receipt.note))
+
+    async def _take_late(self, size: int, time_s: int, receipt: Receipt) -> None:
+        """A true receipt for what has a newer one: sent again, out of order, or a pool gone back.
+
+        It changes nothing. By the pool's own clock a head that it cosigned before is a repetition.
+        """
+        known = f"for {size} records of {time_s}, and {self._journal.cosigned_size} are receipted"
+        if time_s <= self._pool_time_s:
+            await self._on_stale(receipt, f"the receipt is an old one: {known}")
+            return
+        await self._on_fault(
+            Fault(
+                code="pool_went_back",
+                severity="warning",
+                words=f"The pool has receipted less after more: {known} since {self._pool_time_s}.",
+                remedy="Ask the pool whether it has lost records or runs twice; the journal keeps"
+                " all of them.",
+            )
+        )
 
     async def _is_of_another_past(self, receipt: Receipt) -> bool:
         """Whether the pool has what we signed and do not hold: then this log ends here."""
@@ -326,8 +350,9 @@ class Uplink:
         if stored is None or stored.size != size:
             raise NoteError(f"it is for size {size}, which we never signed")
         own = parse_checkpoint(parse_note(stored.note).text)
+        is_late = size <= self._journal.cosigned_size
         return verified_receipt_time_s(
-            receipt, own=own, pool=self._pool, previous_s=self._pool_time_s
+            receipt, own=own, pool=self._pool, previous_s=0 if is_late else self._pool_time_s
         )
 
 

@@ -9,15 +9,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from simulator.buy_command import buy_command
 from simulator.campaign_command import campaign_command
 from simulator.farm_file import FarmFile, FarmFileError, load_farm_file
 from simulator.network import PortError
-from simulator.pool import BrokerError, Pool
+from simulator.pool import BrokerError, open_pool
 from simulator.replay.command import replay_command
 from simulator.serve import PoolOptions, ServeOptions, serve
 from simulator.signed_note import NoteError
 from simulator.virtual.command import virtual_command
-from simulator.witness import open_witness
 
 _WRONG_INPUT = 2
 _MAX_MACHINES = 16_000
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command("virtual")(virtual_command)
 app.command("campaign")(campaign_command)
 app.command("replay")(replay_command)
+app.command("buy")(buy_command)
 
 MinersOption = Annotated[
     int | None, typer.Option(min=1, max=_MAX_MACHINES, help="so many machines, same proportions")
@@ -110,7 +111,7 @@ def pool_command(
     """Run the reference pool and witness alone, until interrupted."""
     _log_to_stderr()
     try:
-        pool = Pool(witness=open_witness(pool_dir, pool_registry, pool_name), broker=broker)
+        pool = open_pool(pool_dir, pool_registry, pool_name, broker)
     except (NoteError, BrokerError, OSError) as error:
         _fail(error)
     waited = {signal.SIGINT, signal.SIGTERM}

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from simulator.control_pool import add_pool_routes
 from simulator.farm import Farm
 from simulator.faults import FaultKind, TargetError
 from simulator.machine import Machine
@@ -58,6 +59,7 @@ class Control:
                 web.delete("/v1/faults", self._clear),
             ]
         )
+        add_pool_routes(app, self._pool)
         return app
 
     def farm_document(self) -> dict[str, Any]:
@@ -209,10 +211,6 @@ class Control:
         try:
             order = FaultOrder.model_validate_json(await request.text())
             targets = self._targets(order)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            key = ".".join(str(part) for part in fault["loc"]) or "body"
-            return _refused(400, f"{key}: {fault['msg']}")
         except TargetError as error:
             return _refused(400, str(error))
         self._farm.switch_fault(order.kind, targets, is_active=order.active, value=order.value)
@@ -242,6 +240,10 @@ async def _one_sentence(
         return await handler(request)
     except PortError as error:
         return _refused(409, str(error))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"]) or "body"
+        return _refused(400, f"{key}: {fault['msg']}")
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -4,8 +4,12 @@ paho runs in its own thread and reconnects by itself; everything it hears goes t
 keeps its own lock.
 """
 
+import hashlib
+import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +19,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from simulator.device_log import MAX_MESSAGE_BYTES
-from simulator.witness import Witness
+from simulator.seller import Seller, SignedBatch, Trick
+from simulator.witness import Witness, open_witness
 
 _log = logging.getLogger(__name__)
 _EVIDENCE = "kwota/v1/+/+/evidence"
+_ANSWERS = "kwota/v1/+/+/transactions/ack"
 _TOPIC_LEVELS = 5
+_ANSWERS_KEPT = 200
+_ANSWER_MAX_BYTES = 1_000_000
 _KEEPALIVE_S = 30
 
 
@@ -33,6 +41,9 @@ class Pool:
 
     witness: Witness
     broker: str
+    seller: Seller | None = None
+    is_seller_only: bool = False
+    _answers: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
     _client: mqtt.Client = field(init=False)
     _is_connected: bool = field(init=False, default=False)
     _host: str = field(init=False)
@@ -42,7 +53,7 @@ class Pool:
         self._host, self._port = _address(self.broker)
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id="kwota-reference-pool",
+            client_id="kwota-reference-pool" + ("-desk" if self.is_seller_only else ""),
             # Every broker speaks 3.1.1, and the pool needs nothing that is newer.
             protocol=MQTTProtocolVersion.MQTTv311,
         )
@@ -66,6 +77,22 @@ class Pool:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def send(self, farm: str, agent: str, batch: SignedBatch) -> None:
+        """Publish a batch; the answer comes later, or the same has to be sent again."""
+        self._client.publish(f"kwota/v1/{farm}/{agent}/transactions", batch.payload, qos=1)
+
+    def answer(self, batch: SignedBatch) -> dict[str, Any] | None:
+        """What the agent said to exactly these bytes, and forget it; None: nothing yet."""
+        return self._answers.pop(hashlib.sha256(batch.payload).hexdigest(), None)
+
+    def batch(
+        self, farm: str, agent: str, rows: Sequence[dict[str, Any]], trick: Trick
+    ) -> SignedBatch:
+        """Sign a batch. Raises NothingSentError, and BrokerError where there is no seller."""
+        if self.seller is None:
+            raise BrokerError("this pool has no key to sign purchases with")
+        return self.seller.batch(farm, agent, rows, trick)
+
     def state(self) -> dict[str, object]:
         """What the witness knows, and whether the broker is there."""
         return {"broker": self.broker, "is_connected": self._is_connected, **self.witness.state()}
@@ -82,7 +109,8 @@ class Pool:
             _log.warning("broker=%s refused=%s", self.broker, reason)
             return
         self._is_connected = True
-        client.subscribe(_EVIDENCE, qos=1)
+        topics = [_ANSWERS] if self.is_seller_only else [_ANSWERS, _EVIDENCE]
+        client.subscribe([(topic, 1) for topic in topics])
 
     def _disconnected(
         self,
@@ -97,12 +125,51 @@ class Pool:
 
     def _received(self, client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         levels = message.topic.split("/")
+        if levels[-1] == "ack":
+            self._note_answer(bytes(message.payload))
+            return
         if len(levels) != _TOPIC_LEVELS or len(message.payload) > MAX_MESSAGE_BYTES:
             return
         farm, agent = levels[2], levels[3]
         receipt = self.witness.take(farm, agent, bytes(message.payload))
         if receipt is not None:
-            client.publish(f"kwota/v1/{farm}/{agent}/receipt", receipt, qos=1)
+            for one in self.witness.handed_out(receipt):
+                client.publish(f"kwota/v1/{farm}/{agent}/receipt", one, qos=1)
+        report = self.witness.report(farm, agent)
+        if report is not None:
+            client.publish(f"kwota/v1/{farm}/{agent}/equivocation", report, qos=1)
+
+    def _note_answer(self, payload: bytes) -> None:
+        if len(payload) > _ANSWER_MAX_BYTES:
+            return
+        try:
+            answer = json.loads(payload)
+            digest = answer["sha256"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            _log.warning("answer=unreadable bytes=%d", len(payload))
+            return
+        while len(self._answers) >= _ANSWERS_KEPT:
+            self._answers.pop(next(iter(self._answers)))
+        self._answers[str(digest)] = answer
+
+
+def open_pool(
+    directory: Path,
+    registry: Path | None,
+    name: str,
+    broker: str,
+    *,
+    is_seller_only: bool = False,
+) -> Pool:
+    """A pool with its keys in a directory. Raises NoteError, BrokerError, OSError.
+
+    ``is_seller_only``: it takes no evidence, and may run beside one that does.
+    """
+    witness = open_witness(directory, registry, name)
+    seller = None
+    if witness.signer is not None:
+        seller = Seller(directory=directory, signer=witness.signer)
+    return Pool(witness=witness, broker=broker, seller=seller, is_seller_only=is_seller_only)
 
 
 def _address(broker: str) -> tuple[str, int]:

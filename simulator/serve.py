@@ -19,8 +19,7 @@ from simulator.farm import Farm, build_farm
 from simulator.farm_file import FarmFile
 from simulator.network import Network, PortError, TakenAddressError, reason_of
 from simulator.parent import die_with_parent, is_orphan
-from simulator.pool import Pool
-from simulator.witness import open_witness
+from simulator.pool import Pool, open_pool
 
 _log = logging.getLogger(__name__)
 _PARENT_CHECK_S = 0.5
@@ -105,8 +104,7 @@ def _elsewhere(file: FarmFile) -> Iterator[FarmFile]:
 def _open_pool(options: PoolOptions | None, stack: AsyncExitStack) -> Pool | None:
     if options is None:
         return None
-    witness = open_witness(options.directory, options.registry, options.name)
-    pool = Pool(witness=witness, broker=options.broker)
+    pool = open_pool(options.directory, options.registry, options.name, options.broker)
     pool.start()
     stack.callback(pool.stop)
     return pool
@@ -163,6 +161,7 @@ def _ready(
         else {
             "broker": pool.broker,
             "vkey_file": str(pool.directory / "pool.vkey"),
+            "signing_vkey_file": str(pool.directory / "signing.vkey"),
             "registry_file": str(pool.registry or pool.directory / "registry.toml"),
         },
         "warnings": warnings,

@@ -146,8 +146,37 @@ class Cosigner:
         return checkpoint.note + line
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """A key that signs texts, such as purchases; never the one that cosigns."""
+
+    name: str
+    private: Ed25519PrivateKey
+
+    @property
+    def vkey(self) -> VerifierKey:
+        """Its public half."""
+        public = self.private.public_key().public_bytes_raw()
+        return VerifierKey(name=self.name, algorithm=ED25519, public=public)
+
+    def sign(self, text: str) -> bytes:
+        """The text as a signed note."""
+        raw = text.encode()
+        blob = self.vkey.key_id + self.private.sign(raw)
+        return raw + f"\n— {self.name} {base64.b64encode(blob).decode()}\n".encode()
+
+
+def load_or_make_signer(path: Path, name: str) -> Signer:
+    """As ``load_or_make_cosigner``. Raises NoteError."""
+    return Signer(name=name, private=_load_or_make(path))
+
+
 def load_or_make_cosigner(path: Path, name: str) -> Cosigner:
     """Read the witness's 32 byte seed (base64, one line), or make one; 0600. Raises NoteError."""
+    return Cosigner(name=name, private=_load_or_make(path))
+
+
+def _load_or_make(path: Path) -> Ed25519PrivateKey:
     if path.exists():
         try:
             seed = base64.b64decode(path.read_bytes().strip(), validate=True)
@@ -155,9 +184,9 @@ def load_or_make_cosigner(path: Path, name: str) -> Cosigner:
             raise NoteError(f"{path}: the pool's key cannot be read: {error}") from error
         if len(seed) != 32:
             raise NoteError(f"{path}: the pool's key is not 32 bytes in base64")
-        return Cosigner(name=name, private=Ed25519PrivateKey.from_private_bytes(seed))
+        return Ed25519PrivateKey.from_private_bytes(seed)
     private = Ed25519PrivateKey.generate()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(base64.b64encode(private.private_bytes_raw()) + b"\n")
-    return Cosigner(name=name, private=private)
+    return private

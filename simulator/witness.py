@@ -11,11 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simulator.device_log import DeviceLog, Message, Outcome, RejectError, parse_message, recorded
+from simulator.misdeeds import Misdeed, Misdeeds
+from simulator.pool_report import report_text
 from simulator.signed_note import (
+    Checkpoint,
     Cosigner,
     NoteError,
+    Signer,
     VerifierKey,
     load_or_make_cosigner,
+    load_or_make_signer,
     parse_vkey,
 )
 
@@ -87,6 +92,9 @@ class Witness:
     directory: Path | None
     registry: Registry
     cosigner: Cosigner
+    signer: Signer | None = None
+    misdeeds: Misdeeds = field(default_factory=Misdeeds)
+    _reports: dict[str, bytes] = field(init=False, default_factory=dict)
     _logs: dict[str, DeviceLog] = field(init=False, default_factory=dict)
     _receipts: dict[str, bytes] = field(init=False, default_factory=dict)
     _counts: Counter[str] = field(init=False, default_factory=Counter)
@@ -98,6 +106,7 @@ class Witness:
         """Take one evidence message; returns the receipt to publish, if there is one."""
         with self._lock:
             self._counts["messages"] += 1
+            message = None
             try:
                 message = parse_message(payload)
                 receipt = self._take(farm, agent, message)
@@ -108,10 +117,26 @@ class Witness:
                 return None
             except RejectError as error:
                 self._note_reject(farm, agent, error)
+                if error.reason == "equivocation" and message is not None:
+                    self._accuse(farm, agent, message, str(error))
                 return None
             if receipt is not None:
                 self._counts["receipts"] += 1
             return receipt
+
+    def handed_out(self, receipt: bytes) -> list[bytes]:
+        """What is published where this receipt should be, which is the same if all is well."""
+        with self._lock:
+            origin = receipt.partition(b"\n")[0].decode()
+            sent = self.misdeeds.sent(origin, receipt)
+            if Misdeed.FORGETS in self.misdeeds.active:
+                self._forget(origin)
+            return sent
+
+    def report(self, farm: str, agent: str) -> bytes | None:
+        """The signed statement that is still to be published about an agent, once."""
+        with self._lock:
+            return self._reports.pop(f"{farm}/{agent}", None)
 
     def state(self) -> dict[str, object]:
         """Counters and logs, for people and programs."""
@@ -131,6 +156,7 @@ class Witness:
                 "duplicates": self._counts["duplicates"],
                 "receipts": self._counts["receipts"],
                 "equivocations": self._rejects["equivocation"],
+                "misdeeds": sorted(self.misdeeds.active),
                 "rejects": dict(self._rejects),
                 "last_rejects": list(self._last_rejects),
                 "registered_agents": self.registry.count(),
@@ -149,24 +175,67 @@ class Witness:
         if log is None or log.vkey != vkey:
             log = recorded(self._kept(message.origin), vkey)
             self._logs[message.origin] = log
+            self._recall_receipt(message.origin)
         outcome = log.take(message)
         self._counts["duplicates"] += outcome.is_known
         if outcome.accepted:
             self._counts["records"] += len(outcome.accepted)
             self._keep(message.origin, outcome)
         if outcome.cosignable is not None and outcome.accepted:
-            at_unix_s = time.time_ns() // 1_000_000_000
-            self._receipts[message.origin] = self.cosigner.cosign(outcome.cosignable, at_unix_s)
-            return self._receipts[message.origin]
+            return self._cosign(message.origin, outcome.cosignable)
         if outcome.is_known:
             return self._repeated(message.origin, outcome)
         return None
 
     def _repeated(self, origin: str, outcome: Outcome) -> bytes | None:
         if origin not in self._receipts and outcome.cosignable is not None:
-            at_unix_s = time.time_ns() // 1_000_000_000
-            self._receipts[origin] = self.cosigner.cosign(outcome.cosignable, at_unix_s)
+            return self._cosign(origin, outcome.cosignable)
         return self._receipts.get(origin)
+
+    def _cosign(self, origin: str, checkpoint: Checkpoint) -> bytes:
+        """The receipt, kept beside the records: it is what this pool has said that it holds."""
+        at_unix_s = time.time_ns() // 1_000_000_000
+        receipt = self.misdeeds.cosigned(self.cosigner, checkpoint, at_unix_s)
+        self._receipts[origin] = receipt
+        file = self._file(origin)
+        if file is not None:
+            file.with_suffix(".receipt").write_bytes(receipt)
+        return receipt
+
+    def _recall_receipt(self, origin: str) -> None:
+        file = self._file(origin)
+        if file is not None and origin not in self._receipts:
+            kept = file.with_suffix(".receipt")
+            if kept.exists():
+                self._receipts[origin] = kept.read_bytes()
+
+    def _forget(self, origin: str) -> None:
+        """Drop the newer half of what was receipted."""
+        log = self._logs.get(origin)
+        file = self._file(origin)
+        if log is None:
+            return
+        kept = list(log.records[: log.size // 2])
+        if file is not None:
+            file.write_bytes(b"".join(record + b"\n" for record in kept))
+        self._logs[origin] = recorded(kept, log.vkey)
+
+    def _accuse(self, farm: str, agent: str, message: Message, words: str) -> None:
+        """Two heads of one log: what was cosigned, and what contradicts it."""
+        seen = self._receipts.get(message.origin)
+        if seen is None or self.signer is None:
+            return
+        text = report_text(
+            farm,
+            agent,
+            origin=message.origin,
+            seen=seen,
+            shown=message.checkpoint,
+            words=words,
+            at_ms=time.time_ns() // 1_000_000,
+        )
+        if text is not None:
+            self._reports[f"{farm}/{agent}"] = self.signer.sign(text)
 
     def _note_reject(self, farm: str, agent: str, error: RejectError) -> None:
         self._rejects[error.reason] += 1
@@ -203,6 +272,10 @@ def open_witness(directory: Path | None, registry: Path | None, name: str) -> Wi
         raise NoteError("the pool needs a directory for its key: give --pool-dir")
     directory.mkdir(parents=True, exist_ok=True)
     cosigner = load_or_make_cosigner(directory / "pool.key", name)
-    (directory / "pool.vkey").write_text(cosigner.vkey.text() + "\n", encoding="utf-8")
+    signer = load_or_make_signer(directory / "signing.key", f"{name}/signing")
+    for file, key in (("pool.vkey", cosigner.vkey), ("signing.vkey", signer.vkey)):
+        (directory / file).write_text(key.text() + "\n", encoding="utf-8")
     path = registry if registry is not None else directory / "registry.toml"
-    return Witness(directory=directory, registry=Registry(path=path), cosigner=cosigner)
+    return Witness(
+        directory=directory, registry=Registry(path=path), cosigner=cosigner, signer=signer
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import settings
 
@@ -13,7 +14,8 @@ from hypothesis import settings
 settings.register_profile("kwota", deadline=None)
 settings.load_profile("kwota")
 
-SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas" / "records"
+DOCS = Path(__file__).parents[1] / "docs"
+SCHEMAS = DOCS / "schemas" / "records"
 _TYPES: Mapping[str, Callable[[object], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -99,3 +101,71 @@ class Schemas:
 @pytest.fixture(scope="session")
 def schemas() -> Schemas:
     return Schemas(SCHEMAS)
+
+
+class Wire:
+    """What docs/asyncapi.json says of topics and messages, and whether a message is so."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.document: dict[str, Any] = json.loads(file.read_text())
+        self.channels: dict[str, Any] = self.document["channels"]
+        self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
+
+    def at(self, reference: str) -> Any:
+        """What a ``$ref`` within the document leads to."""
+        found: Any = self.document
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step]
+        return found
+
+    def channel_of(self, topic: str) -> str | None:
+        """The channel of a topic. None: the document knows no such topic."""
+        found = [
+            name
+            for name, channel in self.channels.items()
+            if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", channel["address"]), topic)
+        ]
+        assert len(found) <= 1, found
+        return found[0] if found else None
+
+    def faults(self, topic: str, payload: bytes) -> list[str]:
+        """What of a message is not as the document has it."""
+        name = self.channel_of(topic)
+        if name is None:
+            return [f"{topic} is in no channel"]
+        (reference,) = self.channels[name]["messages"].values()
+        message = self.at(reference["$ref"])
+        schema = message["payload"]["schema"]["$ref"]
+        faults = self._faults(schema, _decoded(payload, message["contentType"]))
+        if "x-json-line" in message and not faults:
+            inner = message["x-json-line"]
+            line = json.loads(payload.split(b"\n")[inner["line"] - 1])
+            faults = self._faults(inner["schema"]["$ref"], line)
+        return [f"{topic}: {fault}" for fault in faults]
+
+    def _faults(self, schema: str, value: Any) -> list[str]:
+        if schema not in self._validators:
+            file = self.file.parent / schema
+            self._validators[schema] = jsonschema_rs.Draft202012Validator(
+                json.loads(file.read_text()), retriever=_retrieved, base_uri=file.as_uri()
+            )
+        errors = self._validators[schema].iter_errors(value)
+        return [f"{list(one.instance_path)}: {one.message[:300]}" for one in errors]
+
+
+def _retrieved(uri: str) -> Any:
+    return json.loads(Path(uri.removeprefix("file://")).read_text())
+
+
+def _decoded(payload: bytes, content_type: str) -> Any:
+    if content_type == "application/x-ndjson":
+        return [json.loads(line) for line in payload.split(b"\n")]
+    if content_type == "application/json":
+        return json.loads(payload)
+    return payload.decode()
+
+
+@pytest.fixture(scope="session")
+def wire() -> Wire:
+    return Wire(DOCS / "asyncapi.json")

@@ -113,6 +113,9 @@ def demo(
         Path | None,
         typer.Option(metavar="DIR", help="Leave journal, keys and logs in this new directory."),
     ] = None,
+    sells_through_pool: Annotated[
+        bool, typer.Option("--through-pool", help="The pool sells over MQTT; no file is imported.")
+    ] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Run a whole simulated farm here.
@@ -131,6 +134,7 @@ def demo(
         is_ending=is_ending,
         is_json=is_json,
         keep=keep,
+        sells_through_pool=sells_through_pool,
     )
     raise typer.Exit(code)
 

@@ -27,6 +27,7 @@ from agent.control_client import (
     send_purchases,
 )
 from agent.demo.child import Child, ChildError, start_broker, start_python
+from agent.demo.selling import sell_through_pool
 from agent.demo.site import (
     LEAD_IN_S,
     Window,
@@ -58,6 +59,7 @@ class Demo:
     control_url: str = ""
     page_url: str = ""
     full_power_w: float = 0.0
+    sells_through_pool: bool = False
     windows: list[Window] = field(default_factory=list)
     agent: Child | None = None
 
@@ -86,18 +88,25 @@ def run_demo(
     is_ending: bool,
     is_json: bool,
     keep: Path | None = None,
+    sells_through_pool: bool = False,
 ) -> int:
     """Run the demonstration. Returns the exit code: 0 kept, 1 a promise broken, 3 not started.
 
     ``farm`` is the name of a farm that comes with the simulator, or a farm file. ``keep`` is a new
-    directory that is left behind with journal, keys and logs.
+    directory that is left behind with journal, keys and logs. ``sells_through_pool``: the agent is
+    sold its purchases over MQTT instead of importing a file.
     """
     console = Console(stderr=True)
     try:
         with ExitStack() as stack:
             directory = _directory(stack, keep)
             stack.enter_context(_interruptible())
-            demo = Demo(directory=directory, window_s=window_s, console=console)
+            demo = Demo(
+                directory=directory,
+                window_s=window_s,
+                console=console,
+                sells_through_pool=sells_through_pool,
+            )
             _start(stack, demo, farm=_farm_file(farm), miners=miners, windows=windows)
             _announce(demo)
             _watch(demo, is_ending=is_ending)
@@ -167,11 +176,14 @@ def _start(stack: ExitStack, demo: Demo, *, farm: Path, miners: int, windows: in
         count=windows,
         full_power_w=demo.full_power_w,
     )
-    bought = [first, *demo.windows, *_lead_out(demo)]
+    rest = [*demo.windows, *_lead_out(demo)]
+    bought = [first] if demo.sells_through_pool else [first, *rest]
     (demo.directory / "purchases.json").write_bytes(purchases_json(bought))
     agent = start_python(demo.directory, "agent", "-m", "agent", "run", "--config", str(config))
     demo.agent = stack.enter_context(agent)
     _wait_for_agent(demo, demo.agent)
+    if demo.sells_through_pool:
+        sell_through_pool(demo.control_url, rest)
 
 
 def _start_farm(
@@ -249,7 +261,10 @@ def _buy_ahead(demo: Demo) -> None:
     if ahead_ms > PLAN_AHEAD * demo.window_s * 1000:
         return
     demo.windows += _lead_out(demo)
-    send_purchases(demo.socket, purchases_json(_lead_out(demo)), "application/json")
+    if demo.sells_through_pool:
+        sell_through_pool(demo.control_url, _lead_out(demo))
+    else:
+        send_purchases(demo.socket, purchases_json(_lead_out(demo)), "application/json")
 
 
 def _judge(demo: Demo) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def write_config(
         f'brokers = ["{broker}"]',
         f'version = "{mqtt_version}"',
         'pool_vkey_file = "pool/pool.vkey"',
+        'pool_signing_vkey_file = "pool/signing.vkey"',
         "[status]",
         f'listen = "127.0.0.1:{page_port}"',
         'socket = "kwota.sock"',

@@ -34,6 +34,9 @@ def file_findings(settings: Settings) -> Iterator[Finding]:
         yield _policy(settings.policy.file)
     if settings.mqtt is not None and "mqtt.pool_vkey_file" not in gone:
         yield _pool_key(settings.mqtt.pool_vkey_file)
+    signing = None if settings.mqtt is None else settings.mqtt.pool_signing_vkey_file
+    if signing is not None and "mqtt.pool_signing_vkey_file" not in gone:
+        yield _pool_key(signing)
     for key, path in _secrets(settings):
         if key not in gone:
             yield _secret(key, path)

@@ -196,6 +196,21 @@ class Site:
                 raise AssertionError(error.read().decode()) from None
         return targets
 
+    def pool(self, path: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Tell the farm's pool; what it answers, or the error with its sentence."""
+        request = urllib.request.Request(
+            f"{self.ready['control_url']}/v1/pool/{path}",
+            data=json.dumps(order).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=40) as reply:
+                answer: dict[str, Any] = json.loads(reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(error.read().decode()) from None
+        return answer
+
     def name_of(self, index: int) -> str:
         """How the configuration calls the farm's machine."""
         return f"r{index // 20 + 1}-s{index % 20 + 1:02d}"
