@@ -25,8 +25,9 @@ from agent.handover.export import Exported
 from agent.handover.export import export_zip as write_zip
 from agent.handover.selection import SelectionError, Wanted
 from agent.handover.source import open_stopped
-from agent.keys import KeyFileError, load_vkey
+from agent.keys import KeyFileError, load_log_key, load_vkey
 from agent.logfile import LogError
+from agent.ocmfkey import OcmfSigner, ocmf_key_file, ocmf_signer
 from agent.settings import load_settings
 from agent.settings_faults import SettingsError
 
@@ -72,6 +73,7 @@ def export(
     needs: records, proofs, signatures, keys, receipts and a verifier. Without them PATH is a
     directory for the whole log. The daemon writes it, so it must be a place where it may write.
     With --journal no daemon is asked; the keys are those given, or those that --config names.
+    Of each closed purchase there is an OCMF record as well, where the agent's own key may be read.
 
     Exit 0: written; 2: wrong input; 3: no daemon answers; 4: refused.
     """
@@ -82,8 +84,8 @@ def export(
     except SelectionError as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     if journal is not None:
-        device, pool = _keys(key, pool_key, config)
-        _tell(path, _written(journal, path, wanted, device, pool), is_json=is_json)
+        keys = _keys(key, pool_key, config)
+        _tell(path, _written(journal, path, wanted, keys, config), is_json=is_json)
     elif key is not None or pool_key is not None:
         raise CommandError("the daemon has its keys: --key goes with --journal", Code.WRONG_INPUT)
     elif wanted == Wanted():
@@ -112,13 +114,18 @@ def _export_all(directory: Path, socket: Path, *, is_json: bool) -> None:
 
 
 def _written(
-    journal: Path, file: Path, wanted: Wanted, device: VerifierKey, pool: VerifierKey | None
+    journal: Path,
+    file: Path,
+    wanted: Wanted,
+    keys: tuple[VerifierKey, VerifierKey | None],
+    config: Path | None,
 ) -> dict[str, Any]:
     try:
         with open_stopped(journal) as source:
-            named = key_of_epoch(device, source.origin)
+            named = key_of_epoch(keys[0], source.origin)
+            ocmf = _signer(config, source.origin)
             exported: Exported = asyncio.run(
-                write_zip(source, file, wanted, device=named, pool=pool)
+                write_zip(source, file, wanted, device=named, pool=keys[1], ocmf=ocmf)
             )
     except (SelectionError, LogError) as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
@@ -131,6 +138,19 @@ def _written(
         "is_cosigned": exported.is_cosigned,
         "transactions": list(exported.transactions),
     }
+
+
+def _signer(config: Path | None, origin: str) -> OcmfSigner | None:
+    """What signs OCMF records, where this user may read the log's key. None: no such records."""
+    if config is None:
+        return None
+    try:
+        settings = load_settings(config)
+        log_key = load_log_key(settings.journal.key_file, settings.origin).named(origin)
+        return ocmf_signer(ocmf_key_file(settings.journal), log_key)
+    except (SettingsError, KeyFileError) as error:
+        say(f"No OCMF records are written: {error}")
+        return None
 
 
 def _tell(file: Path, exported: dict[str, Any], *, is_json: bool) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from agent.core.merkle import leaf_hash
 from agent.core.note import Checkpoint, NoteError, VerifierKey, parse_checkpoint, parse_note
 from agent.core.prooftree import ProofTree, consistency_from
+from agent.handover.ocmf import ocmf_payload, ocmf_text
 from agent.handover.onefile import verifier_source
 from agent.handover.page import page_of
 from agent.handover.receipt import receipt_bytes, receipt_of
@@ -26,6 +27,8 @@ from agent.handover.shape import (
     COSIGNED,
     GROWTH,
     KEYS,
+    OCMF,
+    OCMF_KEY,
     PROOFS,
     README,
     RECEIPTS,
@@ -40,6 +43,7 @@ from agent.handover.shape import (
     sums_of,
 )
 from agent.handover.source import Source
+from agent.ocmfkey import OcmfSigner
 
 RECORDS_MAX = 200_000
 BYTES_MAX = 400_000_000
@@ -59,6 +63,7 @@ cosigned.note, consistency.json  only where the pool had less of the log than th
 keys.txt         from size, to size (- is without end) and public key: compare them with the
                  pool's register
 receipts/        what became of each purchase, worked out from these records
+{ocmf}
 verify.py        checks all of this; needs Python 3.11 and the package cryptography, not kwota
 SHA256SUMS       for `sha256sum -c SHA256SUMS`
 
@@ -73,6 +78,11 @@ _SCOPE_PART = (
     "This is a selection: that nothing else concerned these purchases\n"
     "is shown only by an export of the whole span of time."
 )
+_OCMF = """\
+ocmf/            of each closed purchase the register at both ends, in the Open Charge Metering
+                 Format 1.4 (ECDSA-secp256r1-SHA256); ocmf/key.note names the key that signs
+                 them, and the log's key vouches for it"""
+_NO_OCMF = "                 (no OCMF records: they are signed by the agent alone)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +102,9 @@ async def export_zip(
     *,
     device: VerifierKey,
     pool: VerifierKey | None,
+    ocmf: OcmfSigner | None = None,
 ) -> Exported:
-    """Write a bundle into a new file.
+    """Write a bundle into a new file; with ``ocmf`` also what it signs.
 
     Raises SelectionError (what is wanted is not there, or too much), JournalError or LogError (the
     journal), OSError (FileExistsError where the file is there already).
@@ -123,6 +134,8 @@ async def export_zip(
         cosigned_note=source.cosigned_note if earlier else "",
         growth=growth,
         transactions=tuple(selection.transactions()),
+        pages=selection.pages(),
+        ocmf=ocmf,
         is_part=bool(wanted.transactions),
         keys=tuple(key for key in (device, pool) if key is not None),
     )
@@ -146,6 +159,8 @@ class _Content:
     cosigned_note: str
     growth: tuple[bytes, ...]
     transactions: tuple[str, ...]
+    pages: dict[str, int]
+    ocmf: OcmfSigner | None
     is_part: bool
     keys: tuple[VerifierKey, ...]
 
@@ -161,6 +176,7 @@ class _Content:
                 records=len(self.records),
                 runs=runs_of(list(self.records)),
                 size=self.checkpoint.size,
+                ocmf=_NO_OCMF if self.ocmf is None else _OCMF,
                 scope=_SCOPE_PART if self.is_part else _SCOPE_WHOLE,
             ).encode(),
         }
@@ -173,6 +189,13 @@ class _Content:
             stem = f"{RECEIPTS}{number:03d}-{_file_name(name)}"
             members[f"{stem}.json"] = receipt_bytes(receipt)
             members[f"{stem}.html"] = page_of(receipt).encode()
+            if self.ocmf is not None and receipt["status"] == "closed":
+                page, origin = self.pages[name], self.checkpoint.origin
+                payload = ocmf_payload(parsed, receipt, page, origin)
+                text = ocmf_text(payload, self.ocmf.sign(payload.encode()))
+                members[f"{stem.replace(RECEIPTS, OCMF, 1)}.ocmf"] = text.encode()
+        if self.ocmf is not None:
+            members[OCMF_KEY] = self.ocmf.key_note.encode()
         return {**members, SUMS: sums_of(members)}
 
 

@@ -16,6 +16,8 @@ PARTS = (
     "agent.handover.shape",
     "agent.handover.findings",
     "agent.handover.seals",
+    "agent.handover.ocmf",
+    "agent.handover.ocmfcheck",
     "agent.handover.check",
     "agent.handover.script",
 )

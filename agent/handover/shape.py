@@ -22,7 +22,8 @@ from agent.handover.receipt import ParsedRecord
 RECORDS, PROOFS, SUMS = "records.ndjson", "proofs.ndjson", "SHA256SUMS"
 CHECKPOINT, KEYS, README, VERIFIER = "checkpoint.note", "keys.txt", "README.txt", "verify.py"
 COSIGNED, GROWTH = "cosigned.note", "consistency.json"
-RECEIPTS = "receipts/"
+RECEIPTS, OCMF = "receipts/", "ocmf/"
+OCMF_KEY = "ocmf/key.note"
 FIXED_FILES = frozenset({RECORDS, PROOFS, SUMS, CHECKPOINT, KEYS, README, VERIFIER})
 GROWTH_FILES = frozenset({COSIGNED, GROWTH})
 """Only where the pool has cosigned an earlier checkpoint than the one that proves the records."""
