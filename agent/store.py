@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from agent.ballast import Ballast
-from agent.core.merkle import Frontier, decode_frontier, leaf_hash
+from agent.core.merkle import Frontier, decode_frontier, leaf_hashes
 from agent.core.note import Checkpoint as Head
 from agent.core.note import NoteError, parse_checkpoint, parse_note, sign_text
 from agent.epochs import (
@@ -225,7 +225,7 @@ class Store(LogRows):
             encode_record(record, index=index, boot=self.boot, boot_id=boot_id)
             for index, record in enumerate(records, first)
         ]
-        leaves = [leaf_hash(body) for body in bodies]
+        leaves = leaf_hashes(bodies)
         rows = [
             (index, record.kind, record.source, body, leaf)
             for index, (record, body, leaf) in enumerate(
