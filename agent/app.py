@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version as package_version
 from zoneinfo import ZoneInfo
 
@@ -41,6 +42,7 @@ from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_keys, load_vkey, read_private_file
 from agent.lanes import Lanes, Sizes
 from agent.neighbours import open_homeassistant, open_webhook
+from agent.ocmfkey import ocmf_key_file, ocmf_signer
 from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller
@@ -296,7 +298,8 @@ async def _open_doors(
         zone = ZoneInfo(base.settings.site.zone)
         add_limit_routes(app, keeper.desks, zone, base.clock)
         add_calibration_routes(app, desk)
-        add_evidence_routes(app, base.journal, base.key.verifier, base.pool_key)
+        ocmf = partial(ocmf_signer, ocmf_key_file(base.settings.journal), base.key)
+        add_evidence_routes(app, base.journal, base.key.verifier, base.pool_key, ocmf)
         posts = {post.miner_id: post for post in miners}
         add_locate_route(app, posts, is_shadow=base.is_shadow)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from agent.core.note import VerifierKey
 from agent.handover.export import export_zip
 from agent.handover.selection import SelectionError, Wanted
 from agent.handover.source import Source
+from agent.keys import KeyFileError
+from agent.ocmfkey import OcmfSigner
 from agent.records import JournalError
 
 NAMES_MAX = 1000
@@ -21,9 +24,16 @@ _log = logging.getLogger(__name__)
 
 
 def add_evidence_routes(
-    app: web.Application, source: Source, device: VerifierKey, pool: VerifierKey | None
+    app: web.Application,
+    source: Source,
+    device: VerifierKey,
+    pool: VerifierKey | None,
+    ocmf: Callable[[], OcmfSigner] | None = None,
 ) -> None:
-    """Mount them on an app whose caller has decided who may reach it."""
+    """Mount them on an app whose caller has decided who may reach it.
+
+    ``ocmf`` reads or makes the key of the OCMF records, when it is needed.
+    """
 
     async def bundle(request: web.Request) -> web.Response:
         try:
@@ -34,8 +44,11 @@ def add_evidence_routes(
             return denied(400, f"that is no request for evidence: {error}")
         try:
             async with asyncio.timeout(EXPORT_S):
-                exported = await export_zip(source, file, wanted, device=device, pool=pool)
-        except (SelectionError, JournalError, OSError) as error:
+                signer = None if ocmf is None else await asyncio.to_thread(ocmf)
+                exported = await export_zip(
+                    source, file, wanted, device=device, pool=pool, ocmf=signer
+                )
+        except (SelectionError, JournalError, KeyFileError, OSError) as error:
             return _refused(file, error)
         _log.info("event=evidence_exported uid=%s records=%d", peer_uid(request), exported.records)
         return web.Response(body=orjson.dumps(exported), content_type="application/json")

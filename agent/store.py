@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.ballast import Ballast
-from agent.core.merkle import Frontier, decode_frontier, leaf_hash
+from agent.core.merkle import Frontier, decode_frontier, leaf_hashes
 from agent.core.note import Checkpoint as Head
 from agent.core.note import NoteError, parse_checkpoint, parse_note
 from agent.epochs import (
@@ -224,7 +224,7 @@ class Store(LogRows):
             )
             for index, record in enumerate(records, first)
         ]
-        leaves = [leaf_hash(body) for body in bodies]
+        leaves = leaf_hashes(bodies)
         rows = [
             (index, record.kind, record.source, body, leaf)
             for index, (record, body, leaf) in enumerate(

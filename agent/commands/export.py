@@ -26,8 +26,9 @@ from agent.handover.export import Exported
 from agent.handover.export import export_zip as write_zip
 from agent.handover.selection import SelectionError, Wanted
 from agent.handover.source import StoppedJournal, open_stopped
-from agent.keys import KeyFileError, load_vkey, load_vkeys
+from agent.keys import KeyFileError, load_log_key, load_vkey, load_vkeys
 from agent.logfile import LogError
+from agent.ocmfkey import OcmfSigner, ocmf_key_file, ocmf_signer
 from agent.settings import load_settings
 from agent.settings_faults import SettingsError
 
@@ -73,6 +74,7 @@ def export(
     needs: records, proofs, signatures, keys, receipts and a verifier. Without them PATH is a
     directory for the whole log. The daemon writes it, so it must be a place where it may write.
     With --journal no daemon is asked; the keys are those given, or those that --config names.
+    Of each closed purchase there is an OCMF record as well, where the agent's own key may be read.
 
     Exit 0: written; 2: wrong input; 3: no daemon answers; 4: refused.
     """
@@ -83,8 +85,8 @@ def export(
     except SelectionError as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     if journal is not None:
-        devices, pool = _keys(key, pool_key, config)
-        _tell(path, _written(journal, path, wanted, devices, pool), is_json=is_json)
+        keys = _keys(key, pool_key, config)
+        _tell(path, _written(journal, path, wanted, keys, config), is_json=is_json)
     elif key is not None or pool_key is not None:
         raise CommandError("the daemon has its keys: --key goes with --journal", Code.WRONG_INPUT)
     elif wanted == Wanted():
@@ -116,13 +118,14 @@ def _written(
     journal: Path,
     file: Path,
     wanted: Wanted,
-    devices: Sequence[VerifierKey],
-    pool: VerifierKey | None,
+    keys: tuple[Sequence[VerifierKey], VerifierKey | None],
+    config: Path | None,
 ) -> dict[str, Any]:
     try:
         with open_stopped(journal) as source:
-            named = [key_of_epoch(key, source.origin) for key in devices]
-            exported = asyncio.run(_export(source, file, wanted, named, pool))
+            named = [key_of_epoch(key, source.origin) for key in keys[0]]
+            ocmf = _signer(config, source.origin)
+            exported = asyncio.run(_export(source, file, wanted, (named, keys[1]), ocmf))
     except (SelectionError, LogError) as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     except OSError as error:
@@ -140,14 +143,28 @@ async def _export(
     source: StoppedJournal,
     file: Path,
     wanted: Wanted,
-    devices: Sequence[VerifierKey],
-    pool: VerifierKey | None,
+    keys: tuple[Sequence[VerifierKey], VerifierKey | None],
+    ocmf: OcmfSigner | None,
 ) -> Exported:
     """With that of the log's keys which has signed it last, where there are several."""
     newest = await source.newest_checkpoint(0, source.size)
     signatures = parse_note(newest.note).signatures if newest is not None else ()
+    devices, pool = keys
     device = next((key for key in devices if any(one.is_by(key) for one in signatures)), devices[0])
-    return await write_zip(source, file, wanted, device=device, pool=pool)
+    return await write_zip(source, file, wanted, device=device, pool=pool, ocmf=ocmf)
+
+
+def _signer(config: Path | None, origin: str) -> OcmfSigner | None:
+    """What signs OCMF records, where this user may read the log's key. None: no such records."""
+    if config is None:
+        return None
+    try:
+        settings = load_settings(config)
+        log_key = load_log_key(settings.journal.key_file, settings.origin).named(origin)
+        return ocmf_signer(ocmf_key_file(settings.journal), log_key)
+    except (SettingsError, KeyFileError) as error:
+        say(f"No OCMF records are written: {error}")
+        return None
 
 
 def _tell(file: Path, exported: dict[str, Any], *, is_json: bool) -> None:

@@ -24,6 +24,11 @@ def leaf_hash(data: bytes) -> bytes:
     return sha256(b"\x00" + data).digest()
 
 
+def leaf_hashes(records: Iterable[bytes]) -> list[bytes]:
+    """``leaf_hash`` of each; a thousand in a commit, so without a call of ours for each."""
+    return [sha256(b"\x00" + data).digest() for data in records]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
@@ -47,7 +52,8 @@ class Frontier:
         for leaf in leaves:
             carry, bits = leaf, size
             while bits & 1:
-                carry = node_hash(hashes.pop(), carry)
+                # node_hash, written out: this runs once for each record that there ever is.
+                carry = sha256(b"\x01" + hashes.pop() + carry).digest()
                 bits >>= 1
             hashes.append(carry)
             size += 1

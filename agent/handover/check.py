@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from agent.core.merkle import ProofError, leaf_hash, verify_inclusion
 from agent.core.note import (
@@ -22,6 +23,7 @@ from agent.core.note import (
     parse_note,
 )
 from agent.handover.findings import Fault, Findings
+from agent.handover.ocmfcheck import check_ocmf
 from agent.handover.page import page_of
 from agent.handover.receipt import ParsedRecord, receipt_bytes, receipt_of
 from agent.handover.seals import Head, head_of, keys_of
@@ -30,6 +32,7 @@ from agent.handover.shape import (
     FIXED_FILES,
     GROWTH_FILES,
     KEYS,
+    OCMF,
     PROOFS,
     RECEIPTS,
     RECORDS,
@@ -88,7 +91,9 @@ def check_bundle(
     pools = [good.key for good in keys if good.key.algorithm == COSIGNATURE_V1]
     _check_order(records, findings)
     _check_acks(records, pools, findings)
-    transactions = _check_receipts(members, head, records, findings)
+    receipts = _check_receipts(members, head, records, findings)
+    if head is not None:
+        check_ocmf(members, head, keys, records, receipts=receipts, findings=findings)
     _remark_on(records, findings)
     return Verdict(
         origin="" if head is None else head.checkpoint.origin,
@@ -98,7 +103,7 @@ def check_bundle(
         boots=len({record["b"] for record in records}),
         cosigned_size=0 if head is None else head.cosigned_size,
         cosigned_at_s=None if head is None else head.cosigned_at_s,
-        transactions=tuple(transactions),
+        transactions=tuple(receipts),
         faults=tuple(findings.faults),
         remarks=tuple(findings.remarks),
     )
@@ -116,7 +121,7 @@ def _check_files(members: Mapping[str, bytes], findings: Findings) -> None:
         if name:
             listed[name] = digest
     for name in sorted((members.keys() | listed.keys()) - {SUMS}):
-        if name not in known and not name.startswith(RECEIPTS):
+        if name not in known and not name.startswith((RECEIPTS, OCMF)):
             findings.add(None, f"the file {name} does not belong to a bundle")
         elif name not in members:
             findings.add(None, f"the file {name} is listed in {SUMS} and is missing")
@@ -252,14 +257,14 @@ def _check_receipts(
     head: Head | None,
     records: Sequence[ParsedRecord],
     findings: Findings,
-) -> list[str]:
-    """Every receipt is worked out again and must be the same, byte for byte."""
+) -> dict[str, dict[str, Any]]:
+    """Every receipt is worked out again and must be the same, byte for byte. Those, by purchase."""
     names = [name for name in members if name.startswith(RECEIPTS)]
     if head is None or findings.is_any_record_faulty:
         if names:
             findings.remark("The receipts were not compared, because not all records hold.")
-        return []
-    transactions = []
+        return {}
+    receipts = {}
     for stem in sorted({name.removesuffix(".json").removesuffix(".html") for name in names}):
         try:
             wanted = str(json.loads(members[f"{stem}.json"])["transaction"])
@@ -268,12 +273,12 @@ def _check_receipts(
         except _NOT_TO_BE_WORKED_OUT as error:
             findings.add(None, f"the receipt {stem}.json cannot be worked out again: {error}")
             continue
-        transactions.append(wanted)
+        receipts[wanted] = receipt
         for suffix, content in made.items():
             if members.get(stem + suffix) != content:
                 words = f"the receipt {stem}{suffix} does not say what the records of {wanted} say"
                 findings.add(None, words)
-    return transactions
+    return receipts
 
 
 def _remark_on(records: Sequence[ParsedRecord], findings: Findings) -> None:

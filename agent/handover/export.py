@@ -17,6 +17,7 @@ from pathlib import Path
 from agent.core.merkle import leaf_hash
 from agent.core.note import Checkpoint, NoteError, VerifierKey, parse_checkpoint, parse_note
 from agent.core.prooftree import ProofTree, consistency_from
+from agent.handover.ocmf import ocmf_payload, ocmf_text
 from agent.handover.onefile import verifier_source
 from agent.handover.page import page_of
 from agent.handover.receipt import receipt_bytes, receipt_of
@@ -27,6 +28,8 @@ from agent.handover.shape import (
     COSIGNED,
     GROWTH,
     KEYS,
+    OCMF,
+    OCMF_KEY,
     PROOFS,
     README,
     RECEIPTS,
@@ -43,6 +46,7 @@ from agent.handover.shape import (
 from agent.handover.source import Source
 from agent.keyring import ADDED, KeyRing, ring_from
 from agent.logrows import SignedCheckpoint
+from agent.ocmfkey import OcmfSigner
 from agent.records import is_of_kind
 
 RECORDS_MAX = 200_000
@@ -64,6 +68,7 @@ keys.txt         from size, to size (- is without end) and public key: compare t
                  pool's register
 keychanges.ndjson  only where the log's key was changed: the checkpoints that both keys signed
 receipts/        what became of each purchase, worked out from these records
+{ocmf}
 verify.py        checks all of this; needs Python 3.11 and the package cryptography, not kwota
 SHA256SUMS       for `sha256sum -c SHA256SUMS`
 
@@ -78,6 +83,11 @@ _SCOPE_PART = (
     "This is a selection: that nothing else concerned these purchases\n"
     "is shown only by an export of the whole span of time."
 )
+_OCMF = """\
+ocmf/            of each closed purchase the register at both ends, in the Open Charge Metering
+                 Format 1.4 (ECDSA-secp256r1-SHA256); ocmf/key.note names the key that signs
+                 them, and the log's key vouches for it"""
+_NO_OCMF = "                 (no OCMF records: they are signed by the agent alone)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +107,9 @@ async def export_zip(
     *,
     device: VerifierKey,
     pool: VerifierKey | None,
+    ocmf: OcmfSigner | None = None,
 ) -> Exported:
-    """Write a bundle into a new file.
+    """Write a bundle into a new file; with ``ocmf`` also what it signs.
 
     Raises SelectionError (what is wanted is not there, or too much), JournalError or LogError (the
     journal), OSError (FileExistsError where the file is there already).
@@ -134,6 +145,8 @@ async def export_zip(
         cosigned_note=source.cosigned_note if earlier else "",
         growth=growth,
         transactions=tuple(selection.transactions()),
+        pages=selection.pages(),
+        ocmf=ocmf,
         is_part=bool(wanted.transactions),
         keys=tuple(
             key_line(key, since=since, until=until)
@@ -164,6 +177,8 @@ class _Content:
     cosigned_note: str
     growth: tuple[bytes, ...]
     transactions: tuple[str, ...]
+    pages: dict[str, int]
+    ocmf: OcmfSigner | None
     is_part: bool
     keys: tuple[str, ...]
     change_notes: tuple[SignedCheckpoint, ...]
@@ -180,6 +195,7 @@ class _Content:
                 records=len(self.records),
                 runs=runs_of(list(self.records)),
                 size=self.checkpoint.size,
+                ocmf=_NO_OCMF if self.ocmf is None else _OCMF,
                 scope=_SCOPE_PART if self.is_part else _SCOPE_WHOLE,
             ).encode(),
         }
@@ -195,6 +211,13 @@ class _Content:
             stem = f"{RECEIPTS}{number:03d}-{_file_name(name)}"
             members[f"{stem}.json"] = receipt_bytes(receipt)
             members[f"{stem}.html"] = page_of(receipt).encode()
+            if self.ocmf is not None and receipt["status"] == "closed":
+                page, origin = self.pages[name], self.checkpoint.origin
+                payload = ocmf_payload(parsed, receipt, page, origin)
+                text = ocmf_text(payload, self.ocmf.sign(payload.encode()))
+                members[f"{stem.replace(RECEIPTS, OCMF, 1)}.ocmf"] = text.encode()
+        if self.ocmf is not None:
+            members[OCMF_KEY] = self.ocmf.key_note.encode()
         return {**members, SUMS: sums_of(members)}
 
 

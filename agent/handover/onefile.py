@@ -17,6 +17,8 @@ PARTS = (
     "agent.handover.findings",
     "agent.handover.seals",
     "agent.handover.succession",
+    "agent.handover.ocmf",
+    "agent.handover.ocmfcheck",
     "agent.handover.check",
     "agent.handover.script",
 )

@@ -130,6 +130,10 @@ class Selection:
             if from_ms is None or self._bought[name][1] >= from_ms
         ]
 
+    def pages(self) -> dict[str, int]:
+        """Of each purchase that is closed the how many-th of this log it is, from 1."""
+        return {name: page for page, name in enumerate(self._closed, 1)}
+
     def _mark_span(self, index: int, at_us: int) -> None:
         wanted = self._wanted
         if wanted.transactions:
@@ -158,7 +162,7 @@ class Selection:
                 purchase.standing.update(self._standing)
                 self._purchases.append(purchase)
         elif data["event"] == "closed":
-            self._closed[data["id"]] = index
+            self._closed[data["id"]] = index  # a name keeps the place that it had first
             for purchase in self._purchases:
                 if purchase.name == data["id"]:
                     purchase.closed = index

@@ -24,7 +24,8 @@ CHECKPOINT, KEYS, README, VERIFIER = "checkpoint.note", "keys.txt", "README.txt"
 COSIGNED, GROWTH = "cosigned.note", "consistency.json"
 CHANGES = "keychanges.ndjson"
 """Only where the log's key was changed: the checkpoints that the old and the new key signed."""
-RECEIPTS = "receipts/"
+RECEIPTS, OCMF = "receipts/", "ocmf/"
+OCMF_KEY = "ocmf/key.note"
 FIXED_FILES = frozenset({RECORDS, PROOFS, SUMS, CHECKPOINT, KEYS, README, VERIFIER})
 GROWTH_FILES = frozenset({COSIGNED, GROWTH})
 """Only where the pool has cosigned an earlier checkpoint than the one that proves the records."""

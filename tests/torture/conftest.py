@@ -6,8 +6,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,7 @@ class Outcome:
     acknowledged: int
     lost: int
     refusal: str
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,24 +101,29 @@ class Recorder:
         shutil.rmtree(folder, ignore_errors=True)
         files = files_after(recording.steps, cut, recording.before)
         lay_out(folder, files)
-        told = recording.acknowledged(cut.steps)
-        try:
-            store = opened(folder, recording.key)
-        except JournalError as error:
-            return Outcome(acknowledged=len(told), lost=len(told), refusal=str(error), files=files)
-        try:
-            lost = lost_of(store, told)
-        except sqlite3.DatabaseError as error:
-            store.close(is_clean=False)
-            return Outcome(acknowledged=len(told), lost=len(told), refusal=str(error), files=files)
-        size = store.size
-        record = NewRecord(kind="meter", source="site", data={"after": "the cut"})
-        assert store.commit([prepare(record, STAMP)]) == range(size, size + 1)
-        store.close(is_clean=True)
-        report = verify(folder / "journal.sqlite", Keys(device=recording.key.verifier))
-        assert report.is_sound, report.defects
-        assert report.size == size + 1
-        return Outcome(acknowledged=len(told), lost=lost, refusal="", files=files)
+        found = restarted(folder, recording.key, recording.acknowledged(cut.steps))
+        return replace(found, files=files)
+
+
+def restarted(folder: Path, key: LogKey, told: Sequence[tuple[int, str, str]]) -> Outcome:
+    """Start again on what is left, look for all that was told, go on, and have an auditor look."""
+    try:
+        store = opened(folder, key)
+    except JournalError as error:
+        return Outcome(acknowledged=len(told), lost=len(told), refusal=str(error))
+    try:
+        lost = lost_of(store, told)
+    except sqlite3.DatabaseError as error:
+        store.close(is_clean=False)
+        return Outcome(acknowledged=len(told), lost=len(told), refusal=str(error))
+    size = store.size
+    record = NewRecord(kind="meter", source="site", data={"after": "the cut"})
+    assert store.commit([prepare(record, STAMP)]) == range(size, size + 1)
+    store.close(is_clean=True)
+    report = verify(folder / "journal.sqlite", Keys(device=key.verifier))
+    assert report.is_sound, report.defects
+    assert report.size == size + 1
+    return Outcome(acknowledged=len(told), lost=lost, refusal="")
 
 
 def opened(folder: Path, key: LogKey) -> Store:
@@ -160,6 +165,11 @@ def disk_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ["-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, "-o", library, source, "-ldl"], check=True, timeout=60)
     return library
+
+
+@pytest.fixture(scope="session")
+def restart() -> Callable[[Path, LogKey, Sequence[tuple[int, str, str]]], Outcome]:
+    return restarted
 
 
 @pytest.fixture

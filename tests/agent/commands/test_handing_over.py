@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import stat
+import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -16,6 +19,7 @@ from agent.control_evidence import add_evidence_routes
 from agent.core.ledger import Admission, Transaction
 from agent.journal import Journal, open_journal
 from agent.keys import enroll, load_log_key, load_vkey
+from agent.ocmfkey import ocmf_signer
 from agent.purchases import PurchaseReader
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
@@ -83,7 +87,8 @@ async def exported(
         )
 
         def mount(app: web.Application) -> None:
-            add_evidence_routes(app, journal, load_vkey(made.vkey_file), None)
+            ocmf = partial(ocmf_signer, tmp_path / "keys" / "ocmf.key", journal.key)
+            add_evidence_routes(app, journal, load_vkey(made.vkey_file), None, ocmf)
 
         async with open_control(socket, control, mount):
             for given in asked:
@@ -140,6 +145,25 @@ async def test_the_running_daemon_hands_over_a_purchase_or_a_span_as_one_zip(
         assert (code, report["is_sound"], report["size"]) == (0, True, 3)
 
 
+async def test_the_key_of_ocmf_records_is_made_at_first_use_and_one_that_others_read_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_file = tmp_path / "keys" / "ocmf.key"
+    first, second = str(tmp_path / "one.zip"), str(tmp_path / "two.zip")
+    key_file.parent.mkdir()
+    key_file.touch(mode=0o644)
+    ((code, _, err),) = await exported(tmp_path, capsys, (first, "--transaction", "tx-1"))
+    assert (code, err.count("\n")) == (4, 1)
+    assert "chmod 600" in err
+    for name in ("j.sqlite", "keys/log.key", "keys/log.vkey", "keys/ocmf.key"):
+        (tmp_path / name).unlink()
+    ((code, _, _),) = await exported(tmp_path, capsys, (second, "--transaction", "tx-1"))
+    assert code == 0
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    with zipfile.ZipFile(second) as archive:
+        assert archive.read("ocmf/key.note").decode().startswith(f"{ORIGIN}\nocmf key")
+
+
 async def test_what_cannot_be_handed_over_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,5 +199,7 @@ def test_a_stopped_agent_s_journal_is_handed_over_without_a_daemon(
     code, out, _ = ended(capsys, *words, "--key", vkey, "--transaction", "tx-1", "--json")
     assert (code, json.loads(out)["records"]) == (0, 3)
     assert ended(capsys, "verify", zipped, "--key", vkey)[0] == 0
+    with zipfile.ZipFile(zipped) as archive:
+        assert "no OCMF records" in archive.read("README.txt").decode()
     assert ended(capsys, *words, "--key", vkey)[0] == 4
     assert ended(capsys, "evidence", "export", "x.zip", "--journal", vkey, "--key", vkey)[0] == 2

@@ -24,6 +24,7 @@ from agent.handover.shape import SUMS, sums_of
 from agent.handover.source import open_stopped
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
+from agent.ocmfkey import ocmf_signer
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
@@ -96,9 +97,10 @@ class Farm:
     def export(self, wanted: Wanted) -> tuple[Path, Exported]:
         self.count += 1
         file = self.directory / f"{self.count}.zip"
+        ocmf = ocmf_signer(self.directory / "ocmf.key", self.key)
         with open_stopped(self.journal) as source:
-            write = export_zip(source, file, wanted, device=self.key.verifier, pool=self.pool)
-            return file, asyncio.run(write)
+            keys = {"device": self.key.verifier, "pool": self.pool, "ocmf": ocmf}
+            return file, asyncio.run(export_zip(source, file, wanted, **keys))
 
     def zipped(self, members: Mapping[str, bytes], *, resum: bool = False) -> Path:
         """A bundle with other content; ``resum``: by somebody who writes new sums as well."""

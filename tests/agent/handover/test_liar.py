@@ -45,7 +45,8 @@ def signed(farm) -> Callable[..., dict[str, bytes]]:
         )
         note = sign_text(head.encode(), farm.key.verifier, farm.key.sign)
         some = members_of(farm.export(Wanted(transactions=("tx-1",)))[0])
-        members = {name: c for name, c in some.items() if not name.startswith("receipts/")}
+        told = ("receipts/", "ocmf/")
+        members = {name: c for name, c in some.items() if not name.startswith(told)}
         members |= {
             RECORDS: b"".join(line + b"\n" for line in lines),
             PROOFS: b"".join(proof_line(n, p) + b"\n" for n, p in sorted(proofs.items())),
