@@ -82,7 +82,7 @@ class KeyRing:
         for key in self.keys:
             if key not in wanted and any(one.is_by(key) for one in note.signatures):
                 since, until = self.range_of(key)
-                to = "" if until is None else f" to {until}"
+                to = " and on" if until is None else f" to {until}"
                 raise NoteError(
                     f"it is signed by the key {short(key)}, which is good for sizes {since}{to}"
                     " only"

@@ -13,6 +13,7 @@ from agent.audit import Audit, Defect, Report
 from agent.core.note import VerifierKey
 from agent.epochs import key_of_epoch
 from agent.handover.check import check_bundle
+from agent.handover.seals import listed_one
 from agent.handover.shape import BundleError, is_bundle, members_of
 from agent.logfile import DamagedError, Log, LogError, Progress, open_log
 
@@ -61,7 +62,9 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: st
 def _verify_bundle(path: Path, keys: Keys) -> Report:
     """Some records with their proofs, by the same code as the verifier that lies beside them."""
     try:
-        verdict = check_bundle(members_of(path), device=keys.device, pool=keys.pool)
+        members = members_of(path)
+        given = () if keys.device is None else (keys.device, *keys.successors)
+        verdict = check_bundle(members, device=listed_one(given, members), pool=keys.pool)
     except BundleError as error:
         raise LogError(str(error)) from error
     receipts = (

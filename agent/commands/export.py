@@ -1,6 +1,7 @@
 """The verb ``evidence export``: the whole log as a folder, or a part of it as a zip."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,13 +20,13 @@ from agent.commands.console import (
     socket_of,
 )
 from agent.control_client import NoDaemonError, RefusedError, export_evidence, export_zip
-from agent.core.note import VerifierKey
+from agent.core.note import VerifierKey, parse_note
 from agent.epochs import key_of_epoch
 from agent.handover.export import Exported
 from agent.handover.export import export_zip as write_zip
 from agent.handover.selection import SelectionError, Wanted
-from agent.handover.source import open_stopped
-from agent.keys import KeyFileError, load_vkey
+from agent.handover.source import StoppedJournal, open_stopped
+from agent.keys import KeyFileError, load_vkey, load_vkeys
 from agent.logfile import LogError
 from agent.settings import load_settings
 from agent.settings_faults import SettingsError
@@ -82,8 +83,8 @@ def export(
     except SelectionError as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     if journal is not None:
-        device, pool = _keys(key, pool_key, config)
-        _tell(path, _written(journal, path, wanted, device, pool), is_json=is_json)
+        devices, pool = _keys(key, pool_key, config)
+        _tell(path, _written(journal, path, wanted, devices, pool), is_json=is_json)
     elif key is not None or pool_key is not None:
         raise CommandError("the daemon has its keys: --key goes with --journal", Code.WRONG_INPUT)
     elif wanted == Wanted():
@@ -112,14 +113,16 @@ def _export_all(directory: Path, socket: Path, *, is_json: bool) -> None:
 
 
 def _written(
-    journal: Path, file: Path, wanted: Wanted, device: VerifierKey, pool: VerifierKey | None
+    journal: Path,
+    file: Path,
+    wanted: Wanted,
+    devices: Sequence[VerifierKey],
+    pool: VerifierKey | None,
 ) -> dict[str, Any]:
     try:
         with open_stopped(journal) as source:
-            named = key_of_epoch(device, source.origin)
-            exported: Exported = asyncio.run(
-                write_zip(source, file, wanted, device=named, pool=pool)
-            )
+            named = [key_of_epoch(key, source.origin) for key in devices]
+            exported = asyncio.run(_export(source, file, wanted, named, pool))
     except (SelectionError, LogError) as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     except OSError as error:
@@ -131,6 +134,20 @@ def _written(
         "is_cosigned": exported.is_cosigned,
         "transactions": list(exported.transactions),
     }
+
+
+async def _export(
+    source: StoppedJournal,
+    file: Path,
+    wanted: Wanted,
+    devices: Sequence[VerifierKey],
+    pool: VerifierKey | None,
+) -> Exported:
+    """With that of the log's keys which has signed it last, where there are several."""
+    newest = await source.newest_checkpoint(0, source.size)
+    signatures = parse_note(newest.note).signatures if newest is not None else ()
+    device = next((key for key in devices if any(one.is_by(key) for one in signatures)), devices[0])
+    return await write_zip(source, file, wanted, device=device, pool=pool)
 
 
 def _tell(file: Path, exported: dict[str, Any], *, is_json: bool) -> None:
@@ -145,7 +162,7 @@ def _tell(file: Path, exported: dict[str, Any], *, is_json: bool) -> None:
 
 def _keys(
     key: Path | None, pool_key: Path | None, config: Path | None
-) -> tuple[VerifierKey, VerifierKey | None]:
+) -> tuple[Sequence[VerifierKey], VerifierKey | None]:
     """The public keys that lie in the zip beside a stopped agent's records."""
     try:
         if config is not None:
@@ -156,7 +173,7 @@ def _keys(
         if key is None:
             words = "a journal does not hold its public key: give --key FILE or --config FILE"
             raise CommandError(words, Code.WRONG_INPUT)
-        return load_vkey(key), None if pool_key is None else load_vkey(pool_key)
+        return load_vkeys(key), None if pool_key is None else load_vkey(pool_key)
     except (SettingsError, KeyFileError) as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
 

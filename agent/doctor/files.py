@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.doctor.finding import Finding, failed, fine, warning
-from agent.keys import KeyFileError, fingerprint, load_log_key, load_vkey, read_private_file
+from agent.keys import KeyFileError, fingerprint, load_log_keys, load_vkey, read_private_file
 from agent.policy import load_policy
 from agent.settings import Settings, missing_files
 from agent.settings_faults import SettingsError
@@ -41,10 +41,13 @@ def _log_key(settings: Settings) -> Finding:
     origin = f"{settings.journal.origin_domain}/edge/{settings.site.farm}-{settings.site.agent}/1"
     path = settings.journal.key_file
     try:
-        key = load_log_key(path, origin)
+        key = load_log_keys(path, origin)
     except KeyFileError as error:
         return failed("log key", str(path), str(error), _remedy_of(path))
-    return fine("log key", str(path), f"fingerprint {fingerprint(key.verifier)[:19]} …")
+    words = f"fingerprint {fingerprint(key.verifier)[:19]} …"
+    if key.successor is not None:
+        words += f", and {fingerprint(key.successor.verifier)[:19]} … follows on it"
+    return fine("log key", str(path), words)
 
 
 def _remedy_of(path: Path) -> str:

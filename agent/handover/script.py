@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.core.note import NoteError, VerifierKey, parse_vkey
 from agent.handover.check import Verdict, check_bundle
+from agent.handover.seals import listed_one
 from agent.handover.shape import BundleError, members_of
 
 
@@ -24,8 +25,12 @@ def run_script(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
     given = parser.parse_args(arguments)
     try:
-        device, pool = _key(given.key), _key(given.pool_key)
-        verdict = check_bundle(members_of(given.bundle), device=device, pool=pool)
+        members, pools = members_of(given.bundle), _keys(given.pool_key)
+        verdict = check_bundle(
+            members,
+            device=listed_one(_keys(given.key), members),
+            pool=pools[0] if pools else None,
+        )
     except (BundleError, NoteError, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -37,8 +42,10 @@ def run_script(arguments: list[str]) -> int:
     return 1 if verdict.faults else 0
 
 
-def _key(path: Path | None) -> VerifierKey | None:
-    return None if path is None else parse_vkey(path.read_text(encoding="utf-8"))
+def _keys(path: Path | None) -> list[VerifierKey]:
+    """The keys of a file, one a line: those of a log whose key was changed are several."""
+    lines = [] if path is None else path.read_text(encoding="utf-8").strip().splitlines() or [""]
+    return [parse_vkey(line) for line in lines]
 
 
 def _words(verdict: Verdict) -> str:

@@ -52,6 +52,13 @@ class Head:
     cosigned_at_s: int | None
 
 
+def listed_one(given: Sequence[VerifierKey], members: Mapping[str, bytes]) -> VerifierKey | None:
+    """Of a log's keys the first that the bundle names, else the first; None: none are given."""
+    lines = members.get(KEYS, b"").decode("utf-8", "replace").split("\n")
+    named = {line.rpartition(" ")[2] for line in lines}
+    return next((key for key in given if key.text in named), given[0] if given else None)
+
+
 def keys_of(
     text: str, given: Mapping[int, VerifierKey | None], findings: Findings
 ) -> list[GoodKey]:
@@ -115,7 +122,7 @@ def _signed(
     good = [key.key for key in own if key.is_good_for(checkpoint.size)]
     for key in own:
         if key.key not in good and any(one.is_by(key.key) for one in note.signatures):
-            until = "" if key.until is None else f" to {key.until}"
+            until = " and on" if key.until is None else f" to {key.until}"
             findings.add(
                 None,
                 f"the file {name} of size {checkpoint.size} is signed by the key"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from agent.control_client import ask
 from agent.keys import load_vkeys
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 PASSWORD = "Planted-passw0rd/of+the=broker"
 TOKEN = "planted-token-0123456789abcdef-of-the-page"
@@ -112,7 +112,7 @@ def test_the_key_is_changed_in_a_running_site_and_no_secret_shows_anywhere(secre
     enroll(site, "--retire")
     site.agent.stop()
     site.agent = None
-    dying = site.start_agent()
+    dying = site.start_agent(PYTHONFAULTHANDLER="1")
     site.wait_for_receipts()
     shown += seen(site)
     first, second = load_vkeys(site.directory / "log.vkey")
@@ -124,6 +124,11 @@ def test_the_key_is_changed_in_a_running_site_and_no_secret_shows_anywhere(secre
     dying.process.send_signal(signal.SIGABRT)  # as the watchdog does: where it hangs is written
     dying.process.wait()
     assert b"most recent call first" in dying.log.read_bytes()
+    (site.directory / "edge.key").chmod(0o640)
+    refused = site.kwota("run", "--config", str(site.config))
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "run chmod 600" in refused.stderr
+    (site.directory / "edge.key").chmod(0o600)
     code, report = site.verify()
     assert (code, report["defects"]) == (0, [])
     assert any(first.key_id.hex() in remark for remark in report["remarks"])

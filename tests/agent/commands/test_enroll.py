@@ -1,5 +1,6 @@
 """`kwota enroll`: keys are made once, nothing secret is shown, and only what fits is installed."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -294,11 +295,11 @@ def site(config: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_the_logs_key_is_changed_in_two_steps_and_the_log_is_sound_throughout(
+def test_the_logs_key_is_changed_in_two_steps_and_the_log_is_sound_throughout(
     enroll, site: Path, config: Path, terminal
 ) -> None:
     first = json.loads(enroll("--json").out)["vkey"]
-    await run_daemon(config)
+    asyncio.run(run_daemon(config))
     made, again = enroll("--rotate"), enroll("--rotate", "--json")
     assert made.code == again.code == 0
     second = json.loads(again.out)["vkey"]
@@ -309,11 +310,11 @@ async def test_the_logs_key_is_changed_in_two_steps_and_the_log_is_sound_through
     early = enroll("--retire")
     assert (early.code, early.err.count("\n")) == (2, 1)
     assert "restart the daemon first" in early.err
-    await run_daemon(config)
+    asyncio.run(run_daemon(config))
     early = enroll("--retire")
     assert early.code == 2
     assert "wait until it has" in early.err
-    await run_daemon(config, size=4)
+    asyncio.run(run_daemon(config, size=4))
     done = enroll("--retire", "--json")
     assert done.code == 0
     key_id = parse_vkey(first).key_id.hex()
@@ -323,10 +324,16 @@ async def test_the_logs_key_is_changed_in_two_steps_and_the_log_is_sound_through
     assert not (site / "log.next.key").exists()
     assert not (site / "log.next.vkey").exists()
     assert stat.S_IMODE((site / "log.key").stat().st_mode) == 0o600
-    await run_daemon(config)
+    asyncio.run(run_daemon(config))
     assert enroll().code == 0
     journal, vkey = str(site / "journal.sqlite"), str(site / "log.vkey")
     assert terminal.run("verify", journal, "--key", vkey).code == 0
+    span = ("--from", "2020-01-01T00:00+05:00", "--to", "2090-01-01T00:00+05:00")
+    bundle = str(site / "bundle.zip")
+    words = ("evidence", "export", bundle, "--journal", journal, "--key", vkey, *span)
+    exported = terminal.run(*words)
+    assert exported.code == 0, exported.err
+    assert terminal.run("verify", bundle, "--key", vkey).code == 0
     assert enroll("--retire").code == 2
 
 

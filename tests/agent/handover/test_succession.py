@@ -102,6 +102,16 @@ def test_any_one_of_the_keys_is_enough(changed: Changed, stranger, known: int) -
     assert (code, verdict["faults"]) == (0, [])
 
 
+def test_a_file_that_lists_all_keys_is_taken_too(changed: Changed, stranger) -> None:
+    file, vkeys = changed.bundle(changed.keys[2]), changed.directory / "all.vkey"
+    vkeys.write_text("".join(f"{key.verifier.text}\n" for key in changed.keys))
+    with zipfile.ZipFile(file) as archive:
+        archive.extract("verify.py", changed.directory)
+    verifier = changed.directory / "verify.py"
+    ((code, verdict),) = stranger.run(verifier, (str(file), "--key", str(vkeys)))
+    assert (code, verdict["faults"]) == (0, [])
+
+
 def test_a_bundle_says_which_key_signed_which_sizes(changed: Changed) -> None:
     members = members_of(changed.bundle(changed.keys[0]))
     with closing(sqlite3.connect(changed.directory / "journal.sqlite")) as connection:

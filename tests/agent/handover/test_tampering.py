@@ -243,8 +243,8 @@ def test_a_key_is_good_only_for_its_range_of_sizes(farm, stranger, script, bundl
         for span in ("0 5 ", "9000 - ", "0 9000 ")
     ]
     short, late, fine = judged(farm, stranger, script, *files)
-    assert "signed by none of the known keys" in short[0][1]
-    assert "signed by none of the known keys" in late[0][1]
+    assert "which is good for sizes 0 to 5 only" in short[0][1]
+    assert "which is good for sizes 9000 and on only" in late[0][1]
     assert fine == []
 
 
