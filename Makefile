@@ -64,7 +64,7 @@ check: packages $(DEV_STAMP) ## everything that CI checks, in some ten minutes o
 	wait "$$campaign"; \
 	cat "$$demo/campaign"; \
 	test ! -e "$$demo/campaign.failed"; \
-	{ nice -n 10 $(MAKE) lint types layers >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
+	{ nice -n 10 $(MAKE) lint types layers manual >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
 	static=$$!; \
 	KWOTA_DEMO="$$demo" $(MAKE) test-system; \
 	wait "$$static"; \
@@ -87,6 +87,10 @@ types: $(DEV_STAMP) ## mypy, strict
 .PHONY: layers
 layers: $(DEV_STAMP) ## directions of imports
 	@$(BIN)/lint-imports --no-logo
+
+.PHONY: manual
+manual: $(DEV_STAMP) ## the manual in build/manual; a warning, a dead link or a lost page is a failure
+	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/manual
 
 # The fast tests wait for a third of their time, which the campaign uses: it gives way to them. The
 # system tests wait much and compute little, so eight run at once, after the rest and beside the

@@ -95,7 +95,7 @@ def shared_conditions(*, is_clock_trusted: bool, journal_is_full: bool) -> Itera
             severity="critical",
             source="agent",
             words="the journal is full: readings are dropped and nothing may rise",
-            remedy="restore the connection to the pool or raise journal.max_bytes",
+            remedy="raise journal.max_bytes, or free space on its disk",
         )
 
 
