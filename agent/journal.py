@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from agent.core.note import VerifierKey
 from agent.journalthread import COMMIT_ROWS_MAX, Answer, Append, Commit, JournalThread
 from agent.keys import LogKey
 from agent.logrows import SignedCheckpoint
@@ -81,6 +82,7 @@ class Journal:
         self._cosigned = Cosigned(size=0, note="")
         self._content_size = 0
         self._key: LogKey | None = None
+        self._signers: tuple[VerifierKey, ...] = ()
         self._opening: dict[str, Any] = {}
         self._stats = JournalStats(
             size=0,
@@ -96,6 +98,11 @@ class Journal:
         """The key, under the name of the epoch that this log is."""
         assert self._key is not None
         return self._key
+
+    @property
+    def signers(self) -> tuple[VerifierKey, ...]:
+        """Every public key that may have signed for this device, former ones included."""
+        return self._signers
 
     @property
     def opening(self) -> Mapping[str, Any] | None:
@@ -244,7 +251,7 @@ class Journal:
             raise
         # The thread touches the store only for jobs, and there are none yet.
         self._cosigned = store.cosigned
-        self._key = store.key
+        self._key, self._signers = store.key, store.signers
         self._content_size = store.size
         self._stats = replace(
             self._stats, size=store.size, boot=store.boot, used_bytes=store.used_bytes

@@ -95,8 +95,8 @@ class PoolDesk:
         Where it is this disk that went back, the journal ends here: the next start opens an epoch.
         """
         try:
-            device = self._journal.key.verifier
-            await self._heed(read_report(payload, self._keys.signing, self._site, device))
+            signers = self._journal.signers
+            await self._heed(read_report(payload, self._keys.signing, self._site, signers))
         except PoolRefusalError as refusal:
             await self._refuse("equivocation", refusal, digest_of(payload), len(payload))
 

@@ -4,6 +4,7 @@ It names two heads that this agent's key has signed and that cannot both be of o
 this disk does not have: either it went back in time, or somebody else holds the key.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.core.note import (
@@ -52,9 +53,10 @@ class PoolReport:
 
 
 def read_report(
-    payload: bytes, key: VerifierKey, site: Addressee, device: VerifierKey
+    payload: bytes, key: VerifierKey, site: Addressee, signers: Sequence[VerifierKey]
 ) -> PoolReport:
-    """Check a report by itself: signed by the pool, and about heads of our own key.
+    """Check a report by itself: signed by the pool, and about heads that one of ``signers``, the
+    keys of our own log, has signed.
 
     Raises PoolRefusalError.
     """
@@ -66,7 +68,7 @@ def read_report(
         raise PoolRefusalError("malformed", f"there is no reason {reason!r}")
     seen_note, shown_note = note.fields["seen"], note.fields["shown"]
     seen, shown = (
-        _own_head(name, text, origin, device)
+        _own_head(name, text, origin, signers)
         for name, text in (("seen", seen_note), ("shown", shown_note))
     )
     if seen == shown or (reason == "another_root") != (seen.size == shown.size):
@@ -78,12 +80,12 @@ def read_report(
     )
 
 
-def _own_head(name: str, text: object, origin: str, device: VerifierKey) -> Checkpoint:
+def _own_head(name: str, text: object, origin: str, signers: Sequence[VerifierKey]) -> Checkpoint:
     """A head that this device has signed under that name."""
     try:
         note = _parsed(text)
         head = parse_checkpoint(note.text)
-        verified_by(note, (key_of_epoch(device, origin),))
+        verified_by(note, [key_of_epoch(one, origin) for one in signers])
     except NoteError as error:
         raise PoolRefusalError(
             "unproven", f"the head {name!r} is none that this agent has signed: {error}"

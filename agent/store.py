@@ -15,7 +15,7 @@ from typing import Any
 from agent.ballast import Ballast
 from agent.core.merkle import Frontier, decode_frontier, leaf_hashes
 from agent.core.note import Checkpoint as Head
-from agent.core.note import NoteError, parse_checkpoint, parse_note
+from agent.core.note import NoteError, VerifierKey, parse_checkpoint, parse_note
 from agent.epochs import (
     AT_ONCE,
     Break,
@@ -161,6 +161,11 @@ class Store(LogRows):
         return self._signers.key
 
     @property
+    def signers(self) -> tuple[VerifierKey, ...]:
+        """Every public key that may have signed for this device, former ones included."""
+        return self._signers.known
+
+    @property
     def head(self) -> Head:
         return Head(origin=self.key.origin, size=self.size, root=self.frontier.root())
 
@@ -277,7 +282,7 @@ class Store(LogRows):
 
     def find_break(self) -> Break | None:
         """Whether this device has signed what is not here, as far as this disk remembers."""
-        keys = self._signers.known
+        keys = self.signers
         known = [signed_head(self.cosigned.note, keys)] if self.cosigned.note else []
         if self._second_copy is not None:
             known.append(self._second_copy.read(keys))
@@ -295,7 +300,7 @@ class Store(LogRows):
 
     def remember_break(self, note: str) -> Break | None:
         """A break that this head shows, kept where the next start finds it."""
-        signed = signed_head(note, self._signers.known)
+        signed = signed_head(note, self.signers)
         found = None if signed is None else self.break_from(signed)
         if found is not None and self._second_copy is not None:
             self._second_copy.write(note)

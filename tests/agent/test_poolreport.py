@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.core.note import ED25519, Checkpoint, VerifierKey, parse_note, sign_text
+from agent.keys import create_log_key
 from agent.pooldesk import PoolDesk, PoolKeys
 from agent.poolnote import Addressee
 from agent.purchases import PurchaseReader
@@ -108,6 +109,20 @@ async def test_a_report_stands_over_a_restart_and_is_recorded_once(rig) -> None:
         await desk.take_report(payload)
         assert len(await told(journal)) == 1
         await journal.append([NewRecord(kind="meter", source="site", data={})])
+
+
+async def test_what_a_former_key_of_the_log_has_signed_is_the_log_s_own(rig, tmp_path) -> None:
+    old, new = rig.key, create_log_key(tmp_path / "next.key", ORIGIN)
+    forged = head(rig, 1)
+    for key in (old, replace(old, successor=new), new):
+        rig.key = key
+        async with desk_on(rig) as (desk, journal):
+            await journal.append([NewRecord(kind="meter", source="site", data={})])
+            if key is new:
+                await desk.take_report(
+                    report("another_root", await own_head(rig, journal, 1), forged)
+                )
+                assert await told(journal) == [("equivocation", "another_root")]
 
 
 @pytest.mark.parametrize(
