@@ -2,7 +2,8 @@
 
 Fed with every record of the log once, in order. A purchase takes along what was recorded from a
 quarter of an hour before its window until it is settled, whatever its kind, without the ticks and
-without other meter points; and of what was before, the newest that says how things stood.
+without other meter points; of what was before, the newest that says how things stood; and the
+signed batch of the pool that sold it, where there was one.
 """
 
 import re
@@ -19,7 +20,7 @@ SETTLED_US = QUARTER_US + 60_000_000
 _HEAD = re.compile(
     rb'\{"v":1,"i":(\d+),"k":"(\w+)","b":\d+,"m":-?\d+,"t":(-?\d+),"q":"\w","e":\d+,"s":("(?:[^"\\]|\\.)*")'
 )
-_TELLING = frozenset({b"ledger", b"alarm", b"frame", b"limit"})
+_TELLING = frozenset({b"ledger", b"alarm", b"frame", b"limit", b"pool"})
 """Kinds whose data have to be looked into."""
 _OF_ONE_POINT = frozenset({b"ledger", b"statement", b"preflight", b"decision"})
 _STANDING = frozenset({b"boot", b"config", b"meter"})
@@ -54,6 +55,8 @@ class _Purchase:
     from_us: int
     until_us: int | None
     closed: int | None = None
+    batch: int | None = None
+    sold: list[int] = field(default_factory=list)
     picked: list[int] = field(default_factory=list)
     standing: dict[tuple[str, ...], tuple[int, ...]] = field(default_factory=dict)
 
@@ -91,6 +94,8 @@ class Selection:
             data = orjson.loads(record)["d"] if kind in _TELLING else None
             if kind == b"ledger":
                 self._take_ledger(index, source, data)
+            if kind == b"pool":
+                self._take_pool(index, data)
             self._note_standing(index, kind, source, data)
             for purchase in self._purchases:
                 if purchase.wants(index, at_us) and _is_concerned(purchase, kind, source, data):
@@ -167,6 +172,16 @@ class Selection:
                 if purchase.name == data["id"]:
                     purchase.closed = index
 
+    def _take_pool(self, index: int, data: Any) -> None:
+        """The results of a batch name its purchases; the batch itself stands after them."""
+        for purchase in self._purchases:
+            if data["event"] == "results":
+                if any(row[0] == purchase.name and row[1] == "accepted" for row in data["items"]):
+                    purchase.batch = data["sequence"]
+                    purchase.sold.append(index)
+            elif data["event"] == "taken" and purchase.batch == data["sequence"]:
+                purchase.sold.append(index)
+
     def _note_standing(self, index: int, kind: bytes, source: str, data: Any) -> None:
         """Remember the newest of what says how things stand; an alarm until it is cleared."""
         if kind in _STANDING:
@@ -212,4 +227,4 @@ def _all_of(purchase: _Purchase) -> Sequence[int]:
         for index in indices
     }
     closed = () if purchase.closed is None else (purchase.closed,)
-    return [purchase.index, *closed, *purchase.picked, *others]
+    return [purchase.index, *purchase.sold, *closed, *purchase.picked, *others]

@@ -222,6 +222,16 @@ def _state(offset_s: int, booked_wh: int, *open_accounts: list[Any]) -> NewRecor
     )
 
 
+def _sold(sequence: int, *names: str) -> list[NewRecord]:
+    """A batch of the pool's, with its results before it."""
+    items = [[name, "accepted", ""] for name in names]
+    about = (-3600, "pool", "transactions")
+    return [
+        _record(*about, event="results", sequence=sequence, part=0, parts=1, items=items),
+        _record(*about, event="taken", sequence=sequence, id="b", parts=1, note="", sha256=""),
+    ]
+
+
 def _before() -> list[NewRecord]:
     one, two = purchase("tx-1", "mp-1"), purchase("tx/2 <x>", "mp-2")
     return [
@@ -232,6 +242,8 @@ def _before() -> list[NewRecord]:
         _state(-7200, 990_000),
         _at(-3600, purchase_record(one)),
         _at(-3600, purchase_record(two)),
+        *_sold(1, "tx-1", "tx-9"),
+        *_sold(2, "tx/2 <x>"),
         _record(-3000, "limit", "o-7", event="told", meter_point="mp-1", until_ms=None),
         _alarm(-2500, "STANDS", "mp-1"),
         _alarm(-2400, "GONE", "mp-1"),

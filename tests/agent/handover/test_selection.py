@@ -45,6 +45,12 @@ def test_what_stood_before_comes_along_and_what_no_longer_stood_does_not(farm) -
     assert offsets(records, "limit") == [-3000]
 
 
+def test_the_batch_that_sold_a_purchase_comes_along_and_no_other(farm) -> None:
+    records = records_in(farm.export(Wanted(transactions=("tx-1",)))[0])
+    sold = [(r["d"]["event"], r["d"]["sequence"]) for r in records if r["k"] == "pool"]
+    assert sold == [("results", 1), ("taken", 1)]
+
+
 def test_another_point_s_books_and_decisions_stay_at_home(farm) -> None:
     records = records_in(farm.export(Wanted(transactions=("tx-1",)))[0])
     own = [r for r in records if r["k"] in ("ledger", "decision", "statement", "preflight")]
