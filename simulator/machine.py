@@ -73,7 +73,10 @@ class Bias:
 
 @dataclass(slots=True, kw_only=True)
 class Machine:
-    """State and physics of one machine. Every verb takes the instant at which it happens."""
+    """State and physics of one machine. Every verb takes the instant at which it happens.
+
+    ``own_starts_s``: when it began, or will begin, to hash without having been told.
+    """
 
     index: int
     model: MachineModel
@@ -87,6 +90,7 @@ class Machine:
     rebooting_until_s: float = 0.0
     asleep_since_s: float | None = None
     counters: Counters = field(default_factory=Counters)
+    own_starts_s: list[float] = field(default_factory=list)
     boards: list[Board] = field(init=False)
     watts: Trajectory = field(init=False)
     hashrate_hs: Trajectory = field(init=False)
@@ -233,6 +237,7 @@ class Machine:
         if not self.wake(now_s=now_s):
             return False
         self.counters.own_wakes += 1
+        self.own_starts_s.append(now_s)
         return True
 
     def wake(self, *, now_s: float, is_unsafe: bool = False) -> bool:
@@ -255,6 +260,7 @@ class Machine:
             it.is_enabled = True
             self._drop_board(it, now_s, self.timings.board_off_s)
         if self.is_awake:
+            self.own_starts_s.append(self.rebooting_until_s)
             self._start_hashing(now_s, self.rebooting_until_s, self.timings.wake_s)
         else:
             self._join(now_s)

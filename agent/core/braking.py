@@ -17,9 +17,6 @@ from agent.core.fleet import Machine
 from agent.core.ledger import FOREVER_MS, Account, Ledger
 
 OPEN_ENDED_HORIZON_S = 60.0
-TAPER_STOPS = 8.0  # then a fourth of the power is left two stops before the end
-TAPER_SHARE = 0.25  # of a window, at most
-TAPER_LEAST_S = 60.0  # plans follow at most every 10 s
 RELAY_S = 2.0  # from the order until a contactor has dropped
 
 
@@ -93,20 +90,6 @@ def jolt_wh(exposure: Exposure, time_left_s: float) -> float:
 def pace_w(left: float, reserve: float, time_left_s: float) -> float:
     """The power that ends the energy with its window."""
     return max(left - reserve, 0.0) * SECONDS_PER_HOUR / max(time_left_s, 1.0)
-
-
-def tapered_s(time_left_s: float, length_s: float, stop_s: float) -> float:
-    """The time to pace by before a stop for good, so that power falls in a straight line to it.
-
-    A stop leaves unused what it takes less than its card says, and that grows with the power from
-    which it is made. So the last part of such a window runs out slowly, and what comes before it
-    draws that much more. The braking curve is met two stops before the end: a window too short for
-    twice that, or for plans to follow, gains nothing.
-    """
-    taper_s = min(TAPER_STOPS * stop_s, TAPER_SHARE * length_s)
-    if taper_s < max(4 * stop_s, TAPER_LEAST_S):
-        return time_left_s
-    return max(time_left_s - taper_s / 2, time_left_s / 2)
 
 
 def stop_s(machine: Machine) -> float:

@@ -87,15 +87,13 @@ def _idle_w(state: SiteState, picture: Picture, parameters: Parameters) -> float
     return base_w + sum(m.card.idle_w for m in picture.machines.values() if m.is_controllable)
 
 
-def paced_w(
-    energy_wh: float, seconds: float, picture: Picture, parameters: Parameters, *, mean_s: float
-) -> float:
+def paced_w(energy_wh: float, seconds: float, picture: Picture, parameters: Parameters) -> float:
     """The power that uses up an energy in so many seconds under the limits that are known.
 
-    It is the mean power, over ``mean_s``, where no limit is lower than that; where one is, more is
-    drawn outside of it, and never more than the connection carries.
+    It is the mean power where no limit is lower than that; where one is, more is drawn outside of
+    it, and never more than the connection carries.
     """
-    mean_w = pace_w(energy_wh, 0.0, mean_s)
+    mean_w = pace_w(energy_wh, 0.0, seconds)
     now_ms = picture.snapshot.now_ms
     until_ms = now_ms + round(seconds * 1000)
     lowest_w = min(

@@ -207,12 +207,7 @@ def _pace_w(
                 extra_w = braking.pace_w(pot_wh - earlier_wh, reserve, seconds)
                 return min(steepest_w + extra_w, parameters.rated_power_w)
             energy_wh = max(pot_wh - reserve, 0.0)
-            mean_s = seconds
-            if _is_last_stop(state, picture, parameters, account.transaction.deadline_ms):
-                length_s = (account.transaction.deadline_ms - account.transaction.start_ms) / 1000.0
-                mean_s = braking.tapered_s(seconds, length_s, picture.exposure.stop_s)
-            power_w = paced_w(energy_wh, seconds, picture, parameters, mean_s=mean_s)
-            steepest_w = max(steepest_w, power_w)
+            steepest_w = max(steepest_w, paced_w(energy_wh, seconds, picture, parameters))
             earlier_wh = pot_wh
     return steepest_w
 
@@ -224,24 +219,17 @@ def _stop_edge_s(
 
     What an ending window leaves unused does not carry over: the purchases behind it stand alone.
     """
+    exposure = picture.exposure
     for deadline_ms in sorted({account.transaction.deadline_ms for account in accounts}):
         edge_s = (deadline_ms - picture.snapshot.now_ms) / 1000.0
-        if edge_s <= picture.exposure.stop_s and _is_last_stop(
-            state, picture, parameters, deadline_ms
-        ):
-            return edge_s
+        if edge_s <= exposure.stop_s:
+            following = braking.pots(state.ledger, deadline_ms)
+            share = parameters.meter_error_share
+            left = braking.left_wh(following, upper_wh=0.0, booked_wh=0, error_share=share)
+            seconds = braking.time_left_s(following, deadline_ms, exposure.stop_s)
+            if left <= braking.stop_flow_wh(exposure, seconds):
+                return edge_s
     return None
-
-
-def _is_last_stop(
-    state: SiteState, picture: Picture, parameters: Parameters, deadline_ms: int
-) -> bool:
-    """Whether what is bought beyond a deadline could not take a stop that is given there."""
-    following = braking.pots(state.ledger, deadline_ms)
-    share = parameters.meter_error_share
-    left = braking.left_wh(following, upper_wh=0.0, booked_wh=0, error_share=share)
-    seconds = braking.time_left_s(following, deadline_ms, picture.exposure.stop_s)
-    return left <= braking.stop_flow_wh(picture.exposure, seconds)
 
 
 def _limit(kind: str, source: str, power_w: float, words: str) -> Limit:

@@ -90,7 +90,7 @@ class Brain:
     _recorded: SiteState | None = None
     _recorded_at_s: float = float("-inf")
     _undelivered: list[PurchaseTable] = field(default_factory=list)
-    _known: dict[str, float] = field(default_factory=dict)
+    _known: dict[str, int] = field(default_factory=dict)
 
     def tick(self) -> None:
         """One tick, as the daemon's keeper does it."""
@@ -133,17 +133,18 @@ class Brain:
             self._undelivered.append(offered)
             return
         now_s = self.site.agenda.now_s
-        known_kwh = self._known.get(offered.id)
+        known_wh = self._known.get(offered.id)
+        transaction = _transaction(offered, self.clock.now_ms(now_s))
         ledger, admission = admit(
             self.state.ledger,
-            _transaction(offered, self.clock.now_ms(now_s)),
+            transaction,
             cap_wh=round(self.site.scenario.site.cap_kwh * 1000.0),
             now_ms=self.clock.now_ms(now_s),
         )
         self.state = replace(self.state, ledger=ledger)
         expected = "accepted"
-        if known_kwh is not None:
-            expected = "unchanged" if known_kwh == offered.kwh else "refused"
+        if known_wh is not None:
+            expected = "unchanged" if known_wh == transaction.energy_wh else "refused"
         elif offered.kwh > self.site.scenario.site.cap_kwh or _is_past(offered, now_s):
             expected = "refused"
         if admission.result != expected:
@@ -151,7 +152,7 @@ class Brain:
                 f"{offered.id}: {admission.result}, not {expected}: {admission.reason}"
             )
         if expected == "accepted":
-            self._known[offered.id] = offered.kwh
+            self._known[offered.id] = transaction.energy_wh
             until_s = float("inf") if offered.to_min is None else offered.to_min * 60.0
             self.site.buy(
                 Bought(

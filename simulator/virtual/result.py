@@ -13,6 +13,8 @@ from simulator.virtual.truth import MEANS_SOMETHING_WH, Bought
 ROLLOVER_NEAR_S = 60.0
 GAP_SHARE = 0.5
 SETTLE_S = 90.0
+POLL_LATE = 1.1  # polls vary by a tenth
+COMMAND_S = 2.5  # a tick, and the way of a command
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,20 +187,37 @@ def _orders_broken(brain: Brain, trace: Trace) -> list[Violation]:
 
 
 def _idle_broken(site: Site, trace: Trace) -> list[Violation]:
-    """Where nothing is bought, nothing is hashed."""
-    found = []
+    """Where nothing is bought, nothing is hashed.
+
+    What begins to hash by itself runs until it has been read and its stop has bitten: those
+    seconds are nobody's fault.
+    """
+    found, excused = [], _excused(site)
     for stretch in site.truth.stretches:
         if stretch.is_bought or stretch.is_stubborn:
             continue
         from_s = stretch.from_s + SETTLE_S
-        powers = _between(trace, from_s, stretch.until_s)
         idle_w = _unavoidable_w(site)
-        wh = sum(max(p - idle_w, 0.0) for p in powers) / 3600.0
+        wh = 0.0
+        for at_s, power_w in zip(trace.at_s, trace.power_w, strict=True):
+            if from_s <= at_s < stretch.until_s and not any(a <= at_s < b for a, b in excused):
+                wh += max(power_w - idle_w, 0.0) / 3600.0
         if wh > 1.0:
             words = f"{wh:.1f} Wh for hashing while nothing was bought"
             name = f"second {stretch.from_s:.0f}"
             found.append(Violation(promise="nothing_bought", id=name, over_wh=wh, words=words))
     return found
+
+
+def _excused(site: Site) -> list[tuple[float, float]]:
+    """From each start that nobody told to a machine, until it can have been stopped again."""
+    seen_s = site.scenario.site.miner_poll_s * POLL_LATE + COMMAND_S
+    return [
+        (start_s, start_s + seen_s + max(card.board_off_s, card.sleep_s))
+        for unit in site.units
+        for card in (CARDS[unit.family.name],)
+        for start_s in unit.machine.own_starts_s
+    ]
 
 
 def _wear(site: Site) -> list[Violation]:

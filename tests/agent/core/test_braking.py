@@ -9,7 +9,6 @@ from agent.core.braking import (
     left_wh,
     pace_w,
     stop_flow_wh,
-    tapered_s,
     unplanned_wh,
 )
 from agent.core.cards import LUXOS
@@ -172,24 +171,3 @@ def test_a_stop_takes_as_long_as_the_slowest_machine_that_is_counted_on() -> Non
     assert exposure(machine()).stop_s == pytest.approx(LUXOS.board_off_s + 2.5)
     assert exposure(machine(), machine(boards=False)).stop_s == pytest.approx(LUXOS.sleep_s + 2.5)
     assert exposure(machine(obeys=False)).stop_s == pytest.approx(2.5)
-
-
-@given(st.floats(1.0, 100.0), st.floats(600.0, 7200.0), st.floats(1e3, 1e6))
-def test_energy_paced_before_a_last_stop_meets_the_curve_two_stops_ahead_at_a_fraction_of_the_power(
-    stop_s: float, length_s: float, purchased_wh: float
-) -> None:
-    taper_s = min(8 * stop_s, length_s / 4)
-    left, powers = purchased_wh, []
-    time_left_s = length_s
-    while time_left_s > 2.02 * stop_s:
-        step_s = time_left_s / 500
-        span_s = tapered_s(time_left_s, length_s, stop_s)
-        assert time_left_s / 2 <= span_s <= time_left_s
-        powers.append(pace_w(left, 0.0, span_s))
-        left -= powers[-1] * step_s / 3600
-        time_left_s -= step_s
-    if taper_s < max(4 * stop_s, 60.0):
-        assert powers[-1] == pytest.approx(powers[0], rel=0.01)
-        return
-    assert left * 3600 == pytest.approx(powers[-1] * stop_s, rel=0.05)
-    assert powers[-1] == pytest.approx(powers[0] * 2 * stop_s / taper_s, rel=0.05)

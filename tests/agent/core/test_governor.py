@@ -66,7 +66,7 @@ def test_clean_windows_are_never_over_and_used_to_the_last_percent(
 def test_long_windows_are_used_to_the_last_half_percent_with_slow_steps(
     toy: SimpleNamespace,
 ) -> None:
-    site = farm(toy, 20, 0.85, 900)
+    site = farm(toy, 20, 0.82, 900)
     site.run(950)
     assert site.over_wh == 0
     assert site.true_wh["t0"] >= site.transactions[0].energy_wh * 0.994
