@@ -58,7 +58,7 @@ class Log:
 
     def judged(self) -> Report:
         """The verdict, fed in the order of the commits as ``agent.verify`` does."""
-        audit = Audit(device=self.device, pool=POOL, origin="")
+        audit = Audit(devices=(self.device,), pool=POOL, origin="")
         heads = list(self.heads)
         for record in self.records:
             while heads and heads[0][0] <= record.row:

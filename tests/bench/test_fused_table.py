@@ -12,7 +12,7 @@ def test_the_estimate_is_no_worse_than_the_known_one_and_its_bound_never_below_t
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "table.json"
-    few = ["--energy-kwh", "15", "--seeds", "1", "--json", str(out)]
+    few = ["--energy-kwh", "40", "--seeds", "2", "--json", str(out)]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *few], check=False, capture_output=True, text=True
     )
