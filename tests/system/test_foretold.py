@@ -43,6 +43,7 @@ def test_what_is_said_of_a_window_is_shown_and_stands_in_the_log_before_it_opens
     assert said[0]["d"]["transactions"] == [window.transaction_id]
     verdicts = [record["d"]["can_comply"] for record in said]
     assert True in verdicts
-    assert not verdicts[-1], said[-3:]
+    told = [(record["t"] // 1000 - window.start_ms, record["d"]["words"]) for record in said]
+    assert not verdicts[-1], "\n".join(f"{at_ms} ms: {words}" for at_ms, words in told)
     code, report = site.verify()
     assert code == 0, report
