@@ -214,7 +214,7 @@ async def test_what_is_no_request_is_refused(hall: Hall, body: bytes) -> None:
 
 
 async def test_the_verb_blinks_for_its_time_and_ends_early_at_ctrl_c(hall: Hall) -> None:
-    async with hall.door(), asyncio.timeout(18):
+    async with hall.door(), asyncio.timeout(45):
         for seconds, number in (("1", None), ("3000", signal.SIGINT)):
             verb = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "agent", "locate", LUXOS, "--for", seconds, "--json"),

@@ -53,6 +53,12 @@ class Company:
             await self.journal.append([METER])
         return self.journal.size
 
+    async def go_on(self) -> None:
+        """A reading now and then, as of a meter."""
+        while True:
+            await self.write()
+            await asyncio.sleep(0.1)
+
     async def receipted(self, size: int) -> None:
         await self.rig.until(lambda: self.journal.cosigned_size >= size, 8.0)
 
@@ -129,8 +135,9 @@ async def test_a_pool_that_forgets_what_it_receipted_is_an_alarm(opening) -> Non
     async with opening as company:
         before = company.journal.cosigned_size
         company.misbehave(Misdeed.FORGETS)
-        await company.write(5)
-        await company.fault("no_receipt")
+        async with company.rig.running(company.go_on()):
+            # Nothing shows that a pool forgets but what is sent to it afterwards.
+            await company.fault("no_receipt")
         known = company.journal.cosigned_size
         assert known > before
         assert company.pool.state()["rejects"]["gap"] > 0
