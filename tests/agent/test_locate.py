@@ -230,7 +230,7 @@ async def test_the_verb_blinks_for_its_time_and_ends_early_at_ctrl_c(hall: Hall)
 
 
 async def blinks(hall: Hall) -> None:
-    for _ in range(800):
+    for _ in range(1500):
         if hall.is_blinking(LUXOS):
             return
         await asyncio.sleep(0.02)
