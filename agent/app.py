@@ -35,6 +35,7 @@ from agent.control_locate import add_locate_route
 from agent.downlink import Downlink
 from agent.feeder import Feeder
 from agent.follower import Follower
+from agent.handover.ocmfkey import ocmf_key_file, ocmf_signer
 from agent.homeassistant import HomeAssistant
 from agent.hostwatch import HostWatch
 from agent.journal import open_journal
@@ -42,7 +43,6 @@ from agent.keeper import Keeper
 from agent.keys import KeyFileError, load_log_keys, load_vkey, read_private_file
 from agent.lanes import Lanes, Sizes
 from agent.neighbours import open_homeassistant, open_webhook
-from agent.ocmfkey import ocmf_key_file, ocmf_signer
 from agent.orders import actuation_record
 from agent.policy import load_policy
 from agent.poller import Poller

@@ -1,5 +1,6 @@
 """The command line: one verb per job, and a last guard so that nobody ever meets a traceback.
 
+Only what a verb needs is imported for it: somebody in a hurry waits for half as long.
 A verb ends with a CommandError where the answer is a no; anything else that gets here is a fault of
 kwota itself, which is one sentence too, and the traceback for those who ask with ``--debug``.
 """
@@ -8,37 +9,37 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from importlib import metadata
+from importlib import import_module, metadata
 from types import TracebackType
 from typing import Annotated
 
 import typer
 
-from agent.commands import (
-    daemon,
-    devices,
-    discover,
-    doctor,
-    enroll,
-    evidence,
-    export,
-    labels,
-    limits,
-    locate,
-    meters,
-    site,
-    transactions,
-)
 from agent.commands.console import EXIT_CODES, Code, CommandError, say
 
-app = typer.Typer(
-    name="kwota",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    epilog=EXIT_CODES,
-    help="Keeps the machines of a mining farm within the energy that was purchased.",
-)
+#: Where each verb is: a function, or a group of verbs under one name.
+VERBS = {
+    "run": ("daemon", "run"),
+    "check-config": ("daemon", "check_config"),
+    "demo": ("daemon", "demo"),
+    "status": ("site", "status"),
+    "why": ("site", "why"),
+    "alarms": ("site", "alarms"),
+    "miners": ("site", "miners"),
+    "labels": ("labels", "labels"),
+    "meters": ("meters", "app"),
+    "transactions": ("transactions", "app"),
+    "limit": ("limits", "app"),
+    "locate": ("locate", "locate"),
+    "poll": ("devices", "poll"),
+    "doctor": ("doctor", "doctor"),
+    "logs": ("daemon", "logs"),
+    "discover": ("discover", "discover"),
+    "verify": ("evidence", "verify"),
+    "enroll": ("enroll", "enroll_device"),
+    "journal": ("evidence", "journal"),
+    "evidence": ("export", "evidence"),
+}
 
 
 def _show_version(is_asked: bool) -> None:
@@ -51,8 +52,7 @@ def _show_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def options(
+def _options(
     *,
     debug: Annotated[
         bool, typer.Option("--debug", help="With a fault of kwota itself, show the traceback.")
@@ -65,33 +65,35 @@ def options(
     """Keeps the machines of a mining farm within the energy that was purchased."""
 
 
-app.command()(daemon.run)
-app.command("check-config")(daemon.check_config)
-app.command()(daemon.demo)
-app.command()(site.status)
-app.command()(site.why)
-app.command()(site.alarms)
-app.command()(site.miners)
-app.command()(labels.labels)
-app.add_typer(meters.app, name="meters")
-app.add_typer(transactions.app, name="transactions")
-app.add_typer(limits.app, name="limit")
-app.command()(locate.locate)
-app.command()(devices.poll)
-app.command()(doctor.doctor)
-app.command()(daemon.logs)
-app.command()(discover.discover)
-app.command()(evidence.verify)
-app.command("enroll")(enroll.enroll_device)
-app.add_typer(evidence.journal, name="journal")
-app.add_typer(export.evidence, name="evidence")
+def command_line(verb: str | None = None) -> typer.Typer:
+    """The command line with all its verbs, or with one of them alone."""
+    app = typer.Typer(
+        name="kwota",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        epilog=EXIT_CODES,
+        help="Keeps the machines of a mining farm within the energy that was purchased.",
+    )
+    app.callback()(_options)
+    for name in VERBS if verb is None else (verb,):
+        module, attribute = VERBS[name]
+        found = getattr(import_module(f"agent.commands.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb and end the process with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     with _LastGuard(is_debug="--debug" in given):
-        app([argument for argument in given if argument != "--debug"], prog_name="kwota")
+        words = [argument for argument in given if argument != "--debug"]
+        # A shell that completes, a call for help and a verb that there is not need all of them.
+        verb = words[0] if words and words[0] in VERBS else None
+        command_line(verb)(words, prog_name="kwota")
 
 
 class _LastGuard(AbstractContextManager[None]):

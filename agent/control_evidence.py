@@ -12,10 +12,10 @@ from aiohttp import web
 from agent.control import EXPORT_S, READ_S, denied, peer_uid
 from agent.core.note import VerifierKey
 from agent.handover.export import export_zip
+from agent.handover.ocmfkey import OcmfSigner
 from agent.handover.selection import SelectionError, Wanted
 from agent.handover.source import Source
 from agent.keys import KeyFileError
-from agent.ocmfkey import OcmfSigner
 from agent.records import JournalError
 
 NAMES_MAX = 1000

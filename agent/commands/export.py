@@ -24,11 +24,11 @@ from agent.core.note import VerifierKey, parse_note
 from agent.epochs import key_of_epoch
 from agent.handover.export import Exported
 from agent.handover.export import export_zip as write_zip
+from agent.handover.ocmfkey import OcmfSigner, ocmf_key_file, ocmf_signer
 from agent.handover.selection import SelectionError, Wanted
 from agent.handover.source import StoppedJournal, open_stopped
 from agent.keys import KeyFileError, load_log_key, load_vkey, load_vkeys
 from agent.logfile import LogError
-from agent.ocmfkey import OcmfSigner, ocmf_key_file, ocmf_signer
 from agent.settings import load_settings
 from agent.settings_faults import SettingsError
 

@@ -18,6 +18,7 @@ from agent.core.merkle import leaf_hash
 from agent.core.note import Checkpoint, NoteError, VerifierKey, parse_checkpoint, parse_note
 from agent.core.prooftree import ProofTree, consistency_from
 from agent.handover.ocmf import ocmf_payload, ocmf_text
+from agent.handover.ocmfkey import OcmfSigner
 from agent.handover.onefile import verifier_source
 from agent.handover.page import page_of
 from agent.handover.receipt import receipt_bytes, receipt_of
@@ -46,7 +47,6 @@ from agent.handover.shape import (
 from agent.handover.source import Source
 from agent.keyring import ADDED, KeyRing, ring_from
 from agent.logrows import SignedCheckpoint
-from agent.ocmfkey import OcmfSigner
 from agent.records import is_of_kind
 
 RECORDS_MAX = 200_000

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import typer
 
-from agent.cli import app as kwota
+from agent.cli import command_line
 from simulator.__main__ import app as simulator
 
 WIDTH: Final = 96
 
 
 def kwota_text() -> str:
-    return _text(kwota, "kwota")
+    return _text(command_line(), "kwota")
 
 
 def simulator_text() -> str:

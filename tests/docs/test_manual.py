@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import app as kwota
+from agent.cli import command_line
 from agent.status.openapi import openapi_document
 from agent.status.vocabulary import ALARMS
 from generators.alarms import recoveries, severities
@@ -26,7 +26,7 @@ from simulator.__main__ import app as simulator
 REPO = Path(__file__).parents[2]
 DOCS = REPO / "docs"
 
-VERBS = {**dict(verbs(kwota, "kwota")), **dict(verbs(simulator, "kwota-sim"))}
+VERBS = {**dict(verbs(command_line(), "kwota")), **dict(verbs(simulator, "kwota-sim"))}
 KEYS = [
     key
     for table, _, shape in tables()

@@ -17,9 +17,9 @@ from agent.cli import main
 from agent.control import Control, DirectoryError, NotNowError, Why, open_control
 from agent.control_evidence import add_evidence_routes
 from agent.core.ledger import Admission, Transaction
+from agent.handover.ocmfkey import ocmf_signer
 from agent.journal import Journal, open_journal
 from agent.keys import enroll, load_log_key, load_vkey
-from agent.ocmfkey import ocmf_signer
 from agent.purchases import PurchaseReader
 from agent.records import NewRecord
 from agent.siteclock import SiteClock

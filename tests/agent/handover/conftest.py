@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent.core.ledger import Account, Entry, Transaction
 from agent.core.note import COSIGNATURE_V1, Note, Signature, VerifierKey, parse_note
 from agent.handover.export import Exported, export_zip
+from agent.handover.ocmfkey import ocmf_signer
 from agent.handover.selection import Wanted
 from agent.handover.shape import SUMS, sums_of
 from agent.handover.source import open_stopped
 from agent.journal import Journal, open_journal
 from agent.keys import LogKey, create_log_key
-from agent.ocmfkey import ocmf_signer
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings

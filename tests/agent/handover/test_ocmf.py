@@ -21,12 +21,12 @@ from agent.core.ledger import Account, Transaction
 from agent.core.register import RegisterEvent
 from agent.handover.export import export_zip
 from agent.handover.ocmf import ocmf_parts, ocmf_payload, ocmf_text
+from agent.handover.ocmfkey import ocmf_signer
 from agent.handover.selection import Wanted
 from agent.handover.shape import SUMS, members_of, sums_of
 from agent.handover.source import open_stopped
 from agent.journal import open_journal
 from agent.keys import create_log_key
-from agent.ocmfkey import ocmf_signer
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings

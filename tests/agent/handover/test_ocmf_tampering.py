@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from agent.handover.ocmf import ocmf_parts, ocmf_text
+from agent.handover.ocmfkey import ocmf_key_file, ocmf_signer
 from agent.handover.selection import Wanted
 from agent.handover.shape import OCMF_KEY, members_of
 from agent.keys import KeyFileError, create_log_key
-from agent.ocmfkey import ocmf_key_file, ocmf_signer
 from agent.settings import JournalSettings
 from agent.verify import Keys, verify
 
