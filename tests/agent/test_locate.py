@@ -214,7 +214,7 @@ async def test_what_is_no_request_is_refused(hall: Hall, body: bytes) -> None:
 
 
 async def test_the_verb_blinks_for_its_time_and_ends_early_at_ctrl_c(hall: Hall) -> None:
-    async with hall.door(), asyncio.timeout(45):
+    async with hall.door(), asyncio.timeout(18):
         for seconds, number in (("1", None), ("3000", signal.SIGINT)):
             verb = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "agent", "locate", LUXOS, "--for", seconds, "--json"),
@@ -230,7 +230,7 @@ async def test_the_verb_blinks_for_its_time_and_ends_early_at_ctrl_c(hall: Hall)
 
 
 async def blinks(hall: Hall) -> None:
-    for _ in range(1500):
+    for _ in range(800):
         if hall.is_blinking(LUXOS):
             return
         await asyncio.sleep(0.02)
