@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import resource
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,7 +27,7 @@ class PortError(Exception):
 
 
 class TakenAddressError(PortError):
-    """A machine's own address is in use: another network of addresses may be free."""
+    """The network of addresses is another farm's, or one of them in use: another may be free."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Network:
     meters: list[MeterServer] = field(init=False)
     dialects: dict[str, Dialect] = field(init=False)
     warnings: list[str] = field(init=False, default_factory=list)
+    _claims: list[socket.socket] = field(init=False, default_factory=list)
     _machine_servers: dict[int, list[asyncio.Server]] = field(init=False, default_factory=dict)
     _shut: set[int] = field(init=False, default_factory=set)
     _meter_servers: dict[int, asyncio.Server] = field(init=False, default_factory=dict)
@@ -57,6 +59,7 @@ class Network:
     async def open(self) -> None:
         """Listen everywhere. Raises PortError with one sentence."""
         self._allow_files()
+        self._claim()
         for position in range(len(self.meters)):
             await self._open_meter(position)
         for board in self.farm.relays:
@@ -76,6 +79,8 @@ class Network:
         for dialect in self.dialects.values():
             await dialect.close()
         await asyncio.sleep(0)
+        for claim in self._claims:
+            claim.close()
 
     def meter_address(self, position: int) -> tuple[str, int]:
         """Host and port of a meter."""
@@ -141,6 +146,21 @@ class Network:
             if index not in gone and index not in self._machine_servers:
                 await self._open_machine(index)
 
+    def _claim(self) -> None:
+        """Hold the network's own address, at which no machine stands, while the farm exists: one
+        whose machines are gone would lose theirs to the next farm, and its agent go on steering.
+        """
+        base = str(self.farm.file.addresses.base)
+        doors = chain(*(self._doors(index) for index in range(len(self.farm.labels))))
+        for port in sorted({door.port for door in doors if not door.is_optional}):
+            claim = socket.socket()
+            self._claims.append(claim)
+            try:
+                claim.bind((base, port))
+            except OSError as error:
+                sentence = f"machines: cannot have {base}:{port} ({reason_of(error)}); choose"
+                raise _refusal(f"{sentence} another --address-base or port", error) from error
+
     async def _open_meter(self, position: int) -> None:
         table = self.farm.file.meters[position]
         if table.line != "tcp":
@@ -189,9 +209,7 @@ class Network:
                 if door.is_optional:
                     self._go_without(door.port, error)
                     continue
-                if _is_taken(error):
-                    raise TakenAddressError(str(error)) from error
-                raise
+                raise _refusal(str(error), error.__cause__) from error
             servers.append(server)
 
     def _go_without(self, port: int, error: PortError) -> None:
@@ -234,8 +252,9 @@ def reason_of(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def _is_taken(error: PortError) -> bool:
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+def _refusal(sentence: str, cause: BaseException | None) -> PortError:
+    is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+    return (TakenAddressError if is_taken else PortError)(sentence)
 
 
 def _is_rights(error: PortError) -> bool:

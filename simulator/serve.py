@@ -74,8 +74,7 @@ async def serve(options: ServeOptions, announce: Callable[[dict[str, Any]], None
 
 
 async def _open_network(options: ServeOptions) -> Network:
-    """Listen everywhere. Whoever binds a network's first machine has it: two farms that look for
-    one in the same moment never share it. Raises PortError."""
+    """Listen everywhere, in the first network that no other farm has. Raises PortError."""
     files = _elsewhere(options.file) if options.finds_addresses else [options.file]
     failure = PortError("no loopback network is free for the machines; end another farm")
     for file in files:

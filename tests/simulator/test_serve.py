@@ -53,8 +53,8 @@ def wait_for(path, process=None) -> dict:
     return json.loads(path.read_text())
 
 
-def ask(url) -> dict:
-    with urllib.request.urlopen(url, timeout=5.0) as reply:
+def ask(url, body=None) -> dict:
+    with urllib.request.urlopen(url, data=body, timeout=5.0) as reply:
         return json.load(reply)
 
 
@@ -170,3 +170,23 @@ def test_farms_that_start_together_take_networks_of_their_own(farm_path, tmp_pat
             farm.terminate()
         assert [farm.wait(10) for farm in farms] == [0] * 6
     assert len({farm["machines"][0]["address"] for farm in said}) == 6
+
+
+@pytest.mark.system
+def test_a_farm_whose_machines_are_gone_keeps_their_addresses(farm_path, tmp_path) -> None:
+    ready = tmp_path / "ready.json"
+    with subprocess.Popen(command(farm_path, "--ready-file", ready)) as farm:
+        try:
+            said = wait_for(ready, farm)
+            gone = {"kind": "miner_gone", "target": [0, 1, 2]}
+            ask(f"{said['control_url']}/v1/faults", json.dumps(gone).encode())
+            first = said["machines"][0]
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((first["address"], first["port"]), timeout=2.0)
+            base = first["address"].rsplit(".", 1)[0] + ".0"
+            other = run(farm_path, "--address-base", base)
+        finally:
+            farm.terminate()
+    assert other.returncode == 2
+    assert f"cannot have {base}:{first['port']} (Address already in use)" in other.stderr
+    assert "--address-base" in other.stderr
