@@ -223,10 +223,10 @@ class Publisher:
         _log.warning("broker=%s state=lost reason=%r", broker, str(error))
         self._words = str(error)
         needs_person = isinstance(error, RefusedError | MqttFileError)
-        code = "broker_unusable"
+        code = "BROKER_UNUSABLE"
         remedy = "Look at the broker's log, and at brokers and certificates in the configuration."
         if self._fruitless >= _FRUITLESS_MAX:
-            code = "delivery_stuck"
+            code = "DELIVERY_STUCK"
             remedy = (
                 f"The broker drops us whenever we send evidence from record"
                 f" {self._journal.cosigned_size} on: check its access list and message size."

@@ -144,7 +144,7 @@ class Uplink:
             except NoteError as error:
                 await self._on_fault(
                     Fault(
-                        code="receipt_refused",
+                        code="RECEIPT_REFUSED",
                         severity="critical",
                         words=f"A receipt was refused: {error}.",
                         remedy="Compare pool_vkey_file and the log's origin with the pool's.",
@@ -205,7 +205,7 @@ class Uplink:
         self._rewind()
         await self._on_fault(
             Fault(
-                code="no_receipt",
+                code="NO_RECEIPT",
                 severity="warning",
                 words=f"The pool has sent no receipt for {self._pace.receipt_s:.0f} s:"
                 f" everything from record {self._sent_to} on is sent again.",
@@ -253,7 +253,7 @@ class Uplink:
         except RefusedError as error:
             self._pause()
             fault = Fault(
-                code=f"broker_refused_{error.reason_code:02x}",
+                code=f"BROKER_REFUSED_{error.reason_code:02x}",
                 severity="critical",
                 words=str(error),
                 remedy="Have the broker allow this agent's topics and message sizes.",
@@ -266,7 +266,7 @@ class Uplink:
         if reason_code == NO_MATCHING_SUBSCRIBERS:
             self._pause()
             fault = Fault(
-                code="pool_not_subscribed",
+                code="POOL_NOT_SUBSCRIBED",
                 severity="warning",
                 words="The broker takes the evidence, but no pool is subscribed to it.",
                 remedy="Ask the pool whether its receiver runs and which topic it reads.",
@@ -324,7 +324,7 @@ class Uplink:
             return
         await self._on_fault(
             Fault(
-                code="pool_went_back",
+                code="POOL_WENT_BACK",
                 severity="warning",
                 words=f"The pool has receipted less after more: {known} since {self._pool_time_s}.",
                 remedy="Ask the pool whether it has lost records or runs twice; the journal keeps"

@@ -75,11 +75,12 @@ def stop_flow_wh(exposure: Exposure, time_left_s: float) -> float:
 
 
 def unplanned_wh(left: float, purchased_wh: int, reserve_share: float) -> float:
-    """What pacing keeps back for its own error: a share of what is left, which falls to a quarter.
+    """What pacing keeps back for its own error: a share of what is left, or of a sixteenth of what
+    was bought where less than that is left.
 
     It keeps no promise, the braking curve does; it keeps the pace away from that curve.
     """
-    return reserve_share * max(min(left, purchased_wh), purchased_wh / 4)
+    return reserve_share * max(min(left, purchased_wh), purchased_wh / 16)
 
 
 def jolt_wh(exposure: Exposure, time_left_s: float) -> float:

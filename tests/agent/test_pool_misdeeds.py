@@ -125,7 +125,7 @@ async def test_a_pool_that_stalls_is_an_alarm_and_gets_all_again(opening) -> Non
     async with opening as company:
         company.misbehave(Misdeed.STALLS)
         size = await company.write(3)
-        assert "no receipt" in await company.fault("no_receipt")
+        assert "no receipt" in await company.fault("NO_RECEIPT")
         assert company.journal.cosigned_size < size
         company.misbehave()
         await company.receipted(size)
@@ -137,7 +137,7 @@ async def test_a_pool_that_forgets_what_it_receipted_is_an_alarm(opening) -> Non
         company.misbehave(Misdeed.FORGETS)
         async with company.rig.running(company.go_on()):
             # Nothing shows that a pool forgets but what is sent to it afterwards.
-            await company.fault("no_receipt")
+            await company.fault("NO_RECEIPT")
         known = company.journal.cosigned_size
         assert known > before
         assert company.pool.state()["rejects"]["gap"] > 0
@@ -159,7 +159,7 @@ async def test_a_receipt_that_cannot_be_believed_is_an_alarm(
         before = company.journal.cosigned_size
         company.misbehave(misdeed)
         await company.write()
-        assert words in await company.fault("receipt_refused")
+        assert words in await company.fault("RECEIPT_REFUSED")
         assert company.journal.cosigned_size == before
 
 
@@ -169,7 +169,7 @@ async def test_a_pool_that_goes_back_in_size_is_an_alarm(opening) -> None:
         await company.receipted(size)
         company.misbehave(Misdeed.GOES_BACK)
         await company.write()
-        assert "less after more" in await company.fault("pool_went_back")
+        assert "less after more" in await company.fault("POOL_WENT_BACK")
         assert company.journal.cosigned_size == size
 
 

@@ -91,8 +91,8 @@ async def test_the_pool_may_be_away_and_come_back(mosquitto, rig) -> None:
         publisher = rig.publisher_of(journal, broker.port)
         async with rig.delivering(publisher):
             await rig.until(lambda: bool(publisher.delivery.faults))
-            assert publisher.delivery.faults[0].code == "pool_not_subscribed"
-            assert await rig.alarms(journal) == ["pool_not_subscribed"]
+            assert publisher.delivery.faults[0].code == "POOL_NOT_SUBSCRIBED"
+            assert await rig.alarms(journal) == ["POOL_NOT_SUBSCRIBED"]
             async with rig.pool_on(broker.port, pool):
                 await rig.until(lambda: journal.cosigned_size > 1)
                 assert publisher.delivery.faults == ()
@@ -108,7 +108,7 @@ async def test_a_pool_without_receipts_gets_everything_again(mosquitto, rig) -> 
     ):
         await rig.until(lambda: pool.messages.count((0, 1)) + len(pool.messages) >= 3)
         assert journal.cosigned_size == 0
-        assert "no_receipt" in await rig.alarms(journal)
+        assert "NO_RECEIPT" in await rig.alarms(journal)
         assert [start for start, _ in pool.messages].count(0) >= 2
         pool.is_mute = False
         await rig.until(lambda: journal.cosigned_size > 1)
@@ -197,9 +197,9 @@ async def test_evidence_that_the_broker_forbids_is_an_alarm_and_nothing_is_skipp
         async with rig.delivering(publisher):
             await rig.until(lambda: bool(publisher.delivery.faults))
             (fault,) = publisher.delivery.faults
-            assert (fault.code, fault.severity) == ("broker_refused_87", "critical")
+            assert (fault.code, fault.severity) == ("BROKER_REFUSED_87", "critical")
             await asyncio.sleep(0.5)
-            assert await rig.alarms(journal) == ["broker_refused_87"]
+            assert await rig.alarms(journal) == ["BROKER_REFUSED_87"]
             access.write_text(f"topic readwrite {TOPIC}/#\n")
             await broker.stop()
             await broker.start()
@@ -259,7 +259,7 @@ async def test_a_broker_that_drops_us_over_evidence_again_and_again_is_an_alarm(
         publisher = rig.publisher_of(journal, server.sockets[0].getsockname()[1])
         async with server, rig.delivering(publisher):
             await rig.until(
-                lambda: any(f.code == "delivery_stuck" for f in publisher.delivery.faults)
+                lambda: any(f.code == "DELIVERY_STUCK" for f in publisher.delivery.faults)
             )
             assert journal.cosigned_size == 0
 

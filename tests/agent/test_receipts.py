@@ -83,10 +83,10 @@ async def test_a_receipt_that_proves_nothing_is_refused(
             for _ in range(3):
                 await side.publish(Message(topic=f"{TOPIC}/receipt", payload=receipt))
             await rig.until(lambda: bool(publisher.delivery.faults))
-            assert publisher.delivery.faults[0].code == "receipt_refused"
+            assert publisher.delivery.faults[0].code == "RECEIPT_REFUSED"
             assert reason in publisher.delivery.faults[0].words
             assert journal.cosigned_size == 0
-            assert (await rig.alarms(journal)).count("receipt_refused") == 1
+            assert (await rig.alarms(journal)).count("RECEIPT_REFUSED") == 1
             pool.is_mute = False
             await rig.until(lambda: journal.cosigned_size >= 3)
 

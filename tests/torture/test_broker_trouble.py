@@ -101,8 +101,8 @@ async def test_a_quota_of_nothing_is_an_alarm_and_asked_again_ever_more_seldom(
         # 0.1, 0.2, 0.4, 0.8 s: without the doubling there would be ten in this second alone.
         assert site.broker.refusals <= 8
         (fault,) = site.publisher.delivery.faults
-        assert (fault.code, fault.severity) == ("broker_refused_97", "critical")
-        assert await site.alarms() == ["broker_refused_97"]
+        assert (fault.code, fault.severity) == ("BROKER_REFUSED_97", "critical")
+        assert await site.alarms() == ["BROKER_REFUSED_97"]
         assert site.journal.cosigned_size == 0
         site.broker.mood = Mood()
         await site.all_delivered()
@@ -145,7 +145,7 @@ async def test_what_was_acknowledged_and_thrown_away_is_sent_until_there_is_a_re
         site.broker.mood = Mood(is_forgetful=True)
         await site.append(3)
         await site.until(lambda: bool(site.publisher.delivery.faults))
-        assert site.publisher.delivery.faults[0].code == "no_receipt"
+        assert site.publisher.delivery.faults[0].code == "NO_RECEIPT"
         assert site.journal.cosigned_size == 0
         site.broker.mood = Mood()
         await site.all_delivered()

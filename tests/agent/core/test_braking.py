@@ -110,9 +110,9 @@ def test_the_flow_of_a_stop_is_the_area_under_its_two_steps(
 
 def test_what_is_kept_back_for_the_unplanned_falls_with_what_is_left_but_never_to_nothing() -> None:
     kept = [
-        unplanned_wh(left, 100_000, 0.002) for left in (200_000, 100_000, 50_000, 10_000, 0, -9)
+        unplanned_wh(left, 160_000, 0.002) for left in (200_000, 160_000, 80_000, 5_000, 0, -9)
     ]
-    assert kept == pytest.approx([200, 200, 100, 50, 50, 50])
+    assert kept == pytest.approx([320, 320, 160, 20, 20, 20])
 
 
 def test_one_jolt_is_kept_back_for_as_long_as_a_stop_takes_and_less_at_the_end() -> None:

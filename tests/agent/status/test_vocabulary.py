@@ -103,8 +103,8 @@ def test_every_alarm_says_what_why_and_what_to_do_in_every_language() -> None:
 
 
 def test_a_code_with_a_number_has_the_text_of_its_kind_and_a_strange_one_has_none() -> None:
-    assert alarm_text("broker_refused_87", "ru") == ALARMS["broker_refused"]["ru"]
-    assert alarm_text("no_receipt", "fr") == ALARMS["no_receipt"]["fr"]
+    assert alarm_text("BROKER_REFUSED_87", "ru") == ALARMS["BROKER_REFUSED"]["ru"]
+    assert alarm_text("NO_RECEIPT", "fr") == ALARMS["NO_RECEIPT"]["fr"]
     assert alarm_text("SOMETHING", "kk") is None
 
 
