@@ -14,6 +14,8 @@ from hypothesis import settings
 settings.register_profile("kwota", deadline=None)
 settings.load_profile("kwota")
 
+pytest_plugins = ["browser"]
+
 DOCS = Path(__file__).parents[1] / "docs"
 SCHEMAS = DOCS / "schemas" / "records"
 _TYPES: Mapping[str, Callable[[object], bool]] = {

@@ -109,9 +109,7 @@ def test_the_flow_of_a_stop_is_the_area_under_its_two_steps(
 
 
 def test_what_is_kept_back_for_the_unplanned_falls_with_what_is_left_but_never_to_nothing() -> None:
-    kept = [
-        unplanned_wh(left, 160_000, 0.002) for left in (200_000, 160_000, 80_000, 5_000, 0, -9)
-    ]
+    kept = [unplanned_wh(left, 160_000, 0.002) for left in (200_000, 160_000, 80_000, 5_000, 0, -9)]
     assert kept == pytest.approx([320, 320, 160, 20, 20, 20])
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-PICTURES = Path(__file__).parents[4] / "artefacts" / "screenshots"
+PICTURES = Path(__file__).parents[1] / "artefacts" / "screenshots"
 BROWSER = shutil.which("chromium")
+LIMIT_S = 60.0  # of a test that names none
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -153,11 +154,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-async def tab(browser: str) -> AsyncIterator[Tab]:
+async def tab(browser: str, request: pytest.FixtureRequest) -> AsyncIterator[Tab]:
     """An empty page, 1280 wide, that shares cookies and storage with no other."""
     host = browser.partition("/")[0]
+    limit = request.node.get_closest_marker("timeout")
     async with (
-        asyncio.timeout(50),
+        asyncio.timeout((limit.args[0] if limit else LIMIT_S) - 10),
         aiohttp.ClientSession() as session,
         session.ws_connect(f"ws://{browser}") as orders,
     ):
