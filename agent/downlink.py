@@ -7,12 +7,12 @@ time. What the broker has handed over and we have not answered the pool sends ag
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.alarms import Condition
+from agent.backoff import Backoff, Jitter, full_jitter
 from agent.broker import (
     Broker,
     Credentials,
@@ -57,14 +57,13 @@ class Downlink:
         self,
         desk: PoolDesk,
         settings: DownlinkSettings,
-        jitter: Callable[[float], float] = lambda bound_s: secrets.SystemRandom().uniform(
-            0.0, bound_s
-        ),
+        jitter: Jitter = full_jitter,
     ) -> None:
         self._desk = desk
         self._settings = settings
-        self._jitter = jitter
-        self._attempts = 0
+        self._backoff = Backoff(
+            least_s=settings.retry_min_s, most_s=settings.retry_max_s, jitter=jitter
+        )
         self._words = "not connected yet"
         self._lost_since_s: float | None = _now_s()
 
@@ -95,11 +94,7 @@ class Downlink:
                     await self._listen(broker)
                 except MqttError as error:
                     self._note_loss(broker, error)
-            bound_s = min(
-                self._settings.retry_min_s * 2**self._attempts, self._settings.retry_max_s
-            )
-            self._attempts = min(self._attempts + 1, 16)
-            await asyncio.sleep(self._jitter(bound_s))
+            await self._backoff.rest()
 
     async def _listen(self, broker: Broker) -> None:
         """One connection from start to end. Raises the MqttError by which it ended."""
@@ -117,7 +112,8 @@ class Downlink:
         async with connect(session) as connection:
             await connection.subscribe(f"{settings.topic}/transactions")
             await connection.subscribe(f"{settings.topic}/equivocation")
-            self._attempts, self._lost_since_s = 0, None
+            self._backoff.reset()
+            self._lost_since_s = None
             _log.info("broker=%s state=listening", broker)
             while True:
                 message = await connection.next_message()

@@ -7,7 +7,6 @@ is ever received: a household has no say in what is bought or drawn.
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from agent.backoff import Backoff, Jitter, full_jitter
 from agent.broker import Broker, Credentials, Message, MqttError, Session
 from agent.mqtt import Connection, connect
 from agent.status.view import SiteView, StatusView
@@ -119,20 +119,18 @@ class HomeAssistant:
         view: Callable[[], SiteView | None],
         *,
         is_healthy: Callable[[], bool],
-        jitter: Callable[[float], float] = lambda bound_s: secrets.SystemRandom().uniform(
-            0.0, bound_s
-        ),
+        jitter: Jitter = full_jitter,
     ) -> None:
         self._target = target
         self._view = view
         self._is_healthy = is_healthy
-        self._jitter = jitter
-        self._attempts = 0
+        self._backoff = Backoff(
+            least_s=target.retry_min_s, most_s=target.retry_max_s, jitter=jitter
+        )
         self._told = ""
 
     async def run(self) -> None:
         """Connect and connect again for ever; ends by cancellation."""
-        target = self._target
         while True:
             try:
                 await self._show()
@@ -140,9 +138,7 @@ class HomeAssistant:
                 if str(error) != self._told:
                     self._told = str(error)
                     _log.warning("homeassistant event=lost reason=%r", self._told)
-            bound_s = min(target.retry_min_s * 2**self._attempts, target.retry_max_s)
-            self._attempts = min(self._attempts + 1, 16)
-            await asyncio.sleep(self._jitter(bound_s))
+            await self._backoff.rest()
 
     async def _show(self) -> None:
         """One connection from start to end. Raises the MqttError by which it ended."""
@@ -158,7 +154,8 @@ class HomeAssistant:
             for message in announcements(target):
                 await connection.publish(message)
             _log.info("homeassistant event=connected broker=%s", target.broker)
-            self._attempts, self._told = 0, ""
+            self._backoff.reset()
+            self._told = ""
             try:
                 await self._tell(connection)
             except asyncio.CancelledError:

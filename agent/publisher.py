@@ -5,14 +5,13 @@ Everything to send stands in the journal, so this part may lose every connection
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import orjson
 
+from agent.backoff import Backoff, Jitter, full_jitter
 from agent.broker import (
     Broker,
     Credentials,
@@ -83,16 +82,13 @@ class Publisher:
         settings: PublisherSettings,
         origin: str,
         pool: VerifierKey,
-        jitter: Callable[[float], float] = lambda bound_s: secrets.SystemRandom().uniform(
-            0.0, bound_s
-        ),
+        jitter: Jitter = full_jitter,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._settings = settings
         self._origin = origin
         self._pool = pool
-        self._jitter = jitter
         self._live: bytes | None = None
         self._broker = "connecting" if settings.brokers else "off"
         self._words = "No broker is configured." if not settings.brokers else "Connecting."
@@ -100,7 +96,9 @@ class Publisher:
         self._faults: dict[str, Fault] = {}
         self._alarm_after_s: dict[str, float] = {}
         self._ack_after_s = 0.0
-        self._attempts = 0
+        self._backoff = Backoff(
+            least_s=settings.retry_min_s, most_s=settings.retry_max_s, jitter=jitter
+        )
         self._fruitless = 0
         self._stale = 0
         self._pool_time_s = _stored_pool_time_s(journal, pool)
@@ -132,11 +130,11 @@ class Publisher:
                 if not await self._attempt(group, broker):
                     return
                 if _now_s() - started_s > _STEADY_S:
-                    self._attempts = 0
+                    self._backoff.reset()
                 if self._broker == "connected":
                     break  # it worked, so after a loss the first broker has its turn again
             self._broker = "connecting"
-            await self._rest()
+            await self._backoff.rest()
 
     async def _attempt(self, group: asyncio.TaskGroup, broker: Broker) -> bool:
         """One connection, in a task of its own; False where it ended by more than a loss.
@@ -156,13 +154,6 @@ class Publisher:
             await self._deliver(broker)
         except MqttError as error:
             await self._note_failure(broker, error)
-
-    async def _rest(self) -> None:
-        """Full jitter: agents that lost one broker together must not come back together."""
-        settings = self._settings
-        bound_s = min(settings.retry_min_s * 2**self._attempts, settings.retry_max_s)
-        self._attempts = min(self._attempts + 1, 16)
-        await asyncio.sleep(self._jitter(bound_s))
 
     async def _deliver(self, broker: Broker) -> None:
         """One connection from start to end. Raises the MqttError by which it ended."""
@@ -231,7 +222,7 @@ class Publisher:
                 f"The broker drops us whenever we send evidence from record"
                 f" {self._journal.cosigned_size} on: check its access list and message size."
             )
-        elif not needs_person and self._attempts < _FRUITLESS_MAX:
+        elif not needs_person and self._backoff.attempts < _FRUITLESS_MAX:
             return  # a single loss is the life of a network, not an alarm
         await self._note_fault(
             Fault(code=code, severity="warning", words=str(error), remedy=remedy)
@@ -270,7 +261,8 @@ class Publisher:
         await self._append(record)
 
     async def _note_receipt(self, accepted: Accepted) -> None:
-        self._attempts = self._fruitless = 0
+        self._backoff.reset()
+        self._fruitless = 0
         self._pool_time_s = accepted.pool_time_s
         self._last_receipt_ms = self._clock.now_ms()
         self._faults.clear()

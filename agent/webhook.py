@@ -7,7 +7,6 @@ receiver may get the same event twice and knows it by its ``id``.
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import orjson
 
 from agent.alarmboard import AlarmChange
 from agent.alarms import Condition
+from agent.backoff import Backoff, Jitter, full_jitter
 
 _log = logging.getLogger(__name__)
 
@@ -51,13 +51,13 @@ class Webhook:
         target: WebhookTarget,
         *,
         now_ms: Callable[[], int],
-        jitter: Callable[[float], float] = lambda bound_s: secrets.SystemRandom().uniform(
-            0.0, bound_s
-        ),
+        jitter: Jitter = full_jitter,
     ) -> None:
         self._target = target
         self._now_ms = now_ms
-        self._jitter = jitter
+        self._backoff = Backoff(
+            least_s=target.retry_min_s, most_s=target.retry_max_s, jitter=jitter
+        )
         self._waiting: deque[bytes] = deque(maxlen=QUEUE_MAX)
         self._has_some = asyncio.Event()
         self._count = 0
@@ -101,9 +101,10 @@ class Webhook:
                     await self._post(session, payload)
                 except _NotDeliveredError as error:
                     self._note_failure(str(error))
-                    await self._rest()
+                    await self._backoff.rest()
                     continue
                 self._failures = 0
+                self._backoff.reset()
                 # A full queue may have dropped the very event that was under way.
                 if self._waiting and self._waiting[0] is payload:
                     self._waiting.popleft()
@@ -135,12 +136,6 @@ class Webhook:
         self._words = words
         if self._failures == 1:
             _log.warning("webhook event=failing reason=%r waiting=%d", words, len(self._waiting))
-
-    async def _rest(self) -> None:
-        """Full jitter: agents that lost one receiver together must not come back together."""
-        target = self._target
-        bound_s = min(target.retry_min_s * 2 ** min(self._failures - 1, 16), target.retry_max_s)
-        await asyncio.sleep(self._jitter(bound_s))
 
     def _payload(self, change: AlarmChange) -> bytes:
         at_ms, alarm = self._now_ms(), change.alarm
