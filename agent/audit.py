@@ -92,6 +92,11 @@ class Audit:
         if device is not None and origin and device.name != origin:
             self._add(None, f"the journal says it is {origin}, the key is that of {device.name}")
 
+    @property
+    def keys(self) -> tuple[VerifierKey, ...]:
+        """The keys that sign the log as far as it was read; empty: nobody's signature holds."""
+        return () if self._ring is None else self._ring.keys
+
     def record(self, stored: StoredRecord) -> None:
         index = stored.row
         if index != self._next:
