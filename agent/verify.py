@@ -48,8 +48,8 @@ def verify(path: Path, keys: Keys, progress: Progress | None = None, *, head: st
             raise LogError(f"{path} is a selection: a head is compared with whole logs only.")
         return _verify_bundle(path, keys)
     given = () if keys.device is None else (keys.device, *keys.successors)
-    report, _ = _audited(path, given, keys.pool, progress, head)
-    if given and not report.is_sound:
+    report, audit = _audited(path, given, keys.pool, progress, head)
+    if given and audit.is_first_unsigned:
         _require_first_key(path, given)
     return report
 
@@ -60,8 +60,8 @@ def _audited(
     pool: VerifierKey | None = None,
     progress: Progress | None = None,
     head: str = "",
-) -> tuple[Report, tuple[VerifierKey, ...]]:
-    """One pass over a whole log: what does not hold, and the keys that sign it."""
+) -> tuple[Report, Audit]:
+    """One pass over a whole log: what does not hold."""
     with open_log(path) as log:
         devices = [key_of_epoch(key, log.origin) for key in given]
         audit = Audit(devices=devices, pool=pool, origin=log.origin)
@@ -74,7 +74,7 @@ def _audited(
                 audit.expect_size(log.size)
             if head:
                 audit.expect_head(head)
-        return audit.report(log.cosigned_note), audit.keys
+        return audit.report(log.cosigned_note), audit
 
 
 def _require_first_key(path: Path, given: Sequence[VerifierKey]) -> None:
@@ -87,8 +87,8 @@ def _require_first_key(path: Path, given: Sequence[VerifierKey]) -> None:
     trusted = {key.public_key for key in given}
     if first is None or first.public_key in trusted:
         return
-    report, keys = _audited(path, [first])
-    if report.is_sound and any(key.public_key in trusted for key in keys):
+    report, audit = _audited(path, [first])
+    if report.is_sound and any(key.public_key in trusted for key in audit.keys):
         later = ", ".join(short(key) for key in given)
         raise LogError(
             f"{path} begins under the key {short(first)}, and only later ones were given ({later}):"
