@@ -280,6 +280,8 @@ class Store(LogRows):
         }
         said = [("boot", data)]
         said += [("key", change) for change in self._signers.take_up(self.size + 1)]
+        if self.previous_stop == "unclean":
+            said.append(("gap", self.stop_gap(stamp.time_us // 1000)))
         records = [prepare(NewRecord(kind=k, source="agent", data=d), stamp) for k, d in said]
         self.commit(records, boot_id=boot_id)
 
