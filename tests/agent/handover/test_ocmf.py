@@ -20,21 +20,19 @@ import pytest
 from agent.core.ledger import Account, Transaction
 from agent.core.register import RegisterEvent
 from agent.handover.export import export_zip
-from agent.handover.ocmf import OCMF_METER_STATES, ocmf_parts, ocmf_payload, ocmf_text
+from agent.handover.ocmf import ocmf_parts, ocmf_payload, ocmf_text
 from agent.handover.ocmfkey import ocmf_signer
 from agent.handover.selection import Wanted
 from agent.handover.shape import SUMS, members_of, sums_of
 from agent.handover.source import open_stopped
 from agent.journal import open_journal
 from agent.keys import create_log_key
-from agent.records import STATES, NewRecord
+from agent.records import NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
 from agent.testimony import closed_record, purchase_record, register_record
 from agent.verify import Keys, verify
-from drivers.readings import Quality
 
-WIRE = Path(__file__).parents[3] / "docs" / "wire.md"
 ORIGIN = "pool.example/edge/farm-1-edge-1/1"
 HOUR_MS = 3_600_000
 T0_MS = 4_000_000_000_000 - 4_000_000_000_000 % HOUR_MS
@@ -360,22 +358,6 @@ def test_a_doubtful_reading_a_doubtful_clock_and_no_reading_at_all_are_flagged()
     assert (begin["ST"], begin["EF"], begin["TM"]) == ("E", "Et", "1970-01-01T00:00:00,001+0000 U")
     assert (end["ST"], end["EF"], "RV" in end) == ("N", "Et", False)
     assert end["TM"] == "1970-01-01T00:00:09,000+0000 U", "an open end is that of its closing"
-
-
-def test_every_state_letter_of_a_record_has_its_meaning_in_the_format() -> None:
-    meanings = {
-        "GOOD": "OK",
-        "TIMED_OUT": "TIMEOUT",
-        "SUSPECT": "OTHER_ERROR",
-        "FAULTY": "READ_ERROR",
-    }
-    table_10 = {"G": "OK", "T": "TIMEOUT", "E": "OTHER_ERROR", "F": "READ_ERROR", "S": "SUBSTITUTE"}
-    told = {one.name: table_10[OCMF_METER_STATES[one.value]] for one in Quality}
-    assert told == meanings
-    assert OCMF_METER_STATES.keys() == STATES
-    (row,) = (line for line in WIRE.read_text().splitlines() if line.startswith("| `st` |"))
-    letters = re.findall(r"`([A-Z])`", row)
-    assert letters[:8] == [*"GTSF", *(OCMF_METER_STATES[one] for one in "GTSF")]
 
 
 def test_of_several_meters_without_a_frame_none_is_guessed() -> None:
