@@ -61,6 +61,7 @@ from agent.siteclock import SiteClock
 from agent.status.routes import add_read_routes
 from agent.status.server import StatusError, open_status_server, serve_status_on
 from agent.store import JournalSettings
+from agent.tally import tally_of
 from agent.webhook import Webhook
 
 CLOSE_DEVICE_S = 2.0
@@ -269,7 +270,7 @@ async def _open_base(stack: AsyncExitStack, settings: Settings, *, is_shadow: bo
         pool_key=None if settings.mqtt is None else load_vkey(settings.mqtt.pool_vkey_file),
         clock=clock,
         journal=journal,
-        recorder=Recorder(journal),
+        recorder=Recorder(journal, tally_of(settings.journal.path)),
         is_shadow=is_shadow,
     )
 

@@ -65,7 +65,10 @@ class Report:
 
 
 class Audit:
-    """Fed in order by ``agent.verify``: records, and each checkpoint after its last record."""
+    """Fed in order by ``agent.verify``: records, and each checkpoint after its last record.
+
+    ``is_first_unsigned``: the first checkpoint has no good signature by a key that was given.
+    """
 
     def __init__(
         self, *, devices: Sequence[VerifierKey], pool: VerifierKey | None, origin: str
@@ -83,6 +86,7 @@ class Audit:
         self._is_tree_lost = False
         self._roots: OrderedDict[int, Checkpoint] = OrderedDict()
         self._checkpoints = 0
+        self.is_first_unsigned = False
         self._boot = 0
         self._boottime_ns = 0
         self._cosigned_size = 0
@@ -122,6 +126,7 @@ class Audit:
         try:
             head = self._signed_head(note_text)
         except NoteError as error:
+            self.is_first_unsigned |= self._checkpoints == 1
             self._add(None, f"the checkpoint of size {size} does not hold: {error}")
             return
         if head.size != size or (self._origin and head.origin != self._origin):
@@ -155,6 +160,11 @@ class Audit:
             )
         elif own is None or own.root != head.root:
             self._add(None, f"the log is not the one that was signed at size {head.size}")
+
+    @property
+    def keys(self) -> tuple[VerifierKey, ...]:
+        """The keys that sign the log as far as it was read; empty: nobody's signature holds."""
+        return () if self._ring is None else self._ring.keys
 
     def _signed_head(self, note_text: str) -> Checkpoint:
         """The head in a note of this device. Raises NoteError."""

@@ -23,6 +23,7 @@ from agent.secondcopy import sync_directory
 from agent.siteclock import Stamp
 
 WENT_BACK, FORKED, MISSING = "went_back", "forked", "missing"
+OTHER_KEY = "other_key"
 CARRIED_MAX = 9_000  # of each kind, as much as the start of the daemon ever looks at
 AT_ONCE = 500
 POOL_TAIL = 800  # more than refusals are recorded in the hour for which a batch is good
@@ -31,6 +32,7 @@ _WORDS = {
     WENT_BACK: "the disk holds an older state of the log than this device has signed",
     FORKED: "the disk holds another log than the one that this device has signed",
     MISSING: "the journal is gone, and this device has signed records in it",
+    OTHER_KEY: "the journal is gone, and a key that is not here has signed records in it",
 }
 
 _log = logging.getLogger(__name__)
@@ -105,6 +107,19 @@ def break_between(signed: Checkpoint, kept: Checkpoint, root_at: bytes | None) -
     if root_at != signed.root:
         return Break(reason=FORKED, lost=signed, kept=kept)
     return None
+
+
+def break_by_other_key(claimed: Checkpoint | None, kept: Checkpoint) -> Break | None:
+    """Whether a head that no key here has signed says that an empty journal is not the first.
+
+    Nothing is lost by believing that much: a log that is there never gives way to such a head.
+    """
+    if claimed is None or kept.size or not claimed.size:
+        return None
+    if not is_same_log(claimed.origin, kept.origin):
+        return None
+    found = Break(reason=OTHER_KEY, lost=claimed, kept=kept)
+    return found if _ORIGIN.fullmatch(next_origin(found)) else None
 
 
 def epoch_data(found: Break, number: int, carried: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ index in memory and a second process is refused instead of becoming a second wri
 
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import orjson
@@ -71,6 +72,16 @@ def purchase_of(body: bytes) -> str | None:
         return None
     name = orjson.loads(body)["d"]["id"]
     return str(name)
+
+
+def purchase_rows(
+    rows: Iterable[tuple[int, str, str, bytes, bytes]],
+) -> Iterator[tuple[str, int]]:
+    """The rows of the table of purchases for new rows of the log."""
+    for index, kind, _, body, _ in rows:
+        name = purchase_of(body) if kind == "ledger" else None
+        if name is not None:
+            yield name, index
 
 
 def open_connection(path: Path, max_bytes: int) -> sqlite3.Connection:

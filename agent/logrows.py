@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from agent.records import JournalError
+from agent.records import JournalError, parse_record
 
 _ROWS_MAX = 10_000
 
@@ -45,6 +45,18 @@ class LogRows:
             return self._bodies(sql, values)[::-1]
         sql = "SELECT body FROM records WHERE kind = ? ORDER BY i DESC LIMIT ?"
         return self._bodies(sql, (kind, limit))[::-1]
+
+    def stop_gap(self, now_ms: int) -> dict[str, Any]:
+        """What is said of a stop without a word: nothing was written after the newest record."""
+        newest = parse_record(self.tail(1, None)[0])
+        since_ms = newest.time_us // 1000
+        return {
+            "event": "stopped",
+            "since_ms": since_ms,
+            "until_ms": now_ms,
+            "after": newest.index,
+            "reason": "unclean",
+        }
 
     def page_of(
         self, kinds: Sequence[str], since_index: int, limit: int

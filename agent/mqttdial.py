@@ -21,6 +21,7 @@ RECEIVE_MAXIMUM = 65_535  # MQTT 5, 3.2.2.3.3: where the broker names none
 
 _OWN_RECEIVE_MAXIMUM = 64
 _GRACE_S = 2.0
+_OLDER_TLS = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL")
 
 
 async def dial(session: Session) -> Client:
@@ -87,6 +88,10 @@ def _unreachable(broker: Broker, error: OSError | ValueError) -> UnreachableBrok
         return UnreachableBrokerError(
             f"{broker} has a certificate that ca_file does not vouch for: {error.verify_message}."
         )
+    if isinstance(error, ssl.SSLError) and error.reason in _OLDER_TLS:
+        return UnreachableBrokerError(
+            f"{broker} does not speak TLS 1.3: have the broker allow it, or renew the broker."
+        )
     return UnreachableBrokerError(f"{broker} cannot be reached: {error}.")
 
 
@@ -137,14 +142,14 @@ class _TlsContext(ssl.SSLContext):
 
 
 def _tls_context(session: Session) -> _TlsContext:
-    """A context that checks the broker's name and certificate, TLS 1.2 or later."""
+    """A context that checks the broker's name and certificate, TLS 1.3."""
     credentials = session.credentials
     context = _TlsContext(ssl.PROTOCOL_TLS_CLIENT)
     if credentials.ca_file is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
         context.load_verify_locations(cafile=credentials.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     if credentials.cert_file is not None:
         if credentials.key_file is not None:
             read_private_file(credentials.key_file)  # refuses a key that others can read

@@ -2,7 +2,8 @@
 
 A journal that was restored from a backup or a snapshot is sound in itself; only who remembers how
 far it once went can tell. What stands here is a checkpoint that this device signed, so that nobody
-without its key can claim a longer past. The file may lag behind the journal, never lead it.
+without its key can claim a longer past of a log that is there. The file may lag behind the journal,
+never lead it. What it says and no key here has signed is noted in the log before it is replaced.
 """
 
 import logging
@@ -27,6 +28,14 @@ _NOTE_MAX_BYTES = 1_000_000
 _log = logging.getLogger(__name__)
 
 
+def claimed_head(text: str) -> Checkpoint | None:
+    """The head that a note names, whoever has signed it; None: it is no note of a checkpoint."""
+    try:
+        return parse_checkpoint(parse_note(text).text)
+    except NoteError:
+        return None
+
+
 def signed_head(text: str, keys: Iterable[VerifierKey]) -> Checkpoint | None:
     """The head that one of these keys signed, for whichever epoch; None: there is none."""
     try:
@@ -39,10 +48,16 @@ def signed_head(text: str, keys: Iterable[VerifierKey]) -> Checkpoint | None:
 
 
 class SecondCopy:
-    """The file. A disk that refuses it is said once and is no reason to stop."""
+    """The file. A disk that refuses it is said once and is no reason to stop.
+
+    After ``read``: ``stranger`` is a head in it that no key here has signed, and ``doubt`` says why
+    it is not believed, for the log; empty: there is nothing to doubt.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.stranger: Checkpoint | None = None
+        self.doubt = ""
         self._due_s = 0.0
         self._is_failing = False
 
@@ -53,11 +68,15 @@ class SecondCopy:
         except FileNotFoundError:
             return None
         except OSError as error:
+            self.doubt = f"it cannot be read: {error.strerror}"
             self._complain(error)
             return None
-        head = signed_head(raw.decode("utf-8", "replace"), keys)
+        text = raw.decode("utf-8", "replace")
+        head = signed_head(text, keys)
         if head is None:
-            _log.warning("second_copy=%s state=unusable; it is written anew", self.path)
+            self.stranger = claimed_head(text)
+            self.doubt = "it holds no head of a log" if self.stranger is None else _doubt(text)
+            _log.warning("second_copy=%s reason=%r; it is written anew", self.path, self.doubt)
         return head
 
     def offer(self, note: str) -> None:
@@ -87,6 +106,11 @@ class SecondCopy:
         if not self._is_failing:
             _log.warning("second_copy=%s state=failing reason=%r", self.path, error.strerror)
         self._is_failing = True
+
+
+def _doubt(text: str) -> str:
+    origin, size, root, *_ = text.split("\n")
+    return f"no key that is here has signed its head of {size} records of {origin}, root {root}"
 
 
 def sync_directory(directory: Path) -> None:

@@ -7,7 +7,7 @@ acknowledged, and EXCLUSIVE keeps everybody else out, which also avoids SQLite's
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from agent.epochs import (
     AT_ONCE,
     Break,
     break_between,
+    break_by_other_key,
     carried_records,
     epoch_data,
     next_origin,
@@ -27,7 +28,7 @@ from agent.epochs import (
     split_origin,
 )
 from agent.headcheck import check_head, damaged
-from agent.journalfile import PAGE_BYTES, carry_over, open_connection, purchase_of
+from agent.journalfile import PAGE_BYTES, carry_over, open_connection, purchase_rows
 from agent.keys import LogKey
 from agent.logrows import LogRows
 from agent.records import (
@@ -269,14 +270,18 @@ class Store(LogRows):
         if self._ballast is not None:
             self._ballast.lay()
         self.boot += 1
+        doubt = "" if self._second_copy is None else self._second_copy.doubt
         data = {
             "version": version,
             "previous_stop": self.previous_stop,
             "sqlite": sqlite3.sqlite_version,
             **({} if epoch is None else {"epoch": epoch}),
+            **({"second_copy": doubt} if doubt else {}),
         }
         said = [("boot", data)]
         said += [("key", change) for change in self._signers.take_up(self.size + 1)]
+        if self.previous_stop == "unclean":
+            said.append(("gap", self.stop_gap(stamp.time_us // 1000)))
         records = [prepare(NewRecord(kind=k, source="agent", data=d), stamp) for k, d in said]
         self.commit(records, boot_id=boot_id)
 
@@ -284,9 +289,11 @@ class Store(LogRows):
         """Whether this device has signed what is not here, as far as this disk remembers."""
         keys = self.signers
         known = [signed_head(self.cosigned.note, keys)] if self.cosigned.note else []
+        found: list[Break | None] = []
         if self._second_copy is not None:
             known.append(self._second_copy.read(keys))
-        found = [self.break_from(head) for head in known if head is not None]
+            found.append(break_by_other_key(self._second_copy.stranger, self.head))
+        found += [self.break_from(head) for head in known if head is not None]
         return next((one for one in found if one is not None), None)
 
     def break_from(self, signed: Head) -> Break | None:
@@ -342,7 +349,7 @@ class Store(LogRows):
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
-            connection.executemany("INSERT INTO purchases VALUES (?, ?)", _purchases(rows))
+            connection.executemany("INSERT INTO purchases VALUES (?, ?)", purchase_rows(rows))
             connection.execute("INSERT INTO checkpoints VALUES (?, ?)", (frontier.size, note))
             connection.execute(
                 "UPDATE head SET boot = ?, is_clean = 0, size = ?, frontier = ?,"
@@ -389,10 +396,3 @@ class Store(LogRows):
             self._connection.execute(sql, values)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._give_up(error)
-
-
-def _purchases(rows: Sequence[tuple[int, str, str, bytes, bytes]]) -> Iterator[tuple[str, int]]:
-    for index, kind, _, body, _ in rows:
-        name = purchase_of(body) if kind == "ledger" else None
-        if name is not None:
-            yield name, index

@@ -32,7 +32,11 @@ class Activity(StrEnum):
 
 
 class Quality(StrEnum):
-    """State of a meter value, with the letters of OCMF 1.4.1 section 'Reading state'."""
+    """State of a meter value, by letters of our own.
+
+    Three are also those of OCMF 1.4 (table 10); its S is a substitute value, which is never formed
+    here. An export translates them (docs/wire.md).
+    """
 
     GOOD = "G"
     TIMED_OUT = "T"

@@ -33,12 +33,14 @@ _MAX_REJECTS_KEPT = 50
 class Registry:
     """Which verifier key belongs to which agent: a TOML or JSON file, read again when it changes.
 
-    ``[agents]`` maps ``<farm>/<agent>`` or ``<agent>`` to a vkey or a list of vkeys.
+    ``[agents]`` maps ``<farm>/<agent>`` or ``<agent>`` to a vkey or a list of vkeys. A size behind
+    a vkey and a blank closes that log there, as after a theft: nothing beyond it is cosigned.
     """
 
     path: Path | None
     _stamp: tuple[int, int] | None = field(init=False, default=None)
     _keys: dict[str, list[VerifierKey]] = field(init=False, default_factory=dict)
+    _closed: dict[VerifierKey, int] = field(init=False, default_factory=dict)
 
     def vkey(self, farm: str, agent: str, origin: str) -> VerifierKey:
         """The key for an origin of an agent. Raises RejectError where there is none."""
@@ -48,6 +50,12 @@ class Registry:
                 if key.name == origin:
                     return key
         raise RejectError("unknown_key", f"{farm}/{agent} has no registered key named {origin}")
+
+    def require_open(self, vkey: VerifierKey, size: int) -> None:
+        """Raises RejectError where the log under this key is closed before a size."""
+        last = self._closed.get(vkey, size)
+        if size > last:
+            raise RejectError("key_closed", f"the log {vkey.name} is closed at size {last}")
 
     def count(self) -> int:
         """How many agents are registered."""
@@ -65,24 +73,30 @@ class Registry:
         if stamp == self._stamp:
             return
         try:
-            self._keys = _read_registry(self.path)
+            self._keys, self._closed = _read_registry(self.path)
         except (OSError, ValueError, NoteError) as error:
             _log.error("registry=%s unusable=%s", self.path, error)
             return
         self._stamp = stamp
 
 
-def _read_registry(path: Path) -> dict[str, list[VerifierKey]]:
+def _read_registry(path: Path) -> tuple[dict[str, list[VerifierKey]], dict[VerifierKey, int]]:
+    """The keys of each agent, and the last size of those that are closed."""
     text = path.read_text(encoding="utf-8")
     document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     agents = document.get("agents", document)
     if not isinstance(agents, dict):
         raise ValueError("'agents' is not a table")  # noqa: TRY004 - a fault of the file
     keys: dict[str, list[VerifierKey]] = {}
+    closed: dict[VerifierKey, int] = {}
     for agent, value in agents.items():
-        texts = value if isinstance(value, list) else [value]
-        keys[agent] = [parse_vkey(str(one)) for one in texts]
-    return keys
+        keys[agent] = []
+        for text in value if isinstance(value, list) else [value]:
+            vkey, _, last = str(text).partition(" ")
+            keys[agent].append(parse_vkey(vkey))
+            if last:
+                closed[keys[agent][-1]] = int(last)
+    return keys, closed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,6 +185,7 @@ class Witness:
 
     def _take(self, farm: str, agent: str, message: Message) -> bytes | None:
         vkey = self.registry.vkey(farm, agent, message.origin)
+        self.registry.require_open(vkey, message.end)
         log = self._logs.get(message.origin)
         if log is None or log.vkey != vkey:
             log = recorded(self._kept(message.origin), vkey)

@@ -24,11 +24,13 @@ from agent.handover.receipt import FRAME_MAX_BYTES, ParsedRecord
 OCMF_VERSION = "1.4"
 OCMF_ALGORITHM = "ECDSA-secp256r1-SHA256"
 OCMF_KEY_LINE = "ocmf key ECDSA-secp256r1"
+OCMF_METER_STATES = {"G": "G", "T": "T", "S": "E", "F": "F"}
+"""Our state letters in those of table 10, where S is a substitute value, which we never form: what
+we only doubt is another error there."""
 EDGE_MAX_MS = 60_000
 """A reading further from the edge than this does not say what the register was there."""
 
 _IMPORT_MAINS = "01-00:B0.08.00*FF"  # table 25: Total Import Mains Energy
-_METER_STATES = {"G": "G", "T": "T", "F": "F"}  # table 10; what we only doubt is another error
 _PAGE = re.compile(r'"PG":"T([1-9][0-9]*)"')
 
 
@@ -146,7 +148,7 @@ def _ocmf_reading(
     exact = [read for read in beside if read["at_us"] == at_ms * 1000]
     read = [*exact, *beside][0]
     is_far = abs(read["at_us"] - at_ms * 1000) > EDGE_MAX_MS * 1000
-    state = "X" if is_other else _METER_STATES.get(read["state"], "E")
+    state = "X" if is_other else OCMF_METER_STATES[read["state"]]
     energy = "E" if state != "G" or is_far else ""
     time = "t" if read["time_quality"] == "U" else ""
     return {

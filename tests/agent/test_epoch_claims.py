@@ -8,7 +8,7 @@ import pytest
 from agent.broker import Message
 from agent.core.merkle import EMPTY_ROOT
 from agent.core.note import Checkpoint, parse_note
-from agent.epochs import break_between, is_same_log
+from agent.epochs import break_between, break_by_other_key, is_same_log
 from agent.records import JournalError, NewRecord
 
 BASE = "pool.example/edge/farm-1-edge-1"
@@ -63,3 +63,21 @@ def test_only_epochs_of_one_log_follow_on_each_other() -> None:
     assert is_same_log(f"{BASE}/1", f"{BASE}/12")
     for other in (f"{BASE}x/1", BASE, f"{BASE}/0", f"{BASE}/a", ""):
         assert not is_same_log(f"{BASE}/1", other)
+
+
+def test_an_unproven_head_counts_only_for_an_empty_journal_of_the_same_log() -> None:
+    def head(origin: str, size: int) -> Checkpoint:
+        return Checkpoint(origin=origin, size=size, root=EMPTY_ROOT)
+
+    empty = head(f"{BASE}/1", 0)
+    found = break_by_other_key(head(f"{BASE}/3", 5), empty)
+    assert found is not None
+    assert found.lost.size == 5
+    for claimed, kept in (
+        (None, empty),
+        (head(f"{BASE}/3", 0), empty),
+        (head("pool.example/edge/farm-2-edge-1/1", 5), empty),
+        (head(f"{BASE}/3", 5), head(f"{BASE}/1", 1)),
+        (head(f"{BASE}/999999999", 5), empty),
+    ):
+        assert break_by_other_key(claimed, kept) is None

@@ -278,21 +278,6 @@ async def test_a_disk_that_knows_no_epoch_but_the_first_follows_on_the_second(di
         assert journal.opening["kept"]["origin"] == f"{BASE}/1"
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "{stranger}", "{other}"])
-async def test_a_second_copy_that_this_key_never_signed_says_nothing(
-    disk: Disk, tmp_path: Path, content: str
-) -> None:
-    async with disk.boot() as journal:
-        await journal.append([meter(1)])
-    note = disk.second_copy.read_text()
-    changed = {"{stranger}": note.replace("\n2\n", "\n9\n"), "{other}": note.replace("/1", "/7")}
-    disk.second_copy.write_text(changed.get(content, content))
-    async with disk.boot() as journal:
-        assert (journal.boot, journal.opening) == (2, None)
-    head = parse_checkpoint(parse_note(disk.second_copy.read_text()).text)
-    assert head.size == 3
-
-
 async def test_a_checkpoint_that_is_damaged_is_said_and_no_reason_for_an_epoch(disk: Disk) -> None:
     async with disk.boot() as journal:
         await journal.append([meter(1)])

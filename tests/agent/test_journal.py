@@ -3,6 +3,7 @@ import shutil
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import orjson
 import pytest
 from blockbuster import BlockBuster
 
@@ -269,8 +270,29 @@ async def test_what_the_pool_cosigned_is_written_with_the_next_commit(
             shutil.copy(tmp_path / name, cut)
     async with opened(cut, key) as journal:
         assert (journal.cosigned_size, journal.cosigned_note) == (1, "a note")
-        (boot,) = await journal.tail(1)
-        assert parse_record(boot).data["previous_stop"] == "unclean"
+        assert await journal.last("boot") == (await journal.tail(2))[0]
+
+
+async def test_a_stop_without_a_word_is_a_gap_from_the_newest_record_on(
+    tmp_path: Path, key: LogKey, schemas
+) -> None:
+    async with opened(tmp_path, key) as journal:
+        await journal.append([meter()])
+        cut = tmp_path / "cut"
+        cut.mkdir()
+        for name in ("journal.sqlite", "journal.sqlite-wal"):
+            shutil.copy(tmp_path / name, cut)
+        (newest,) = await journal.tail(1)
+    async with opened(cut, key) as journal:
+        boot, gap = await journal.tail(2)
+    assert parse_record(boot).data["previous_stop"] == "unclean"
+    at_ms = parse_record(newest).time_us // 1000
+    until_ms = parse_record(gap).time_us // 1000
+    said = {"event": "stopped", "since_ms": at_ms, "until_ms": until_ms, "reason": "unclean"}
+    assert parse_record(gap).data == {**said, "after": 1}
+    assert schemas.faults(orjson.loads(gap)) == []
+    async with opened(cut, key) as journal:
+        assert len(await journal.tail(9, "gap")) == 1  # a stop in order is none
 
 
 async def test_what_the_pool_cosigned_survives_a_restart(tmp_path: Path, key: LogKey) -> None:

@@ -13,6 +13,7 @@ from agent.core.note import Note, Signature, parse_note, verified_by
 from agent.journal import Journal, open_journal
 from agent.keyring import KeyRing, key_data, ring_from, ring_of, short
 from agent.keys import LogKey, create_log_key
+from agent.logfile import LogError
 from agent.records import JournalError, NewRecord
 from agent.siteclock import SiteClock
 from agent.store import JournalSettings
@@ -100,6 +101,44 @@ async def test_who_has_the_first_key_verifies_the_whole_log(device: Device) -> N
     ]
     assert device.faults(device.old, device.new) == []
     assert device.faults(device.third) != []
+
+
+async def test_who_has_only_the_newest_key_is_told_which_one_to_hand_over(device: Device) -> None:
+    await device.rotate()
+    async with device.boot(device.new, device.third):
+        pass
+    async with device.boot(device.third):
+        pass
+    for given in (device.new, device.third):
+        with pytest.raises(LogError) as said:
+            verify(device.path, Keys(device=given.verifier))
+        words = str(said.value)
+        assert f"begins under the key {short(device.old.verifier)}" in words
+        assert f"only later ones were given ({short(given.verifier)})" in words
+        assert f"put the line {device.old.verifier.text} before them" in words
+        assert device.faults(device.old, given) == []
+
+
+async def test_a_log_that_is_not_sound_under_its_first_key_either_is_no_matter_of_keys(
+    device: Device,
+) -> None:
+    await device.rotate()
+    with closing(sqlite3.connect(device.path)) as connection, connection:
+        connection.execute("UPDATE records SET source = 'other' WHERE i = 2")
+    assert any("Record 2 is filed under other" in words for words in device.faults(device.new))
+
+
+async def test_a_key_that_a_log_names_without_its_signature_does_not_ask_for_another(
+    device: Device,
+) -> None:
+    """Whoever copies a log under a key of their own cannot say that the real one is a later one."""
+    thief = device.third
+    async with device.boot(thief):
+        pass
+    data = key_data("added", device.old.verifier, ring_of(thief.verifier))
+    async with device.boot(thief) as journal:
+        await journal.append([NewRecord(kind="key", source="agent", data=data)])
+    assert device.faults(device.old) != []
 
 
 async def test_a_restart_in_the_overlap_goes_on_with_both_and_says_nothing_again(

@@ -125,6 +125,24 @@ def test_an_agent_can_be_registered_while_the_pool_runs(
     assert open_checkpoint(agent.receipt(), parse_vkey(device.vkey())).size == 2
 
 
+def test_a_log_that_the_registry_closes_is_cosigned_up_to_there_and_no_further(
+    device, tmp_path
+) -> None:
+    registry = tmp_path / "registry.toml"
+    registry.write_text(f'[agents]\n"farm-1/edge-1" = "{device.vkey()} 5"\n')
+    witness = open_witness(tmp_path / "pool", registry, "pool.example")
+    device.write(5)
+    receipt = witness.take("farm-1", "edge-1", device.message(0, 5))
+    assert receipt is not None
+    assert open_checkpoint(receipt, parse_vkey(device.vkey())).size == 5
+    device.write(3)
+    assert witness.take("farm-1", "edge-1", device.message(5, 8)) is None
+    assert witness.state()["rejects"] == {"key_closed": 1}
+    assert len(witness.records(device.origin)) == 5
+    registry.write_text(f'[agents]\n"farm-1/edge-1" = "{device.vkey()}"\n# opened again\n')
+    assert witness.take("farm-1", "edge-1", device.message(5, 8)) is not None
+
+
 @pytest.mark.system
 def test_a_pool_that_starts_again_goes_on_where_its_records_end(
     agent, broker, pool, device, tmp_path

@@ -1,0 +1,136 @@
+"""A second copy that no key here has signed: what it says is noted, and no log begins over it."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.note import parse_checkpoint, parse_note
+from agent.epochs import OTHER_KEY, key_of_epoch
+from agent.journal import Journal, open_journal
+from agent.keys import LogKey, create_log_key
+from agent.records import JournalError, NewRecord
+from agent.siteclock import SiteClock
+from agent.store import JournalSettings
+from agent.verify import Keys, verify
+
+BASE = "pool.example/edge/farm-1-edge-1"
+
+
+@dataclass
+class Disk:
+    """A controller's journal and second copy; a test may take either away, or change the key."""
+
+    directory: Path
+    key: LogKey
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "journal.sqlite"
+
+    @property
+    def second_copy(self) -> Path:
+        return self.directory / "journal.sqlite.head"
+
+    @asynccontextmanager
+    async def boot(self) -> AsyncIterator[Journal]:
+        options = JournalSettings(
+            path=self.path,
+            max_bytes=10_000_000,
+            version="0.1.0",
+            second_copy=self.second_copy,
+        )
+        async with open_journal(options, self.key, SiteClock()) as journal:
+            yield journal
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(tmp_path, create_log_key(tmp_path / "log.key", f"{BASE}/1"))
+
+
+def meter(energy_wh: int) -> NewRecord:
+    data = {"energy_import_wh": energy_wh, "power_mw": 0}
+    return NewRecord(kind="meter", source="site", data=data)
+
+
+async def first_of(journal: Journal) -> dict[str, Any]:
+    return json.loads((await journal.read(0, 1))[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "it holds no head of a log"),
+        ("nonsense", "it holds no head of a log"),
+        ("{stranger}", f"no key that is here has signed its head of 9 records of {BASE}/1, root "),
+        ("{other}", f"no key that is here has signed its head of 2 records of {BASE}/7, root "),
+    ],
+)
+async def test_a_second_copy_that_this_key_never_signed_is_quoted_and_ends_no_log(
+    disk: Disk, schemas, content: str, words: str
+) -> None:
+    async with disk.boot() as journal:
+        await journal.append([meter(1)])
+    note = disk.second_copy.read_text()
+    changed = {"{stranger}": note.replace("\n2\n", "\n9\n"), "{other}": note.replace("/1", "/7")}
+    disk.second_copy.write_text(changed.get(content, content))
+    async with disk.boot() as journal:
+        assert (journal.boot, journal.opening) == (2, None)
+        boot = json.loads(await journal.last("boot") or b"")
+    assert boot["d"]["second_copy"].startswith(words)
+    assert schemas.faults(boot) == []
+    head = parse_checkpoint(parse_note(disk.second_copy.read_text()).text)
+    assert head.size == 3
+    async with disk.boot() as journal:
+        assert "second_copy" not in json.loads(await journal.last("boot") or b"")["d"]
+
+
+async def test_a_new_key_does_not_begin_a_log_anew_that_another_key_has_signed(
+    disk: Disk, schemas
+) -> None:
+    async with disk.boot() as journal:
+        await journal.append([meter(1)])
+    disk.path.unlink()
+    disk.key = create_log_key(disk.directory / "other.key", f"{BASE}/1")
+    async with disk.boot() as journal:
+        assert journal.key.origin == f"{BASE}/2"
+        first = await first_of(journal)
+        await journal.append([meter(2)])
+    assert schemas.faults(first) == []
+    epoch = first["d"]["epoch"]
+    assert (epoch["reason"], epoch["kept"]) == (OTHER_KEY, None)
+    assert (epoch["lost"]["origin"], epoch["lost"]["size"]) == (f"{BASE}/1", 2)
+    assert "a key that is not here has signed records in it" in epoch["words"]
+    async with disk.boot() as journal:
+        assert (journal.key.origin, journal.boot) == (f"{BASE}/2", 3)
+    report = verify(disk.path, Keys(device=key_of_epoch(disk.key.verifier, f"{BASE}/2")))
+    assert (report.origin, report.defects) == (f"{BASE}/2", ())
+
+
+async def test_a_journal_under_a_lost_key_is_moved_away_and_followed_by_the_next_epoch(
+    disk: Disk,
+) -> None:
+    async with disk.boot() as journal:
+        await journal.append([meter(1)])
+    disk.key = create_log_key(disk.directory / "other.key", f"{BASE}/1")
+    with pytest.raises(JournalError, match="move it away: the next start opens a new epoch"):
+        async with disk.boot():
+            pass
+    disk.path.rename(disk.directory / "kept")
+    async with disk.boot() as journal:
+        assert journal.key.origin == f"{BASE}/2"
+
+
+async def test_the_head_of_another_log_is_quoted_and_a_log_begins_beside_it(disk: Disk) -> None:
+    async with disk.boot() as journal:
+        await journal.append([meter(1)])
+    disk.path.unlink()
+    disk.key = create_log_key(disk.directory / "other.key", "pool.example/edge/farm-2-edge-1/1")
+    async with disk.boot() as journal:
+        assert journal.opening is None
+        assert f"records of {BASE}/1" in (await first_of(journal))["d"]["second_copy"]
