@@ -1,7 +1,8 @@
 """Attacks a status endpoint in every way at once, and says what came back.
 
 A program of its own, so that what it costs is not the agent's: ``attacker.py HOST PORT SECONDS``.
-Prints one object: for each attack how often it was tried and which statuses answered it.
+Each attack comes from an address of its own, and so does somebody who only wants to look. Prints
+one object: for each of them how often it was tried and which statuses answered it.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ GIGABYTE = 1_000_000_000
 CONNECTIONS = 10_000
 HELD_MAX = 400
 PATIENCE_S = 3.0
+ATTACKS = ["visitor", "foreign name", "path", "smuggling", "gigabyte", "slowloris", "connection"]
 
 Heads = Counter[str]
 
@@ -38,6 +40,10 @@ class Endpoint:
         heads = self.answers.setdefault(attack, Counter())
         heads.update([one.decode() for one in found] or ["none"])
 
+    async def connect(self, attack: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        own = (f"127.0.0.{2 + ATTACKS.index(attack)}", 0)
+        return await asyncio.open_connection(self.host, self.port, local_addr=own)
+
     def head(self, path: str, *lines: str, host: str = "") -> bytes:
         name = host or f"{self.host}:{self.port}"
         return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {name}", *lines, "", ""]).encode()
@@ -47,13 +53,19 @@ class Endpoint:
         received = b""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
-                reader, writer = await asyncio.open_connection(self.host, self.port)
+                reader, writer = await self.connect(attack)
                 try:
                     writer.write(sent)
                     received = await reader.read(65_536)
                 finally:
                     writer.close()
         self.note(attack, received)
+
+
+async def visits(at: Endpoint) -> None:
+    """Nobody's enemy: somebody with the page open."""
+    await at.talk("visitor", at.head("/api/v1/status"))
+    await asyncio.sleep(0.5)
 
 
 async def foreign_names(at: Endpoint) -> None:
@@ -81,7 +93,7 @@ async def letters(at: Endpoint) -> None:
     """A request that never ends, a letter at a time."""
     sent = b""
     with suppress(OSError):
-        reader, writer = await asyncio.open_connection(at.host, at.port)
+        reader, writer = await at.connect("slowloris")
         try:
             writer.write(b"GET / HTTP/1.1\r\nX: ")
             while at.is_on and sent == b"":
@@ -118,7 +130,7 @@ async def flood(at: Endpoint) -> None:
 
 async def attacked(at: Endpoint) -> None:
     async with asyncio.TaskGroup() as group:
-        for attack in (foreign_names, paths, smuggling, bodies, *[letters] * 8):
+        for attack in (visits, foreign_names, paths, smuggling, bodies, *[letters] * 8):
             group.create_task(repeated(at, attack))
         group.create_task(flood(at))
 
