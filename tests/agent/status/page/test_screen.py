@@ -28,8 +28,8 @@ async def test_meters_have_their_age_and_quality(server: StatusServer, tab) -> N
         ["site", "180.5 kW", "48 213 907.412 kWh", "good", "0.4 s", "sdm630 · 10.1.0.10:502/1"],
         ["feeder-2", "–", "–", "–", "–", silent],
     ]
-    old = "[...document.querySelectorAll('#meter-rows tr')].map((r) => r.cells[4].firstChild.className)"
-    assert await tab.value(old) == ["", "bad"]
+    ages = "document.querySelectorAll('#meter-rows td:nth-child(5) span')"
+    assert await tab.value(f"[...{ages}].map((span) => span.className)") == ["", "bad"]
 
 
 async def test_purchases_have_their_progress_and_decisions_their_reasons(
