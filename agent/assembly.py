@@ -192,7 +192,7 @@ async def open_keeper(
     """Rebuild the books from the journal and hand them to the tick. Raises JournalError."""
     settings, clock, journal = base.settings, base.clock, base.journal
     submit = _refuse if actuator is None else actuator.submit
-    return Keeper(
+    keeper = Keeper(
         clock=clock,
         points=[
             await _open_point(base, point, poller, submit, feeder.submit)
@@ -204,12 +204,7 @@ async def open_keeper(
         snapshot=poller.snapshot,
         facts=lambda: _facts(base, poller),
         delivery=lambda: delivery_view(base.journal, base.key.origin, publisher),
-        faults=lambda: [
-            *delivery_conditions(journal, publisher),
-            *feeder.conditions(),
-            *complaints(poller.miners, _accreditation(base)),
-            *webhook_conditions(webhook),
-        ],
+        faults=lambda: [*delivery_conditions(journal, publisher), *webhook_conditions(webhook)],
         cap_wh=lambda at_ms: cap_wh_at(base.policy, at_ms, settings.site.zone),
         export=lambda directory: export_bundle(
             journal, directory, device=base.key.verifier, pool=base.pool_key
@@ -217,6 +212,9 @@ async def open_keeper(
         alarms=AlarmBoard(settings.alarms),
         tell=teller_of(webhook),
     )
+    keeper.heed(feeder.conditions)
+    keeper.heed(lambda: complaints(poller.miners, _accreditation(base), keeper.has_lowered))
+    return keeper
 
 
 def _facts(base: Base, poller: Poller) -> Facts:

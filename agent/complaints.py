@@ -1,10 +1,14 @@
-"""What machines say of themselves that a person should know: faults, and whom they mine for."""
+"""What machines say of themselves that a person should know: faults, and whom they mine for.
 
-from collections.abc import Iterable, Iterator
+A machine that was throttled on purpose complains of its hashrate; that is no alarm.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from agent.accreditation import Accreditation, pool_host
 from agent.alarms import Condition
+from agent.core.snapshot import Confirmation
 from drivers.readings import MinerDetails, PoolReading
 
 
@@ -17,15 +21,31 @@ class Told(Protocol):
     def meter_point(self) -> str: ...
     @property
     def details(self) -> MinerDetails | None: ...
+    @property
+    def confirmed(self) -> Confirmation | None: ...
 
 
-def complaints(miners: Iterable[Told], accreditation: Accreditation) -> Iterator[Condition]:
-    """What is wrong by the machines' own words, as of their newest full read."""
+HasLowered = Callable[[str, Confirmation | None], bool]
+
+
+def complaints(
+    miners: Iterable[Told], accreditation: Accreditation, has_lowered: HasLowered
+) -> Iterator[Condition]:
+    """What is wrong by the machines' own words, as of their newest full read.
+
+    ``has_lowered`` says of a machine, by its last confirmed command too, whether it hashes less
+    than it could because it was told to.
+    """
     for miner in miners:
         if miner.details is None:
             continue
-        if miner.details.faults:
-            words = "; ".join(f"{fault.code}: {fault.words}" for fault in miner.details.faults)
+        faults = [
+            fault
+            for fault in miner.details.faults
+            if not (fault.is_of_rate and has_lowered(miner.miner_id, miner.confirmed))
+        ]
+        if faults:
+            words = "; ".join(f"{fault.code}: {fault.words}" for fault in faults)
             yield Condition(
                 code="MINER_FAULT",
                 severity="warning",

@@ -23,7 +23,7 @@ from agent.core.ledger import Admission, Transaction
 from agent.core.rebase import Rebased, accept, exchange
 from agent.core.register import RegisterEvent
 from agent.core.site import SiteState
-from agent.core.snapshot import Snapshot
+from agent.core.snapshot import Confirmation, Snapshot
 from agent.journal import Journal
 from agent.limitdesk import LimitDesk
 from agent.point import Point
@@ -110,6 +110,10 @@ class Keeper:
     def heed(self, faults: Callable[[], Iterable[Condition]]) -> None:
         """Ask somebody more, at every tick, what is wrong."""
         self._heeded.append(faults)
+
+    def has_lowered(self, miner_id: str, confirmed: Confirmation | None) -> bool:
+        """Whether a machine may hash less than it could because it was told to."""
+        return any(point.has_lowered(miner_id, confirmed) for point in self.points)
 
     async def run(self) -> None:
         """Tick for ever, at an even pace; a late tick is not made up for."""

@@ -25,7 +25,7 @@ from agent.core.ledger import Admission, Transaction, admit_all
 from agent.core.rebase import Rebased, RebaseError
 from agent.core.register import RegisterEvent
 from agent.core.site import Parameters, SiteState
-from agent.core.snapshot import Snapshot
+from agent.core.snapshot import Confirmation, Snapshot
 from agent.core.statement import Statement
 from agent.feederwatch import FeederWatch
 from agent.learnedlog import learned_record
@@ -35,7 +35,7 @@ from agent.recorder import Recorder
 from agent.records import NewRecord
 from agent.siteclock import SiteClock
 from agent.status.history import History, Moment
-from agent.status.machines import advice_of, advice_words, why_words
+from agent.status.machines import advice_of, advice_words, is_lowered, why_words
 from agent.status.portrait import (
     DECISIONS_KEPT,
     STATEMENTS_KEPT,
@@ -173,6 +173,13 @@ class Point:
         )
         self.wrong = tuple(self._conditions(outcome))
         self._ticked_at_s = self._clock.now_s()
+
+    def has_lowered(self, miner_id: str, confirmed: Confirmation | None) -> bool:
+        """Whether one of its machines may hash less than it could because it was told to."""
+        picture = None if self._outcome is None else self._outcome.picture
+        if picture is None or miner_id not in picture.machines:
+            return False
+        return is_lowered(picture.machines[miner_id], confirmed, picture.snapshot.now_s)
 
     def portrait(
         self,

@@ -64,8 +64,8 @@ T = TypeVar("T")
 class SiteSettings:
     farm: Level
     agent: Level
-    zone: Zone
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    zone: Zone = "Asia/Almaty"  # UTC+5, all of Kazakhstan since 2024-03-01
+    __pydantic_config__ = ConfigDict(extra="forbid", validate_default=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

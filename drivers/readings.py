@@ -115,10 +115,15 @@ class PoolReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinerFault:
-    """What a machine complains of: the vendor's code as it stands, and our words for it."""
+    """What a machine complains of: the vendor's code as it stands, and our words for it.
+
+    ``is_of_rate`` where it only says that less is hashed than could be, as it does as well of a
+    machine that somebody throttled.
+    """
 
     code: str
     words: str
+    is_of_rate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

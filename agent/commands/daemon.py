@@ -78,11 +78,10 @@ def check_config(
 
 def logs(
     *,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines back.")] = 50,
-    is_following: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")
-    ] = False,
+    lines: Annotated[int, typer.Option("--lines", min=1, help="How many lines back.")] = 50,
+    is_following: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
     unit: Annotated[str, typer.Option(metavar="UNIT", help="The service.")] = "kwota",
+    is_json: JsonOption = False,
 ) -> None:
     """Show what the daemon logged, by systemd's journalctl.
 
@@ -95,6 +94,8 @@ def logs(
     command = [journalctl, f"--unit={unit}", f"--lines={lines}", "--no-hostname"]
     if is_following:
         command.append("--follow")
+    if is_json:
+        command.append("--output=json")  # one object a line, systemd.journal-fields(7)
     os.execv(journalctl, command)  # noqa: S606 - its output and its end are ours
 
 

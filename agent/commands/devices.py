@@ -21,6 +21,7 @@ from agent.commands.console import (
     show,
     table_of,
 )
+from agent.commands.waiting import waiting
 from agent.settings import DEFAULT_PROFILE_DIRS
 from agent.wiretap import Passage, Tap, run_tapped, shown
 from drivers.device import ReadsMeter, ReadsMiner, ReadsQuantities
@@ -78,7 +79,8 @@ def poll(
     tap = Tap(secrets=_secrets(password_file)) if is_raw else None
     try:
         if is_identifying:
-            proposals = _heard(uri, _proposed(uri, directories), tap)
+            with waiting(f"trying profiles on {uri}", is_json=is_json):
+                proposals = _heard(uri, _proposed(uri, directories), tap)
             answer = {"proposals": [asdict(one) for one in proposals]}
         else:
             answer = _heard(uri, _polled(_opened(uri, directories, password_file)), tap)

@@ -19,6 +19,7 @@ from agent.commands.console import (
     say,
     socket_of,
 )
+from agent.commands.waiting import waiting
 from agent.control_client import NoDaemonError, RefusedError, export_evidence, export_zip
 from agent.core.note import VerifierKey, parse_note
 from agent.epochs import key_of_epoch
@@ -86,7 +87,9 @@ def export(
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     if journal is not None:
         keys = _keys(key, pool_key, config)
-        _tell(path, _written(journal, path, wanted, keys, config), is_json=is_json)
+        with waiting(f"writing {path}", is_json=is_json):
+            written = _written(journal, path, wanted, keys, config)
+        _tell(path, written, is_json=is_json)
     elif key is not None or pool_key is not None:
         raise CommandError("the daemon has its keys: --key goes with --journal", Code.WRONG_INPUT)
     elif wanted == Wanted():
@@ -98,7 +101,8 @@ def export(
             "to_ms": wanted.to_ms,
         }
         try:
-            exported = export_zip(socket_of(socket, config), path, **fields)
+            with waiting(f"the daemon writes {path}", is_json=is_json):
+                exported = export_zip(socket_of(socket, config), path, **fields)
         except (NoDaemonError, RefusedError) as error:
             raise refused(error) from error
         _tell(path, exported, is_json=is_json)
@@ -106,7 +110,8 @@ def export(
 
 def _export_all(directory: Path, socket: Path, *, is_json: bool) -> None:
     try:
-        records = export_evidence(socket, directory)
+        with waiting(f"the daemon writes {directory}", is_json=is_json):
+            records = export_evidence(socket, directory)
     except (NoDaemonError, RefusedError) as error:
         raise refused(error) from error
     if is_json:

@@ -95,7 +95,7 @@ def alarms(
     config: ConfigOption = None,
     socket: SocketOption = None,
 ) -> None:
-    """List what a person should know, with when it was first seen and what to do.
+    """List what a person should know: since when, how often it was raised, and what to do.
 
     Exit 0: nothing is critical; 1: something is; 3: no daemon answers.
     """
@@ -271,9 +271,12 @@ def _alarms(view: StatusView) -> list[Table]:
             f"{alarm.meter_point}: {alarm.source}"
             if has_several and alarm.meter_point not in (None, alarm.source)
             else alarm.source,
+            local_time(alarm.first_seen_ms, view.zone),
+            alarm.count,
             alarm.words,
             alarm.remedy,
         ]
         for alarm in view.alarms
     ]
-    return [table_of(["alarm", "code", "source", "what", "what to do"], rows)]
+    headings = ["alarm", "code", "source", "since", "times", "what", "what to do"]
+    return [table_of(headings, rows)]

@@ -8,7 +8,7 @@ from agent.control_client import NoDaemonError, RefusedError, ask
 from agent.doctor.finding import Finding, failed, fine, warning
 from agent.host import HostError, HostFacts, host_facts
 from agent.settings import Settings
-from agent.siteclock import read_kernel_clock
+from agent.siteclock import KernelClock, read_kernel_clock
 
 _CLOCK_ERROR_MAX_US = 500_000
 _DISK_SHARE_MIN = 0.05
@@ -18,7 +18,7 @@ _HOT_C = 80.0
 
 def controller_findings(settings: Settings) -> Iterator[Finding]:
     """What the agent stands on."""
-    yield _clock()
+    yield clock_finding(read_kernel_clock())
     try:
         facts = host_facts(_standing(settings.journal.path))
     except HostError as error:
@@ -26,8 +26,8 @@ def controller_findings(settings: Settings) -> Iterator[Finding]:
             "controller", "host", str(error), "mend that first; the rest was not looked at"
         )
     else:
-        yield _disk(facts, settings)
-        yield from _load(facts)
+        yield disk_finding(facts, settings)
+        yield from load_findings(facts)
     yield from _daemon(settings)
 
 
@@ -38,8 +38,8 @@ def _standing(path: Path) -> Path:
     return path
 
 
-def _clock() -> Finding:
-    clock = read_kernel_clock()
+def clock_finding(clock: KernelClock) -> Finding:
+    """By what the kernel says of its own clock."""
     remedy = "start a time service: systemctl enable --now chrony, and check its servers"
     if not clock.is_synchronised:
         return failed("clock", "kernel", "no time service keeps the clock right", remedy)
@@ -49,7 +49,8 @@ def _clock() -> Finding:
     return fine("clock", "kernel", f"synchronised within {clock.max_error_us / 1000:.0f} ms")
 
 
-def _disk(facts: HostFacts, settings: Settings) -> Finding:
+def disk_finding(facts: HostFacts, settings: Settings) -> Finding:
+    """Whether the journal may still grow by as much as it is allowed to."""
     folder = str(settings.journal.path.parent)
     present = settings.journal.path.stat().st_size if settings.journal.path.exists() else 0
     wanted = max(settings.journal.max_bytes - present, 0)
@@ -62,7 +63,8 @@ def _disk(facts: HostFacts, settings: Settings) -> Finding:
     return fine("disk", folder, words)
 
 
-def _load(facts: HostFacts) -> Iterator[Finding]:
+def load_findings(facts: HostFacts) -> Iterator[Finding]:
+    """Memory, and what else keeps a tick waiting."""
     free_mb = facts.memory_available_bytes / 1e6
     if facts.memory_available_bytes < _MEMORY_MIN_BYTES:
         yield failed("memory", "host", f"only {free_mb:.0f} MB are free", "end what else runs here")

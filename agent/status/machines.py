@@ -6,9 +6,12 @@ from agent.accreditation import Accreditation
 from agent.core.decisions import Decision, Setpoint
 from agent.core.fleet import Machine, Memory, matches
 from agent.core.governor import Outcome
-from agent.core.snapshot import MinerView
+from agent.core.snapshot import Confirmation, MinerView
 from agent.status.view import ChipTemperaturesView, MinerRow, PoolView
 from drivers.readings import MinerDetails, PoolReading
+
+# Three full reads: the firmware's rate is a mean of minutes, and its complaint of it comes later.
+RATE_SETTLES_S = 1_800.0
 
 
 def is_throttled(machine: Machine) -> bool:
@@ -19,6 +22,16 @@ def is_throttled(machine: Machine) -> bool:
     profile = machine.profile(machine.at.profile)
     is_lower = profile is not None and default is not None and profile.step < 0
     return machine.at.boards_on != machine.boards or is_lower
+
+
+def is_lowered(machine: Machine, confirmed: Confirmation | None, now_s: float) -> bool:
+    """Whether it hashes less than it could because it was told to, or may have been until lately.
+
+    Where nobody knows how it is set, nobody can say that it should hash more.
+    """
+    if machine.at is None or not machine.at.is_awake or is_throttled(machine):
+        return True
+    return confirmed is not None and now_s - confirmed.confirmed_at_s < RATE_SETTLES_S
 
 
 def miner_row(

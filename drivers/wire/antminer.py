@@ -230,9 +230,9 @@ def faults_of(answer: Answer) -> tuple[MinerFault, ...]:
             code = f"{check.text('type')[:40]}:{check.values.get('code', '')}"[:80]
             words = _FAULT_TYPES.get(check.text("type"), "A fault that kwota does not know")
             reason = check.text("msg")[:_WORDS_MAX] if check.has("msg") else ""
-            found.append(
-                MinerFault(code=code, words=f"{words} ({reason})." if reason else f"{words}.")
-            )
+            said = f"{words} ({reason})." if reason else f"{words}."
+            is_of_rate = check.text("type") == "rate"
+            found.append(MinerFault(code=code, words=said, is_of_rate=is_of_rate))
     return tuple(found)
 
 
@@ -253,4 +253,4 @@ def service_faults(body: bytes) -> tuple[MinerFault, ...]:
         return ()
     words = [words for pattern, words in _FAULTS if pattern.match(code)]
     known = words[0] if words else "A fault that kwota does not know"
-    return (MinerFault(code=code[:80], words=f"{known}."),)
+    return (MinerFault(code=code[:80], words=f"{known}.", is_of_rate=code == "R:1"),)

@@ -17,10 +17,11 @@ _WORDS_MAX = 200
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
 _TYPE = re.compile(r"M[0-9]{2}[0-9A-Z+]*(?:_[0-9A-Z]+)?\Z")
 
+_LOW_RATE = "The hashrate is too low"
 # The class of a fault by the start of its code, the longest first (MicroBT's table of codes).
 _FAULT_CLASSES = (
     ("20", 4, "The pool cannot be reached or refuses the worker"),
-    ("23", 4, "The hashrate is too low"),
+    ("23", 4, _LOW_RATE),
     ("50", 4, "Cooling water or the supply voltage is not as it should be"),
     ("51", 4, "The frequency of the chips is not as it should be"),
     ("1", 3, "A fan has failed"),
@@ -151,11 +152,11 @@ def _faults_of(answer: Reply) -> tuple[MinerFault, ...]:
         codes = [key for key in row.values if key.isascii() and key.isdigit()]
         if not codes and has(row, "code"):
             codes = [str(row.values["code"])[:_WORDS_MAX]]
-        found += [MinerFault(code=code, words=fault_words(code, reason)) for code in codes]
+        found += [fault_of(code, reason) for code in codes]
     return tuple(found)
 
 
-def fault_words(code: str, reason: str) -> str:
+def fault_of(code: str, reason: str = "") -> MinerFault:
     """Our words for a fault's class, with the machine's own reason behind them."""
     words = next(
         (
@@ -165,4 +166,5 @@ def fault_words(code: str, reason: str) -> str:
         ),
         "A fault that kwota does not know",
     )
-    return f"{words} ({reason[:_WORDS_MAX]})." if reason else f"{words}."
+    said = f"{words} ({reason[:_WORDS_MAX]})." if reason else f"{words}."
+    return MinerFault(code=code, words=said, is_of_rate=words == _LOW_RATE)

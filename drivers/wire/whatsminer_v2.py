@@ -22,7 +22,7 @@ from drivers.readings import (
     Profile,
 )
 from drivers.wire.cgminer import Answer, Row, decode_answer
-from drivers.wire.whatsminer_info import BOARDS_MAX, fault_words
+from drivers.wire.whatsminer_info import BOARDS_MAX, fault_of
 from drivers.wire.whatsminer_v3 import HASHRATE_MARGIN, TH, profiles_of, rated_power_w
 from drivers.wire.whatsminer_who import message_of, text_of
 
@@ -284,7 +284,7 @@ def faults_in(summary: Row) -> tuple[MinerFault, ...]:
 
 def _faults(codes: Sequence[str]) -> tuple[MinerFault, ...]:
     kept = [code for code in codes if code.isascii() and code.isdigit() and len(code) < 9]
-    return tuple([MinerFault(code=code, words=fault_words(code, "")) for code in kept])
+    return tuple([fault_of(code) for code in kept])
 
 
 def _is_stable(summary: Row) -> bool:

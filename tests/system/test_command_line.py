@@ -1,6 +1,9 @@
 """The command line against a running daemon: what people read, and data for programs."""
 
 import json
+import shutil
+import subprocess
+import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from agent.control_client import send_purchases
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
+PROMTOOL = shutil.which("promtool")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +165,29 @@ def test_the_journals_tail_is_the_signed_bytes(running) -> None:
     assert [record["i"] for record in records] == sorted(record["i"] for record in records)
     assert str(records[-1]["s"]) in text(running, "journal", "tail", "--kind", "meter")
     assert "meter" in text(running, "journal", "tail", "--kind", "no kind", code=2)
+
+
+@pytest.mark.skipif(
+    PROMTOOL is None, reason="NOT TESTED: promtool is not installed (Debian: prometheus)"
+)
+def test_a_stranger_finds_the_metrics_of_a_running_agent_clean(running) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{running.page_port}/metrics") as answer:
+        exposed = answer.read()
+    assert b"kwota_meter_energy_import_wh_total{" in exposed
+    assert linted(exposed) == (0, b"")
+    assert linted(exposed + b"x y\n")[0] != 0
+
+
+def linted(exposed: bytes) -> tuple[int, bytes]:
+    done = subprocess.run(
+        [str(PROMTOOL), "check", "metrics"],
+        input=exposed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, done.stdout
 
 
 def test_without_a_daemon_every_question_ends_with_code_three(running) -> None:

@@ -139,6 +139,9 @@ async def test_alarms_are_listed_and_a_critical_one_is_an_answer_of_no(terminal,
     shown = await terminal.ask("alarms")
     assert shown.code == 0
     assert "the meter answers late" in shown.out
+    heading, row = shown.out.splitlines()
+    assert heading.split()[:5] == ["alarm", "code", "source", "since", "times"]
+    assert row.split()[3:6] == ["2026-02-02", "07:40:00", "2"]
     alarm = daemon.current.status.alarms[0].model_copy(update={"severity": "critical"})
     status = daemon.current.status.model_copy(update={"alarms": [alarm]})
     daemon.current = daemon.current.model_copy(update={"status": status})

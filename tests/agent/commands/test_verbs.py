@@ -1,36 +1,33 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from agent.cli import main
+from agent.cli import command_line, main
+from generators.commands import verbs
 
 REPO = Path(__file__).parents[3]
-VERBS = [
-    "run",
-    "check-config",
-    "demo",
-    "status",
-    "why",
-    "miners",
-    "meters",
-    "poll",
-    "verify",
-    "transactions list",
-    "transactions add",
-    "transactions import",
-    "transactions statement",
-    "meters accept",
-    "meters exchange",
-    "journal tail",
-]
+VERBS = {
+    name.removeprefix("kwota "): command
+    for name, command in verbs(command_line(), "kwota")
+    if not hasattr(command, "commands")
+}
+#: A daemon answers nobody: what it does is in its log.
+SILENT = {"run"}
 
 
-def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
+def shell(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "agent", *arguments]
     return subprocess.run(
-        command, cwd=REPO, capture_output=True, text=True, timeout=15, check=False
+        command,
+        cwd=REPO,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
     )
 
 
@@ -48,6 +45,7 @@ def test_every_verb_has_long_options_only_and_says_its_exit_codes(terminal, verb
     shown = terminal.run(*verb.split(), "--help")
     assert shown.code == 0
     assert "Exit 0:" in shown.out
+    assert ("--json" in shown.out) is (verb not in SILENT)
     options = [line.split()[0] for line in shown.out.splitlines() if line.startswith("  -")]
     assert options
     assert all(option.startswith("--") for option in options)
@@ -100,3 +98,50 @@ def test_as_a_process_it_answers_with_codes_and_clean_streams(tmp_path: Path) ->
     assert (asked.returncode, asked.stdout) == (3, "")
     assert asked.stderr.count("\n") == 1
     assert shell("--version").stdout.startswith("kwota ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "offered", "hidden"),
+    [
+        ("bash", "kwota al", "alarms", "status"),
+        ("bash", "kwota limit s", "set", "list"),
+        ("zsh", "kwota miners --s", "--sort", "--filter"),
+        ("fish", "kwota doctor --", "--json", "--sort"),
+    ],
+)
+def test_a_shell_that_completes_is_offered_what_fits(
+    kind: str, typed: str, offered: str, hidden: str
+) -> None:
+    said = shell(
+        _KWOTA_COMPLETE=f"complete_{kind}",
+        COMP_WORDS=typed,
+        COMP_CWORD=str(typed.count(" ")),
+        _TYPER_COMPLETE_ARGS=typed,
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+    assert offered in said.stdout
+    assert hidden not in said.stdout
+
+
+def test_a_shell_is_told_how_to_complete() -> None:
+    said = shell("--show-completion", "bash")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert subprocess.run(["bash", "-n"], input=said.stdout.encode(), check=False).returncode == 0
+    assert "complete -o default -F _kwota_completion kwota" in said.stdout
+
+
+def test_logs_are_those_of_the_service_and_on_demand_as_data(tmp_path: Path) -> None:
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text('#!/bin/sh\necho "$@"\nexit 7\n')
+    journalctl.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    asked = shell("logs", "--lines", "3", PATH=path)
+    assert (asked.returncode, asked.stdout) == (7, "--unit=kwota --lines=3 --no-hostname\n")
+    asked = shell("logs", "--follow", "--json", "--unit", "kwota-failsafe", PATH=path)
+    assert asked.stdout.split() == [
+        *("--unit=kwota-failsafe", "--lines=50", "--no-hostname", "--follow", "--output=json")
+    ]
+    nowhere = shell("logs", PATH=str(tmp_path / "none"))
+    assert (nowhere.returncode, nowhere.stdout) == (3, "")
+    assert "there is no journalctl here" in nowhere.stderr

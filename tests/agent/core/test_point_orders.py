@@ -185,3 +185,16 @@ async def test_what_a_quarter_has_taught_is_on_record_when_it_is_over(toy, rig) 
         found = await recover_learned(made.journal, meter_point="mp-1", meter_id="site", now_ms=0)
         assert found == point.state.watch.found
         assert found.count == 1
+
+
+async def test_a_point_says_which_of_its_machines_it_may_have_lowered(toy, rig) -> None:
+    made = Rig(toy, transactions=[toy.purchase(1, 0.0, None, 900_000)])
+    name = min(made.names)
+    async with made.joined(rig, is_shadow=False) as point:
+        assert not point.has_lowered(name, None)  # it has not ticked yet
+        made.site.run(30)
+        assert not point.has_lowered("nobody", None)
+        assert not point.has_lowered(name, None)
+        made.site.machines[0].is_awake = False
+        made.site.run(5)
+        assert point.has_lowered(made.site.machines[0].miner_id, None)

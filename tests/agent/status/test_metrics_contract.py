@@ -111,10 +111,13 @@ def test_the_page_lists_every_alert() -> None:
     assert sorted(listed) == sorted(rule["alert"] for rule in rules())
 
 
-def test_the_tests_of_the_rules_name_alerts_that_there_are() -> None:
+def test_every_alert_is_seen_to_fire_and_not_to_fire_in_the_tests_of_the_rules() -> None:
     names = {rule["alert"]: rule["annotations"] for rule in rules()}
     tried = yaml.safe_load(RULES_TEST.read_text())
     assert tried["rule_files"] == [RULES.name]
+    cases = [case for test in tried["tests"] for case in test["alert_rule_test"]]
+    seen = {(case["alertname"], bool(case["exp_alerts"])) for case in cases}
+    assert seen == {(name, fires) for name in names for fires in (False, True)}
     for test in tried["tests"]:
         for series in test["input_series"]:
             assert faults_of(series["series"]) == []
@@ -157,9 +160,16 @@ def test_every_panel_builds_on_promised_names() -> None:
 
 @needs_promtool
 @pytest.mark.parametrize(
-    "arguments", [("check", "rules", RULES.name), ("test", "rules", RULES_TEST.name)]
+    "arguments",
+    [
+        ("check", "rules", RULES.name),
+        ("test", "rules", RULES_TEST.name),
+        ("check", "config", "--syntax-only", SCRAPE.name),
+    ],
 )
-def test_promtool_accepts_the_rules_and_their_tests(arguments: tuple[str, ...]) -> None:
+def test_promtool_accepts_the_rules_their_tests_and_the_scrape_job(
+    arguments: tuple[str, ...],
+) -> None:
     assert PROMTOOL is not None
     checked = subprocess.run(
         [PROMTOOL, *arguments], cwd=RULES.parent, capture_output=True, check=False, timeout=15

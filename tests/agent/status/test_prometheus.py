@@ -1,7 +1,8 @@
-"""A real Prometheus scrapes a real endpoint with the rules of the project, and an alert fires."""
+"""A real Prometheus scrapes a real endpoint: an alert fires, and every panel has its numbers."""
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,7 @@ from agent.status.server import Proof, StatusServer, open_status_server
 from agent.status.view import SiteView
 
 RULES = Path(__file__).parents[3] / "config" / "prometheus" / "kwota.rules.yml"
+DASHBOARD = RULES.parents[1] / "grafana" / "kwota.json"
 PROMETHEUS = shutil.which("prometheus")
 TOKEN = "0123456789abcdef0123456789abcdef"
 WAIT_S = 15.0
@@ -59,10 +61,12 @@ async def scraping(directory: Path, server: StatusServer) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def asked(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+async def asked(
+    session: aiohttp.ClientSession, url: str, query: dict[str, str] | None = None
+) -> dict[str, Any]:
     """What Prometheus says; empty while it does not answer yet."""
     try:
-        async with session.get(url) as answer:
+        async with session.get(url, params=query) as answer:
             said: dict[str, Any] = (await answer.json())["data"] if answer.status == 200 else {}
             return said
     except aiohttp.ClientConnectionError:
@@ -102,6 +106,35 @@ async def test_an_alert_fires_when_more_is_used_than_was_bought_and_ends_with_it
         await becomes(is_firing, is_wanted=True)
         source.current = site
         await becomes(is_firing, is_wanted=False)
+
+
+async def test_every_rule_is_sound_and_every_panel_of_the_dashboard_has_its_numbers(
+    source, tmp_path: Path
+) -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    expressions = {target["expr"] for panel in panels for target in panel["targets"]}
+    left = {one.replace("$instance", ".+") for one in expressions}
+    proof = Proof(token=TOKEN.encode())
+    async with (
+        asyncio.timeout(WAIT_S),
+        open_status_server(source, "127.0.0.1", 0, proof=proof) as server,
+        scraping(tmp_path, server) as address,
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def are_all_drawn() -> bool:
+            for one in sorted(left):
+                asking = {"query": one}
+                if (await asked(session, f"{address}/api/v1/query", asking)).get("result"):
+                    left.discard(one)
+            return not left
+
+        async def are_all_judged() -> bool:
+            (group,) = (await asked(session, f"{address}/api/v1/rules")).get("groups", [{}])
+            return {rule["health"] for rule in group.get("rules", [])} == {"ok"}
+
+        await becomes(are_all_drawn, is_wanted=True)
+        await becomes(are_all_judged, is_wanted=True)
 
 
 async def becomes(ask: Callable[[], Awaitable[bool]], *, is_wanted: bool) -> None:

@@ -213,12 +213,15 @@ def test_checks_that_are_neither_good_nor_open_are_faults() -> None:
         {"type": "fans", "status": "", "code": 0, "msg": ""},
         {"type": "temp", "status": "e", "code": 2, "msg": "too hot"},
         {"type": "moon", "status": "w"},
+        {"type": "rate", "status": "w", "code": 1},
     ]
     faults = wire.faults_of(answer({"SUMMARY": [{"status": checks}]}))
     assert [(fault.code, fault.words) for fault in faults] == [
         ("temp:2", "A temperature is too high (too hot)."),
         ("moon:", "A fault that kwota does not know."),
+        ("rate:1", "The hashrate is too low."),
     ]
+    assert [fault.is_of_rate for fault in faults] == [False, False, True]
     with pytest.raises(BadReplyError, match="status"):
         wire.faults_of(answer({"SUMMARY": [{"status": [1]}]}))
 
@@ -247,6 +250,7 @@ def test_the_service_tells_watts_or_has_no_such_page(body: bytes, watts: float |
         (b"[]", None),
         (b'{"error_message":"P:2"}', ("P:2", "A temperature is too high or the cooling")),
         (b'{"error_message":"J0:8"}', ("J0:8", "A hashboard is missing")),
+        (b'{"error_message":"R:1"}', ("R:1", "The hashrate is too low")),
         (b'{"error_message":"Q:9"}', ("Q:9", "A fault that kwota does not know")),
     ],
 )
@@ -254,6 +258,7 @@ def test_the_services_warning_is_a_fault(body: bytes, code: tuple[str, str] | No
     faults = wire.service_faults(body)
     assert [fault.code for fault in faults] == ([] if code is None else [code[0]])
     assert code is None or faults[0].words.startswith(code[1])
+    assert [fault.is_of_rate for fault in faults] == [fault.code == "R:1" for fault in faults]
 
 
 def stats_with(**values: Any) -> Stats:

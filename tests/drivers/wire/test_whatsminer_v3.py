@@ -10,7 +10,7 @@ import pytest
 from drivers.errors import BadReplyError
 from drivers.readings import Activity, PowerProvenance
 from drivers.wire import whatsminer_v3 as wire
-from drivers.wire.whatsminer_info import DeviceInfo, fault_words, has_mac
+from drivers.wire.whatsminer_info import DeviceInfo, fault_of, has_mac
 from drivers.wire.whatsminer_info import info_of as decoded
 from drivers.wire.whatsminer_reply import Reply, decode_reply
 
@@ -247,6 +247,7 @@ def test_the_longest_random_delay_counts() -> None:
     [
         ("110", "A fan has failed"),
         ("2010", "The pool cannot be reached or refuses the worker"),
+        ("2310", "The hashrate is too low"),
         ("203", "The power supply has failed"),
         ("351", "A temperature"),
         ("541", "A hashboard has failed"),
@@ -256,8 +257,9 @@ def test_the_longest_random_delay_counts() -> None:
     ],
 )
 def test_a_fault_has_our_words_and_the_machines_reason(code: str, words: str) -> None:
-    assert fault_words(code, "").startswith(words)
-    assert fault_words(code, "Slot1").endswith(" (Slot1).")
+    assert fault_of(code).words.startswith(words)
+    assert fault_of(code, "Slot1").words.endswith(" (Slot1).")
+    assert fault_of(code).is_of_rate is (code == "2310")
 
 
 def test_faults_come_in_the_shapes_of_several_firmwares() -> None:

@@ -55,8 +55,6 @@ FAINT = """
 })()
 """
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-PAINT_MS = 3_000  # ten times what it may take where nothing else runs
-PAINT = "performance.getEntriesByType('paint').map((entry) => entry.startTime)"
 
 
 async def scheme(tab, name: str) -> None:
@@ -125,14 +123,3 @@ async def test_the_tabulator_reaches_the_controls_in_the_order_in_which_they_sta
         ".map((n) => n.getBoundingClientRect().top)"
     )
     assert tops[:5] == sorted(tops[:5])
-
-
-async def test_the_first_paint_waits_for_no_script(server: StatusServer, tab) -> None:
-    await tab.show(server.url, WHOLE)
-    paints = await tab.value(PAINT)
-    scripts = await tab.value(
-        "performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/words-en.js'))"
-        ".map((e) => e.responseEnd)"
-    )
-    assert len(scripts) == 1
-    assert 0 < min(paints) < PAINT_MS
