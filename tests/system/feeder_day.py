@@ -1,4 +1,4 @@
-"""A farm of two feeders and the whole agent, for three quarters of an hour, as one program.
+"""A farm of two feeders and a second meter, and the whole agent, for three quarters of an hour, as one program.
 
 ``feeder_day.py <directory> <where> <address>``: in the second quarter a load begins that no machine
 of the configuration explains. What the agent says, of itself and by its API, goes to
@@ -41,6 +41,7 @@ def farm_file(base: str, ports: dict[str, int]) -> FarmFile:
         {"id": name, "model": model, "serial": 2, "port": ports[name], "feeds": feeds}
         for name, (model, feeds) in rows.items()
     ]
+    whole = [{"id": name, "serial": 1, "port": ports[name]} for name in ("site", "twin")]
     return FarmFile.model_validate(
         {
             "addresses": {"base": base, "has_web": False},
@@ -51,7 +52,7 @@ def farm_file(base: str, ports: dict[str, int]) -> FarmFile:
                 {"model": "s21", "count": 1, "is_asleep": True},
                 {"model": "s21", "count": 1},
             ],
-            "meters": [{"id": "site", "serial": 1, "port": ports["site"]}, *feeders],
+            "meters": [*whole, *feeders],
         }
     )
 
@@ -99,6 +100,7 @@ import = "purchases.json"
 [[meter_points]]
 id = "mp-1"
 meter = "site"
+reference = "twin"
 rated_power_w = 40_000
 base_load_max_w = 1_000
 """
@@ -166,7 +168,7 @@ def beside(play: Callable[[], Any]) -> None:
 
 
 def main(directory: Path, where: str, base: str) -> None:
-    ports = {name: free_port() for name in ("site", *ROWS)}
+    ports = {name: free_port() for name in ("site", "twin", *ROWS)}
     farm = build_farm(farm_file(base, ports), started_now())
     config = configured(directory, farm)
 

@@ -52,12 +52,13 @@ def test_a_load_that_no_machine_explains_is_told_by_the_feeder_it_hangs_on(
     assert discrepancies(told["calm"]) == {}
     found = discrepancies(told["late"])
     assert found.pop("site").startswith("the meter counted")
+    assert found.pop("twin") == "reference"
     assert found == {where: words}
 
     raised = [one for one in site.records("alarm") if one["d"]["code"] == "UNSEEN_LOAD"]
     assert {one["s"] for one in raised} >= {where}
     learned = {one["s"] for one in site.records("learned")}
-    assert learned >= {"mp-1/row-1", "mp-1/row-2", "mp-1/rest"}
+    assert learned >= {"mp-1/row-1", "mp-1/row-2", "mp-1/rest", "mp-1/twin"}
     quarters = [one["d"] for one in site.records("statement")]
     ends_ms = [one["end_ms"] for one in quarters if not one["unknown_wh"]]
     assert [told["edge_ms"] + n * QUARTER_MS for n in (1, 2, 3)] == ends_ms[-3:]
