@@ -1,4 +1,4 @@
-"""A farm of two feeders and a second meter, and the whole agent, for three quarters of an hour, as one program.
+"""A farm of two feeders and a second meter for three quarters of an hour, and the whole agent.
 
 ``feeder_day.py <directory> <where> <address>``: in the second quarter a load begins that no machine
 of the configuration explains. What the agent says, of itself and by its API, goes to
