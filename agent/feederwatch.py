@@ -15,6 +15,7 @@ from agent.journal import Journal
 from agent.learnedlog import learned_record, recover_learned
 from agent.posts import MeterPost
 from agent.records import NewRecord
+from agent.referencewatch import ReferenceWatch
 from agent.settings import Settings
 from agent.settings_points import MeterPointSettings
 
@@ -27,9 +28,12 @@ class FeederWatch:
         point: str,
         feeders: Sequence[Feeder] = (),
         found: Sequence[Discrepancy] = (),
+        *,
+        reference: ReferenceWatch | None = None,
     ) -> None:
         """``found`` is what was learned of each feeder, and of the rest last."""
         self._point = point
+        self._reference = reference
         self._feeders = tuple(feeders)
         self._above: Above | None = None
         if self._feeders:
@@ -38,26 +42,32 @@ class FeederWatch:
 
     def look(self, snapshot: Snapshot, state: SiteState, parameters: Parameters) -> list[NewRecord]:
         """After a tick: what it has added to what is known, to be written down."""
-        if not self._feeders:
+        if not self._feeders and self._reference is None:
             return []
-        self._above = Above(
+        above = Above(
             meter_id=parameters.meter_id,
             meter_share=parameters.meter_error_share,
             step_wh=state.fusion.traits.step_wh,
             base_max_w=parameters.base_load_max_w,
         )
+        readings = dict(_readings(snapshot))
+        records: list[NewRecord] = []
+        if self._reference is not None:
+            records += self._reference.look(snapshot, state, above, readings)
+        if not self._feeders:
+            return records
+        self._above = above
         before = self._known
         self._known = looked(
             before,
             self._feeders,
-            self._above,
-            readings=dict(_readings(snapshot)),
+            above,
+            readings=readings,
             machines=state.judgements,
             statements=state.statements,
             now_s=snapshot.now_s,
             now_ms=snapshot.now_ms,
         )
-        records = []
         for feeder, was, now in zip(
             self._feeders, before.branches, self._known.branches, strict=True
         ):
@@ -78,6 +88,8 @@ class FeederWatch:
 
     def conditions(self) -> Iterator[Condition]:
         """What stands now, by feeder."""
+        if self._reference is not None:
+            yield from self._reference.conditions()
         if self._above is None:
             return
         for one in findings(self._known, self._feeders, self._above):
@@ -128,8 +140,9 @@ async def open_feeders(
         )
         for one in settings.feeders_of(point)
     ]
+    reference = await _open_reference(settings, point, posts, journal, now_ms)
     if not feeders:
-        return FeederWatch(point.id)
+        return FeederWatch(point.id, reference=reference)
     known = [(one.meter_id, one.meter_id) for one in feeders]
     known.append(("", all_meters(point.meter, feeders)))
     found = [
@@ -138,4 +151,27 @@ async def open_feeders(
         )
         for name, meter in known
     ]
-    return FeederWatch(point.id, feeders, found)
+    return FeederWatch(point.id, feeders, found, reference=reference)
+
+
+async def _open_reference(
+    settings: Settings,
+    point: MeterPointSettings,
+    posts: Sequence[MeterPost],
+    journal: Journal,
+    now_ms: int,
+) -> ReferenceWatch | None:
+    """The point's second meter, with what the journal knows of it. Raises JournalError."""
+    name = point.reference
+    if not name:
+        return None
+    feeder = Feeder(
+        meter_id=name,
+        miner_ids=frozenset(miner.id for miner in settings.miners_of(point)),
+        meter_share=next(meter.error_share for meter in settings.meters if meter.id == name),
+        step_wh=next(post.traits.step_wh for post in posts if post.meter_id == name),
+    )
+    found = await recover_learned(
+        journal, meter_point=branch_name(point.id, name), meter_id=name, now_ms=now_ms
+    )
+    return ReferenceWatch(point.id, feeder, found)

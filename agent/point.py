@@ -48,7 +48,7 @@ from agent.status.portrait import (
     window_view,
 )
 from agent.status.view import AlarmView, DecisionRow, DeliveryView, SiteView, StatementRow
-from agent.testimony import gap_record
+from agent.testimony import gap_record, lost_state
 from agent.transcript import Transcript
 
 STATE_EVERY_S = 30.0
@@ -347,11 +347,16 @@ class Point:
         record = gap_record(
             self.parameters.meter_id,
             meter_point=self.name,
-            state=("S" if outcome.state.fusion.suspect else "T") if words else "G",
+            state=self._lost_state(outcome) if words else "G",
             reason=words or "readings again",
             since_ms=since_ms,
         )
         return [record]
+
+    def _lost_state(self, outcome: Outcome) -> str:
+        meter_id, views = self.parameters.meter_id, outcome.picture.snapshot.meters
+        view = next(one for one in views if one.meter_id == meter_id)
+        return lost_state(view, is_held=bool(outcome.state.fusion.suspect)).value
 
     def _record_books(self, outcome: Outcome) -> None:
         """What the books have to tell, with where they stand; from time to time that alone.

@@ -78,6 +78,7 @@ class Poller:
             started_s = self.clock.now_s()
             error = await _guarded(post.meter_id, self._ask_meter(post))
             _note(post, f"meter={post.meter_id}", error)
+            post.is_faulty = error is not None and not isinstance(error, UnreachableError)
             pause_s = post.poll_s * random.uniform(0.9, 1.1)  # noqa: S311 - phase, not secret
             await asyncio.sleep(max(started_s + pause_s - self.clock.now_s(), 0.02))
 

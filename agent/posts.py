@@ -18,7 +18,8 @@ from drivers.readings import MeterIdentity, MeterReading, MinerDetails, MinerIde
 
 @dataclass(slots=True, kw_only=True)
 class MeterPost:
-    """A meter. ``missed_polls`` counts in a row; ``fault`` is the last error's sentence.
+    """A meter. ``missed_polls`` counts in a row; ``fault`` is the last error's sentence, and
+    ``is_faulty`` where that was about an answer, not about none.
 
     ``step_wh`` tells by how much its register steps at a value. ``nameplate`` is what a purchase's
     meter is held against when it is met, ``refusal`` what was found then, at ``checked_at_s``.
@@ -35,6 +36,7 @@ class MeterPost:
     reading: MeterReading | None = None
     missed_polls: int = 0
     fault: str | None = None
+    is_faulty: bool = False
     nameplate: Nameplate | None = None
     refusal: str = ""
     is_checked: bool = False
@@ -49,6 +51,7 @@ class MeterPost:
             fault=self.fault,
             serial="" if self.identity is None else self.identity.serial,
             refusal=self.refusal,
+            is_faulty=self.is_faulty,
         )
 
 

@@ -13,10 +13,11 @@ from typing import Any
 from agent.core.ledger import ORDER, Account, Admission, Entry, Ledger, Transaction
 from agent.core.register import RegisterEvent
 from agent.core.samples import Fusion
+from agent.core.snapshot import MeterView
 from agent.core.statement import Statement
 from agent.exact import hints_of, to_plain, with_fields
 from agent.records import NewRecord
-from drivers.readings import MeterReading
+from drivers.readings import MeterReading, Quality
 
 AGENT = "agent"
 
@@ -83,6 +84,13 @@ def _more_of(reading: MeterReading) -> dict[str, Any]:
         if field.name not in _METERED and getattr(reading, field.name) != field.default
     }
     return {"more": more} if more else {}
+
+
+def lost_state(view: MeterView, *, is_held: bool) -> Quality:
+    """Why there is no reading to go by: it is not believed, it is no value, or none came."""
+    if is_held:
+        return Quality.SUSPECT
+    return Quality.FAULTY if view.is_faulty else Quality.TIMED_OUT
 
 
 def gap_record(

@@ -18,6 +18,15 @@ class FaultKind(StrEnum):
     METER_MEGA = "meter_mega"  # energy in MWh, as the prefix register then says
     METER_WORD_SWAP = "meter_word_swap"  # low word first, as the order register then says
     METER_SLOW = "meter_slow"  # answers after value_s
+    METER_BUSY = "meter_busy"  # answers everything with exception 6
+    METER_STRANGER = "meter_stranger"  # answers as the next unit
+    METER_HALF = "meter_half"  # half of an answer, and no more
+    METER_RESET = "meter_reset"  # TCP: cuts the connection instead of an answer
+    METER_NO_ID = "meter_no_id"  # TCP: transaction id 0 in every answer
+    METER_PIECES = "meter_pieces"  # TCP: each byte in a segment of its own
+    METER_GARBLED = "meter_garbled"  # line: one bit of an answer is another one
+    METER_NOISE = "meter_noise"  # line: bytes in front of an answer
+    METER_ECHO = "meter_echo"  # line: the adapter hands back what was sent
     MINER_IGNORES = "miner_ignores"  # accepts every write, changes nothing
     MINER_GONE = "miner_gone"  # connection refused
     MINER_SILENT = "miner_silent"  # takes connections, never answers

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from simulator.faults import FaultKind
+from simulator.meter_wire import on_line
 from simulator.sdm630 import MeterServer
 from simulator.serial_bus import Gateway, PtyPort, SerialBus
 
@@ -15,7 +16,6 @@ class MeterOnLine:
     """One meter as its line sees it."""
 
     server: MeterServer
-    noise: bytes = b""
 
     @property
     def requests(self) -> int:
@@ -40,6 +40,10 @@ class MeterOnLine:
     def answer(self, pdu: bytes) -> bytes:
         """What the meter says."""
         return self.server.reply(self.server.table.unit, pdu)
+
+    def sent(self, asked: bytes, body: bytes) -> bytes:
+        """What the line makes of it."""
+        return on_line(asked, body, self.server.has)
 
 
 @dataclass(slots=True, kw_only=True)

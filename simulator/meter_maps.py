@@ -52,6 +52,16 @@ def as_s32(value: float) -> bytes:
     return struct.pack(">i", min(max(math.floor(value), -(2**31)), 2**31 - 1))
 
 
+def counted_s32(count: int) -> bytes:
+    """A counter of 31 bits that begins again after its last value."""
+    return struct.pack(">i", count % 2**31)
+
+
+def counted_u32(count: int) -> bytes:
+    """A counter of 32 bits that begins again after its last value."""
+    return struct.pack(">I", count % 2**32)
+
+
 def _sdm120(meter: Meter) -> Cells:
     """Eastron SDM120 paper V2.5: floats among the inputs, kWh."""
     now = now_of(meter)
@@ -107,6 +117,8 @@ def _em340(meter: Meter) -> Cells:
         raw = as_s32(value)
         return raw[2:] + raw[:2]
 
+    kwh = counted_s32(now.wh // 100)
+    kwh = kwh[2:] + kwh[:2]
     cells = {
         0x0024: low_first(now.volts * 10.0),
         0x0026: low_first(now.volts * 10.0 * math.sqrt(3.0)),
@@ -116,8 +128,8 @@ def _em340(meter: Meter) -> Cells:
         **{at: struct.pack(">h", 980) for at in (0x002E, 0x002F, 0x0030, 0x0031)},
         0x0032: struct.pack(">h", 0),
         0x0033: struct.pack(">h", math.floor(now.hertz * 10.0)),
-        0x0034: low_first(now.wh // 100),
-        0x003C: low_first(now.wh // 100),
+        0x0034: kwh,
+        0x003C: kwh,
         0x004E: low_first(0),
     }
     for phase in range(3):
@@ -215,7 +227,7 @@ def _countis(meter: Meter) -> Cells:
     cells = {
         0xC350: b"\0S\0O\0C\0O",
         0xC568: as_s32(now.watts / 10.0),
-        0xC702: struct.pack(">I", now.wh // 10),
+        0xC702: counted_u32(now.wh // 10),
         0xC708: struct.pack(">I", 0),
     }
     for phase in range(3):

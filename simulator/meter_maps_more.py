@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 
 from simulator.meter import Meter
-from simulator.meter_maps import METER_MAPS, as_float, as_s32, now_of
+from simulator.meter_maps import METER_MAPS, as_float, as_s32, counted_s32, now_of
 from simulator.register_map import Cells, RegisterMap
 
 _HOLDING, _INPUT = 3, 4
@@ -45,11 +45,12 @@ def _sdm72(meter: Meter) -> Cells:
 def _em24_is(meter: Meter) -> Cells:
     """Carlo Gavazzi EM24 with RS-485: integers, low word first, both functions, kWh at 0x42."""
     now = now_of(meter)
+    kwh = counted_s32(now.wh // 100)
     cells = {
         0x0028: _low_first(now.watts * 10.0),
         **{at: struct.pack(">h", 980) for at in (0x0032, 0x0033, 0x0034, 0x0035)},
         0x0037: struct.pack(">h", math.floor(now.hertz * 10.0)),
-        0x0042: _low_first(now.wh // 100),
+        0x0042: kwh[2:] + kwh[:2],
     }
     for phase in range(3):
         cells[0x0000 + 2 * phase] = _low_first(now.volts * 10.0)
@@ -105,7 +106,7 @@ def _dtsu666(meter: Meter) -> Cells:
 def _adw300(meter: Meter) -> Cells:
     """Acrel ADW300: 16 bits of volts and amperes, 32 of watts and of 0.01 kWh."""
     now = now_of(meter)
-    cells = {36: as_s32(now.watts), 62: as_s32(now.wh // 10), 64: as_s32(0)}
+    cells = {36: as_s32(now.watts), 62: counted_s32(now.wh // 10), 64: as_s32(0)}
     for phase in range(3):
         cells[20 + phase] = struct.pack(">H", math.floor(now.volts * 10.0))
         cells[26 + phase] = struct.pack(">H", min(math.floor(now.amps * 100.0), 0xFFFE))

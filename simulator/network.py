@@ -168,7 +168,7 @@ class Network:
             return
         clients = self._clients.setdefault(position, set())
         server, port = await self._listen(
-            lambda: MeterConnection(self.meters[position], clients),
+            lambda: MeterConnection(self.meters[position], clients, self.meters[position].has),
             str(table.host),
             self._meter_ports.get(position, table.port),
             f"meter {table.id}",

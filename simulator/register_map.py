@@ -11,6 +11,7 @@ from simulator.meter import Meter
 ILLEGAL_FUNCTION = 1
 ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
+DEVICE_BUSY = 6
 
 # Function code, then address, then the bytes of the value that begins there.
 Cells = Mapping[int, Mapping[int, bytes]]

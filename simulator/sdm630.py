@@ -14,7 +14,8 @@ from simulator.farm_file import MeterTable
 from simulator.faults import FaultKind
 from simulator.meter_maps import METER_MAPS
 from simulator.meter_maps_more import MORE_METER_MAPS
-from simulator.register_map import ILLEGAL_FUNCTION, ILLEGAL_VALUE, RegisterError
+from simulator.meter_wire import Has, nothing, on_tcp
+from simulator.register_map import DEVICE_BUSY, ILLEGAL_FUNCTION, ILLEGAL_VALUE, RegisterError
 from simulator.sdm630_map import (
     READ_HOLDING,
     READ_INPUT,
@@ -28,6 +29,7 @@ _HEADER_BYTES = 7
 _MAX_LENGTH = 254
 _WRITES = frozenset({5, 6, 15, 16, 22, 23})
 _NO_SUCH_UNIT = 0x0B
+_PIECE_S = 0.001
 _NAN_WORDS = b"\x7f\xc0\x00\x00"
 _NAN_AT = (0x0034, 0x0048)
 _MAPS = {**METER_MAPS, **MORE_METER_MAPS, **SUNSPEC_MAPS}
@@ -55,10 +57,16 @@ class MeterServer:
         is_slow = self.farm.faults.has_meter(FaultKind.METER_SLOW, self.position)
         return self.farm.faults.slow_s if is_slow else self.table.answer_delay_s
 
+    def has(self, kind: FaultKind) -> bool:
+        """Whether a fault is switched on for this meter."""
+        return self.farm.faults.has_meter(kind, self.position)
+
     def reply(self, unit: int, pdu: bytes) -> bytes:
         """The answer to one request, exceptions included."""
         self.requests += 1
         function = pdu[0]
+        if self.has(FaultKind.METER_BUSY):
+            return bytes([function | 0x80, DEVICE_BUSY])
         try:
             return self._read(unit, function, pdu)
         except RegisterError as error:
@@ -130,8 +138,11 @@ class Unit(Protocol):
 class MeterConnection(asyncio.Protocol):
     """One client. Requests are answered in their order; nonsense ends the connection."""
 
-    def __init__(self, server: Unit, connections: set["MeterConnection"]) -> None:
+    def __init__(
+        self, server: Unit, connections: set["MeterConnection"], has: Has = nothing
+    ) -> None:
         self._server = server
+        self._has = has
         self._connections = connections
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -182,6 +193,13 @@ class MeterConnection(asyncio.Protocol):
     def _send(self, transaction: int, unit: int, pdu: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
+        if self._has(FaultKind.METER_RESET):
+            self._transport.abort()
+            return
         reply = self._server.reply(unit, pdu)
-        header = struct.pack(">HHHB", transaction, 0, len(reply) + 1, unit)
-        self._transport.write(header + reply)
+        for place, piece in enumerate(on_tcp(transaction, unit, reply, self._has)):
+            if place == 0:
+                self._transport.write(piece)
+            else:
+                loop = asyncio.get_running_loop()
+                loop.call_later(place * _PIECE_S, self._transport.write, piece)

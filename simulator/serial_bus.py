@@ -36,12 +36,11 @@ class Member(Protocol):
     def is_dead(self) -> bool:
         """Whether it gives no reply now."""
 
-    @property
-    def noise(self) -> bytes:
-        """What the line brings in front of its reply."""
-
     def answer(self, pdu: bytes) -> bytes:
         """The reply's PDU, exceptions included."""
+
+    def sent(self, asked: bytes, body: bytes) -> bytes:
+        """What the line brings of a reply: ``body`` is unit and PDU, ``asked`` the request."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +65,11 @@ class BusUnit:
         except RegisterError as error:
             return bytes((function | _EXCEPTION, error.code))
         return bytes((function, len(data))) + data
+
+    def sent(self, asked: bytes, body: bytes) -> bytes:
+        """The frame, with the noise in front."""
+        del asked
+        return self.noise + body + checksum(body)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,7 +117,7 @@ class SerialBus:
             unit.requests += 1
             return
         body = frame[:1] + unit.answer(frame[1:-2])
-        reply = unit.noise + body + checksum(body)
+        reply = unit.sent(frame, body)
         loop = asyncio.get_running_loop()
         begins_s = loop.time() + unit.turnaround_s
         self._busy_until_s = begins_s + self.byte_s(len(reply))

@@ -15,6 +15,7 @@ class MeterView:
 
     ``serial`` is that of the meter that answers; empty where it tells none or was not asked yet.
     ``refusal`` says why no purchase may be kept by it, as commissioning found; empty where it may.
+    ``is_faulty``: the fault is in what it answered; otherwise nothing came, or not in time.
     """
 
     meter_id: str
@@ -23,6 +24,7 @@ class MeterView:
     fault: str | None
     serial: str = ""
     refusal: str = ""
+    is_faulty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

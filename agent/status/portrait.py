@@ -10,6 +10,7 @@ from agent.core.decisions import Because, Decision, Mode
 from agent.core.governor import Outcome
 from agent.core.ledger import FOREVER_MS, ORDER, Account, Ledger
 from agent.core.limits import Limit
+from agent.core.snapshot import MeterView
 from agent.core.statement import Statement
 from agent.status.foresight import preflight_view, relay_rows
 from agent.status.machines import advice_of, is_throttled, miner_row
@@ -28,6 +29,7 @@ from agent.status.view import (
     TransactionRow,
     WindowView,
 )
+from agent.testimony import lost_state
 from drivers.readings import Activity, MeterIdentity, MinerDetails
 
 DECISIONS_KEPT = 900
@@ -263,10 +265,6 @@ def _meter_rows(
         reading, identity = view.reading, meters[view.meter_id]
         is_site = view.meter_id == frame.meter_id
         trouble = outcome.picture.meter_words if is_site else ""
-        quality = None
-        if reading is not None:
-            quality = "S" if trouble and not view.fault else reading.quality.value
-            quality = "T" if view.fault else quality
         yield MeterRow(
             meter_id=view.meter_id,
             address=frame.addresses[view.meter_id],
@@ -274,11 +272,20 @@ def _meter_rows(
             serial=None if identity is None else identity.serial,
             power_w=None if reading is None else reading.power_w,
             energy_import_wh=None if reading is None else reading.energy_import_wh,
-            quality=quality,
+            quality=quality_of(view, trouble),
             fault=view.fault or trouble or None,
             age_s=None if reading is None else now_s - reading.requested_at_s,
             meter_point=frame.meter_point if is_site else None,
         )
+
+
+def quality_of(view: MeterView, trouble: str) -> str | None:
+    """The letter of what a meter shows, None where it never did; ``trouble``: why it is unused."""
+    if view.reading is None:
+        return None
+    if view.fault or trouble:
+        return lost_state(view, is_held=not view.fault).value
+    return view.reading.quality.value
 
 
 def statement_row(meter_point: str, statement: Statement) -> StatementRow:

@@ -2,7 +2,8 @@
 
 Each row is a contradiction between drivers, vendors' papers and transcriptions that somebody
 reading the wrong one would carry into the books. SunSpec's accumulator of 0 is in test_sunspec, the
-unit prefix and word order of the SDM630 in test_meter, a Diris B30's residual in test_meter_kinds.
+unit prefix, word order and serial of the SDM630 in test_meter, a Diris B30's residual in
+test_meter_kinds.
 """
 
 import struct
@@ -15,6 +16,23 @@ from drivers.meters.profile import BUILT_IN_DIRECTORY, load_profile
 from drivers.wire.registers import RegisterType, decode_registers
 
 NAMES = sorted(path.stem for path in BUILT_IN_DIRECTORY.glob("*.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("dtsu666", 3),  # one farm's firmware answered 4 only
+        ("iem3000", 3),  # lists no other, and OpenEMS asks its kin by 4
+        ("sdm630", 4),
+        ("sdm120", 4),
+        ("sdm72d-m-2", 4),
+    ],
+)
+def test_registers_are_asked_for_by_the_function_of_the_vendors_paper(
+    name: str, function: int
+) -> None:
+    terms = [term for terms in load_profile(name).quantities.values() for term in terms]
+    assert {term.function for term in terms} == {function}
 
 
 # Profile, quantity, where it is, and where another source has it.

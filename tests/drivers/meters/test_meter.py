@@ -216,6 +216,16 @@ async def test_a_meter_without_a_demanded_register_is_refused(meter_of: Connect)
         await (await meter_of(device(holdings=holdings))).identify()
 
 
+async def test_a_meter_that_tells_its_serial_where_newer_papers_have_it_is_refused(
+    meter_of: Connect,
+) -> None:
+    """V1.8 has it at 0xFC00, V2.0 at 0x002A: without one that is sure no exchange is noticed."""
+    holdings = {address: words for address, words in HOLDINGS.items() if address != 0xFC00}
+    holdings |= {0x2A: f32(1234.0), 0x2C: f32(5678.0)}
+    with pytest.raises(RegisterRefusedError, match=r"0xFC00.*no such register"):
+        await (await meter_of(device(holdings=holdings))).identify()
+
+
 async def test_a_pinned_serial_that_the_meter_does_not_tell_proves_nothing(
     meter_of: Connect, tmp_path: Path
 ) -> None:
