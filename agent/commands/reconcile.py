@@ -31,7 +31,7 @@ from agent.control_client import NoDaemonError, calibrate_meter
 from agent.control_client import RefusedError as DaemonRefusedError
 from agent.core.calibration import CLOCK_S, CommercialReading
 from agent.core.ledger import QUARTER_MS
-from agent.status.view import StatusView
+from agent.status.view import MeterRow, StatusView
 from drivers.errors import DriverError, RefusedError
 from drivers.meters.billing import BillingMeter, EnergyRegister
 
@@ -72,6 +72,7 @@ def reconcile(
     """
     path = socket_of(socket, config)
     zone = understood(TypeAdapter(StatusView), asked(path, "/api/v1/status")).zone
+    _require(path, meter)
     source, after, before = _readings(uri, kept, zone)
     if before is None:
         _kept(kept, after)
@@ -87,6 +88,15 @@ def reconcile(
     _kept(kept, after)
     left_out = [BadRow(line=1, reason=one["reason"]) for one in answer["left_out"]]
     tell_comparison(answer["calibration"], left_out, zone, is_json=is_json)
+
+
+def _require(path: Path, meter: str) -> None:
+    """Whoever mistakes the id hears of it now and not at the second run."""
+    rows = understood(TypeAdapter(list[MeterRow]), asked(path, "/api/v1/meters"))
+    known = [row.meter_id for row in rows]
+    if meter not in known:
+        sentence = f"there is no meter {meter!r}, only {', '.join(map(repr, known))}"
+        raise CommandError(sentence, Code.REFUSED)
 
 
 def _readings(uri: str, kept: Path, zone: str) -> tuple[str, KeptReading, KeptReading | None]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from dlms_bench import EXPORT, IMPORT, PASSWORD, SERIAL, Peer, started_peer
+from dlms_bench import EXPORT, IMPORT, PASSWORD, SERIAL, Peer, line_to, started_peer
 
 from agent.calibrationdesk import CalibrationDesk, Candidate
 from agent.control_calibration import add_calibration_routes
@@ -204,6 +204,30 @@ async def test_a_meter_that_cannot_be_read_costs_nothing(peer, wall, site, uri, 
         told = await reconcile(at="dlms://127.0.0.1:1")
         assert (told.code, "No connection to 127.0.0.1:1" in told.err) == (3, True)
     assert not (tmp_path / "askue.json").exists()
+
+
+async def test_an_answer_that_comes_too_late_after_the_quarter_is_not_kept(
+    peer, wall, site, tmp_path
+) -> None:
+    def change(_count: int, answer: bytes) -> tuple[bytes, bool]:
+        wall.sleep(3)  # the association and the register: six seconds
+        return answer, False
+
+    async with site() as (_, reconcile), line_to(peer.port, change) as port:
+        wall.put(FIRST_MS)
+        told = await reconcile(at=f"dlms://127.0.0.1:{port}")
+    assert (told.code, "after the quarter of an hour, which is too late" in told.err) == (3, True)
+    assert not (tmp_path / "askue.json").exists()
+
+
+async def test_a_meter_that_the_daemon_does_not_know_is_refused_at_once(
+    peer, site, terminal, uri, tmp_path
+) -> None:
+    peer.questions()
+    async with site():
+        told = await terminal.ask("meters", "reconcile", "x", uri, "--kept", str(tmp_path / "k"))
+    assert (told.code, "there is no meter 'x', only 'site'" in told.err) == (4, True), told.err
+    assert not peer.questions()
 
 
 @pytest.mark.parametrize(
