@@ -4,8 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,37 @@ def started_peer(folder: Path) -> Iterator[Peer]:
         process.communicate()
 
 
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(talk: Talk) -> AsyncIterator[int]:
+    """The port of a server whose conversations are over when it is."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        with suppress(ConnectionError):
+            await talk(reader, writer)
+        await closed(writer)
+
+    server = await asyncio.start_server(whole, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        if under_way:
+            await asyncio.wait(under_way, timeout=5)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 @asynccontextmanager
 async def line_to(
     port: int, change: Callable[[int, bytes], tuple[bytes, bool]]
@@ -68,18 +99,16 @@ async def line_to(
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", port)
         count, is_cut = 0, False
-        while not is_cut and (asked := await reader.read(4096)):
-            ours.write(asked)
-            head = await theirs.readexactly(8)
-            answer = head + await theirs.readexactly(int.from_bytes(head[6:], "big"))
-            count += 1
-            changed, is_cut = change(count, answer)
-            writer.write(changed)
-        for one in (writer, ours):
-            one.close()
+        try:
+            while not is_cut and (asked := await reader.read(4096)):
+                ours.write(asked)
+                head = await theirs.readexactly(8)
+                answer = head + await theirs.readexactly(int.from_bytes(head[6:], "big"))
+                count += 1
+                changed, is_cut = change(count, answer)
+                writer.write(changed)
+        finally:
+            await closed(ours)
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with serving(talk) as own:
+        yield own

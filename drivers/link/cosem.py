@@ -89,6 +89,7 @@ class CosemLink:
         self._library = library = _library()
         peer = self.address
         answers = WrappedAnswers(client=self._client, server=self._server, peer=peer)
+        self._cut()
         self._line = Line(self._places, answers)
         await self._line.open(CONNECT_S)
         security = library.security
@@ -162,20 +163,18 @@ class CosemLink:
         assert self._library is not None
         if self._line is None:
             raise self._bad("was cut off after an error")
+        answer = b""
         try:
-            sent = wrapped(
-                self._association.send(request), client=self._client, server=self._server
-            )
+            apdu = self._association.send(request)  # which knows how much the meter takes
+            sent = wrapped(apdu, client=self._client, server=self._server)
             answer = await self._line.ask(sent, limit_s)
-        except BaseException:
-            self._cut()
-            raise
-        try:
             self._association.receive_data(answer)
             return self._association.next_event()
         except (*_NONSENSE, *self._library.errors) as error:
-            self._cut()
             raise self._bad("sent what is no answer of a DLMS meter", answer) from error
+        except BaseException:
+            self._cut()
+            raise
 
     def _bad(self, words: str, reply: bytes = b"") -> BadReplyError:
         self._cut()

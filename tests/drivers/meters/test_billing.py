@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from dlms_bench import IMPORT, PASSWORD, SERIAL, Peer, line_to, started_peer
+from dlms_bench import IMPORT, PASSWORD, SERIAL, Peer, line_to, serving, started_peer
 
 from drivers.errors import (
     BadReplyError,
@@ -145,10 +145,8 @@ async def test_a_meter_that_dies_in_mid_answer_is_unreachable(peer, dies_at: int
 async def test_silence_ends_in_time() -> None:
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(hold, "127.0.0.1", 0)
-    async with server, meter_at(server.sockets[0].getsockname()[1]) as meter:
+    async with serving(hold) as port, meter_at(port) as meter:
         async with asyncio.timeout(3):
             with pytest.raises(NoAnswerError, match=r"did not answer within 0\.5 s"):
                 await meter.read_import()
@@ -175,6 +173,22 @@ async def test_an_answer_to_nothing_that_was_asked_is_an_error(change: Any, word
     async with answering(ACCEPTED, change(VALUE)) as port, meter_at(port) as meter:
         with pytest.raises(DriverError, match=words):
             await meter.read_import()
+
+
+async def test_a_meter_that_takes_no_question_is_an_error() -> None:
+    short = ACCEPTED.replace(bytes.fromhex("01F40007"), bytes.fromhex("00080007"))
+    async with answering(short, VALUE) as port, meter_at(port) as meter:
+        with pytest.raises(BadReplyError):
+            await meter.read_import()
+
+
+async def test_a_refused_meter_may_be_asked_again(peer) -> None:
+    peer.hold(password="other!")
+    async with meter_at(peer.port) as meter:
+        with pytest.raises(RefusedError):
+            await meter.read_import()
+        peer.hold()
+        assert (await meter.read_import()).count == 1_234_567
 
 
 async def test_no_garbage_gets_past_the_driver_as_anything_but_its_own_errors() -> None:
@@ -204,10 +218,9 @@ async def answering(*apdus: bytes) -> Any:
             if not await reader.read(4096):
                 break
             writer.write(bytes.fromhex("000100010020") + len(apdu).to_bytes(2, "big") + apdu)
-        writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(talk) as port:
+        yield port
 
 
 @pytest.mark.parametrize(
