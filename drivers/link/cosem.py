@@ -20,7 +20,7 @@ ANSWER_S = 5.0  # a gateway to a serial line takes one to some seconds
 _RELEASE_S = 1.0
 _ABSENT = frozenset({"OBJECT_UNDEFINED", "OBJECT_UNAVAILABLE"})
 # What the library raises at bytes that are no APDU; it has no error of its own for them.
-_NONSENSE = (
+_NONSENSE: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -170,7 +170,7 @@ class CosemLink:
             answer = await self._line.ask(sent, limit_s)
             self._association.receive_data(answer)
             return self._association.next_event()
-        except (*_NONSENSE, *self._library.errors) as error:
+        except self._library.errors as error:
             raise self._bad("sent what is no answer of a DLMS meter", answer) from error
         except BaseException:
             self._cut()
@@ -220,10 +220,13 @@ def _library() -> _Library:
         security=import_module("dlms_cosem.security"),
         state=import_module("dlms_cosem.state"),
         xdlms=import_module("dlms_cosem.protocol.xdlms"),
-        errors=tuple(
-            one
-            for one in vars(exceptions).values()
-            if isinstance(one, type) and issubclass(one, Exception)
+        errors=(
+            *_NONSENSE,
+            *(
+                one
+                for one in vars(exceptions).values()
+                if isinstance(one, type) and issubclass(one, Exception)
+            ),
         ),
     )
 
