@@ -39,9 +39,9 @@ $(RUN_STAMP): pyproject.toml requirements/run.in requirements/build.txt requirem
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(DEV_STAMP): $(RUN_STAMP) requirements/dev.txt
+$(DEV_STAMP): $(RUN_STAMP) requirements/dlms.txt requirements/dev.txt
 	@echo "installing what checks kwota into $(VENV)" >&2
-	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@for group in dlms dev; do $(PIP_INSTALL) --require-hashes -r requirements/$$group.txt; done
 	@touch $@
 
 .PHONY: venv
@@ -177,7 +177,7 @@ fmt: $(DEV_STAMP) ## format, and mend what ruff can mend
 
 .PHONY: requirements
 requirements: $(DEV_STAMP) ## lock again; PIP_COMPILE_ARGS=--upgrade takes newer versions
-	@for group in build run demo dev; do \
+	@for group in build run demo dlms dev; do \
 		$(LOCK) $(PIP_COMPILE_ARGS) --output-file=requirements/$$group.txt requirements/$$group.in; \
 	done
 

@@ -103,7 +103,13 @@ class CalibrationDesk:
         self._known = dict(known)
 
     async def compare(
-        self, meter_id: str, readings: Sequence[CommercialReading], *, told_by: str, reason: str
+        self,
+        meter_id: str,
+        readings: Sequence[CommercialReading],
+        *,
+        told_by: str,
+        reason: str,
+        read_from: str = "",
     ) -> Compared:
         """Compare and put on record. Raises NotNowError."""
         meter = self._meters.get(meter_id)
@@ -123,6 +129,7 @@ class CalibrationDesk:
             serial=meter.serial(),
             told_by=told_by,
             reason=reason,
+            read_from=read_from,
         )
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -23,13 +23,17 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Testimony:
-    """Whose meter it is that was compared, by whose word, and why."""
+    """Whose meter it is that was compared, by whose word, and why.
+
+    ``read_from`` is the billing meter that the figures were read from; empty where a person typed.
+    """
 
     meter_id: str
     meter_point: str
     serial: str
     told_by: str
     reason: str
+    read_from: str = ""
 
 
 def calibration_record(
@@ -51,6 +55,8 @@ def calibration_record(
         "told_by": testimony.told_by,
         "reason": testimony.reason,
     }
+    if testimony.read_from:
+        data["read_from"] = testimony.read_from
     return NewRecord(kind=KIND, source=testimony.meter_id, data=data)
 
 

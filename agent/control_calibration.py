@@ -31,7 +31,13 @@ class ComparesReadings(Protocol):
     """Who compares commercial readings. Raises NotNowError."""
 
     async def compare(
-        self, meter_id: str, readings: Sequence[CommercialReading], *, told_by: str, reason: str
+        self,
+        meter_id: str,
+        readings: Sequence[CommercialReading],
+        *,
+        told_by: str,
+        reason: str,
+        read_from: str,
     ) -> Compared:
         """Compare with the statements and put on record."""
 
@@ -45,19 +51,23 @@ def add_calibration_routes(app: web.Application, desk: ComparesReadings) -> None
                 sent = orjson.loads(await request.read())
             readings = [_reading(item) for item in sent["readings"]]
             reason = str(sent.get("reason", "")).strip()
+            read_from = str(sent.get("read_from", "")).strip()
         except TimeoutError:
             return denied(408, "the readings did not arrive in time; send them again")
         except (ValueError, KeyError, TypeError, AttributeError):
             known = ", ".join(_FIELDS)
             return denied(400, f"that is no list of readings, each with {known}; correct it")
-        if not 0 < len(readings) <= READINGS_MAX or len(reason) > REASON_CHARS_MAX:
+        longest = max(len(reason), len(read_from))
+        if not 0 < len(readings) <= READINGS_MAX or longest > REASON_CHARS_MAX:
             return denied(400, f"send 1 to {READINGS_MAX} readings, with a short reason")
         uid = peer_uid(request)
         told_by = "somebody on this controller" if uid is None else f"uid {uid}"
         meter_id = request.match_info["meter"]
         try:
             async with asyncio.timeout(ANSWER_S):
-                compared = await desk.compare(meter_id, readings, told_by=told_by, reason=reason)
+                compared = await desk.compare(
+                    meter_id, readings, told_by=told_by, reason=reason, read_from=read_from
+                )
         except TimeoutError:
             return denied(503, "the daemon did not answer in time; look at the journal, try again")
         except NotNowError as error:

@@ -69,13 +69,22 @@ def vouch(path: Path, meter_id: str, action: str, **fields: str | int) -> dict[s
 
 
 def calibrate_meter(
-    path: Path, meter_id: str, readings: Sequence[CommercialReading], reason: str
+    path: Path,
+    meter_id: str,
+    readings: Sequence[CommercialReading],
+    reason: str,
+    read_from: str = "",
 ) -> dict[str, Any]:
     """Hand in what the commercial meter counted; what came of it, and which were left out.
 
+    ``read_from`` names the billing meter where no person typed the figures.
+
     Raises NoDaemonError or RefusedError.
     """
-    content = json.dumps({"readings": [asdict(one) for one in readings], "reason": reason})
+    sent = {"readings": [asdict(one) for one in readings], "reason": reason}
+    if read_from:
+        sent["read_from"] = read_from
+    content = json.dumps(sent)
     target = f"/control/v1/meters/{quote(meter_id, safe='')}/calibrate"
     headers = {"Content-Type": "application/json"}
     answer: dict[str, Any] = json.loads(_exchange(path, "POST", target, content.encode(), headers))

@@ -92,7 +92,9 @@ def calibrate(
             raise refused(error) from error
     left_out = [BadRow(line=rows[one["item"]].line, reason=one["reason"]) for one in
                 answer["left_out"]]  # fmt: skip
-    _tell(answer["calibration"], sorted([*bad, *left_out], key=_line), zone, is_json=is_json)
+    tell_comparison(
+        answer["calibration"], sorted([*bad, *left_out], key=_line), zone, is_json=is_json
+    )
 
 
 def _line(row: BadRow) -> int:
@@ -115,9 +117,10 @@ def _rows(
         raise CommandError(str(error), Code.WRONG_INPUT) from error
 
 
-def _tell(
+def tell_comparison(
     found: dict[str, Any] | None, left_out: Sequence[BadRow], zone: str, *, is_json: bool
 ) -> None:
+    """Show what came of it; ends the verb with its code where that is not 0."""
     if is_json:
         rows = [{"line": one.line, "reason": one.reason} for one in left_out]
         print_json({"calibration": found, "left_out": rows})

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import typer
 
+from agent.billing import billed_by, open_billing
 from agent.commands.console import (
     Code,
     CommandError,
@@ -26,6 +27,9 @@ from agent.settings import DEFAULT_PROFILE_DIRS
 from agent.wiretap import Passage, Tap, run_tapped, shown
 from drivers.device import ReadsMeter, ReadsMiner, ReadsQuantities
 from drivers.errors import DriverError, RefusedError
+from drivers.link.cosem import AbsentError
+from drivers.meters.billing import SCHEME as BILLING
+from drivers.meters.billing import BillingMeter
 from drivers.meters.identification import Proposal, propose
 from drivers.meters.profile import profile_paths
 from drivers.meters.registry import SCHEMES, open_meter
@@ -47,7 +51,7 @@ def poll(
         typer.Argument(
             metavar="URI",
             help="luxos://10.1.1.11, modbus://10.1.0.10/1?profile=sdm630 or "
-            "modbus+serial:///dev/ttyUSB0/1?profile=sdm630&baud=9600",
+            "modbus+serial:///dev/ttyUSB0/1?profile=sdm630&baud=9600, or a billing meter's dlms://",
         ),
     ],
     *,
@@ -76,7 +80,7 @@ def poll(
     """
     given = profile_dir if profile_dir is not None else DEFAULT_PROFILE_DIRS
     directories = [path for path in given if path.is_dir()]
-    tap = Tap(secrets=_secrets(password_file)) if is_raw else None
+    tap = Tap(secrets=_secrets(uri, password_file)) if is_raw else None
     try:
         if is_identifying:
             with waiting(f"trying profiles on {uri}", is_json=is_json):
@@ -125,8 +129,9 @@ def _plainly(value: object) -> object:
     return ", ".join(map(str, value)) or None if isinstance(value, tuple) else value
 
 
-def _secrets(password_file: Path | None) -> tuple[str, ...]:
-    """What must not be shown. A file that cannot be read is refused with the machine's opening."""
+def _secrets(uri: str, given: Path | None) -> tuple[str, ...]:
+    """What must not be shown. A file that cannot be read is refused with the device's opening."""
+    password_file = billed_by(uri) if uri.startswith(f"{BILLING}://") else given
     if password_file is None or not password_file.is_file():
         return ()
     return (password_file.read_text("utf-8", errors="replace").partition("\n")[0].rstrip("\r"),)
@@ -188,9 +193,11 @@ async def _proposed(uri: str, profile_dirs: Sequence[Path]) -> tuple[Proposal, .
 
 def _opened(
     uri: str, profile_dirs: Sequence[Path], password_file: Path | None
-) -> ReadsMiner | ReadsMeter | RelayBoard:
+) -> ReadsMiner | ReadsMeter | RelayBoard | BillingMeter:
     scheme = uri.partition("://")[0]
     try:
+        if scheme == BILLING and password_file is None:
+            return open_billing(uri)
         if scheme in SCHEMES and _names_board(uri, profile_dirs):
             return open_board(uri)
         if scheme in SCHEMES:
@@ -201,7 +208,7 @@ def _opened(
             return open_miner(uri, miner_id="poll", mac=None, password_file=password_file)
     except ValueError as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
-    known = ", ".join(f"{name}://" for name in (*FAMILIES, *SCHEMES))
+    known = ", ".join(f"{name}://" for name in (*FAMILIES, *SCHEMES, BILLING))
     raise CommandError(f"{uri} is not a device's URI; start it with {known}", Code.WRONG_INPUT)
 
 
@@ -220,12 +227,25 @@ async def _details(device: ReadsMiner) -> dict[str, Any]:
     return {name: value for name, value in details.items() if name != "identity"}
 
 
-async def _polled(device: ReadsMiner | ReadsMeter | RelayBoard) -> dict[str, Any]:
+async def _billed(meter: BillingMeter) -> dict[str, Any]:
+    """Its clock as it shows, which some have not."""
+    answer: dict[str, Any] = {"identity": asdict(await meter.identify())}
+    try:
+        answer["clock"] = {"shows": await meter.read_clock()}
+    except AbsentError as error:
+        answer["clock"] = {"fault": str(error)}
+    answer["quantities"] = [asdict(one) for one in await meter.read_quantities()]
+    return answer
+
+
+async def _polled(device: ReadsMiner | ReadsMeter | RelayBoard | BillingMeter) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     try:
         async with asyncio.timeout(POLL_S):
             if isinstance(device, RelayBoard):
                 return {"board": asdict(await device.read())}
+            if isinstance(device, BillingMeter):
+                return await _billed(device)
             answer["identity"] = asdict(await device.identify())
             answer["reading"] = asdict(await device.read())
             if isinstance(device, ReadsMiner):

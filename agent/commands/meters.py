@@ -21,6 +21,7 @@ from agent.commands.console import (
     table_of,
     understood,
 )
+from agent.commands.reconcile import reconcile
 from agent.commands.words import kwh, scaled
 from agent.control_client import NoDaemonError, RefusedError, vouch
 from agent.status.view import MeterRow
@@ -28,6 +29,7 @@ from agent.status.view import MeterRow
 app = typer.Typer(invoke_without_command=True)
 
 app.command()(calibrate)
+app.command()(reconcile)
 
 MeterArgument = Annotated[str, typer.Argument(metavar="METER", help="The meter's id.")]
 ReasonOption = Annotated[

@@ -170,7 +170,12 @@ def about_the_meter_s_truth() -> Iterator[NewRecord]:
             verdict=verdict,
         )
         told_by = Told(
-            meter_id="site", meter_point="mp-1", serial="4711", told_by="cli", reason="monthly"
+            meter_id="site",
+            meter_point="mp-1",
+            serial="4711",
+            told_by="cli",
+            reason="monthly",
+            read_from="" if verdict is Verdict.WITHIN else "dlms://10.1.0.20:4059 serial 815",
         )
         yield calibration_record(
             found, [Pair(reading=read, metered_wh=49_990, unknown_wh=0)], told_by
