@@ -13,6 +13,7 @@ import selectors
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 SPEED = 200.0
@@ -77,6 +78,8 @@ def end() -> None:
 
 
 if __name__ == "__main__":
+    # Beside this file lies a folder `agent` of tests; the program means the agent itself.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     importlib.import_module("leaping").begin()  # the program is to find this very module
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

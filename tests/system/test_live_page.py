@@ -41,11 +41,11 @@ async def test_a_technician_sees_what_happens_to_the_site_as_it_happens(site, ta
     # A meter falls silent: an alarm with its remedy. It comes back: no alarm.
     trouble = ALARMS["METER"]["en"]
     site.fault("meter_silent")
-    await tab.until(says("alarm-list", trouble["text"]))
-    assert trouble["remedy"] in await tab.text("alarm-list")
+    await tab.until(says("alarm-list", trouble.text))
+    assert trouble.remedy in await tab.text("alarm-list")
     await tab.picture("live-alarm")
     site.fault("meter_silent", active=False)
-    await tab.until(f"!{says('alarm-list', trouble['text'])}")
+    await tab.until(f"!{says('alarm-list', trouble.text)}")
     await tab.picture("live-alarm-cleared")
 
     # The same in another language, on a telephone, at night.

@@ -12,9 +12,10 @@ FIRST_COMMAND_LIMIT_MS = 5_000
 def test_a_silent_meter_throttles_at_once_and_overruns_nothing(site) -> None:
     site.start_broker()
     site.start_farm(20)
-    site.buy(count=2, window_s=50)
+    site.buy(count=2, window_s=50, lead_in_s=30)  # eight sites may come up at once beside it
     site.start_agent()
     site.wait_until(site.judged[0].start_ms + 20_000)
+    assert site.api("status")["mode"] == "following"
     before_w, silent_ms = site.truth()["power_w"], site.truth()["at_ms"]
     site.fault("meter_silent")
     site.wait_until(silent_ms + LOOKED_S * 1000)
