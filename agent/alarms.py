@@ -10,6 +10,7 @@ METER_REMEDY = (
     "check the meter, its bus and its supply; the site is kept by its upper bound; "
     "a register that is held goes on by `kwota meters accept` or `kwota meters exchange`"
 )
+RESUMED_FOR_MS = 86_400_000  # so that whoever comes in the morning knows of the night
 DISCREPANCY_REMEDIES = {
     "UNSEEN_LOAD": "look for what is fed by this meter and is neither a machine in the file nor "
     "the known base load; if that has grown for good, nothing need be done",
@@ -48,6 +49,17 @@ def conditions(outcome: Outcome, *, meter_id: str, over_lately_wh: int) -> Itera
             source=meter_id,
             words=picture.meter_words,
             remedy=METER_REMEDY,
+        )
+    resumed = outcome.state.resumed
+    if resumed is not None and decision.at_ms - resumed.at_ms < RESUMED_FOR_MS:
+        yield Condition(
+            code="METER_RESUMED",
+            severity="warning",
+            source=meter_id,
+            words=f"{resumed.reason}; the books went on from it, with {resumed.unknown_wh} Wh "
+            "charged as unknown",
+            remedy="find out what befell the meter; if it was exchanged, keep both register "
+            "values for whoever asks about the unknown energy",
         )
     if outcome.state.comparison.words:
         yield Condition(

@@ -15,6 +15,8 @@ from agent.core.evolve import replace
 from agent.core.fleet import Judged, Machine, Memory, matches, obeys, recall
 from agent.core.ledger import FOREVER_MS, Entry
 from agent.core.preflight import preflight
+from agent.core.rebase import resumed
+from agent.core.resumption import followed
 from agent.core.site import FIRST_READS_S, Parameters, Picture, SiteState, observe
 from agent.core.snapshot import Snapshot
 from agent.core.steps import Room
@@ -40,7 +42,7 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
     if parameters.is_shadow:
         state = shadow.as_found(state, snapshot)
     before = state.judgements
-    state, picture, entries = observe(state, snapshot, parameters)
+    state, picture, entries = _observed(state, snapshot, parameters)
     state = _arm(state, picture)
     verdict = judge(state, picture, parameters)
     state = _note_floor(state, verdict, snapshot.now_s)
@@ -58,6 +60,25 @@ def step(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Outcom
         memories = _recalled(state, picture, before)
         state = _remember(state, memories, picture, decision)
     return Outcome(state=state, decision=decision, picture=picture, entries=entries)
+
+
+def _observed(
+    state: SiteState, snapshot: Snapshot, parameters: Parameters
+) -> tuple[SiteState, Picture, tuple[Entry, ...]]:
+    """One snapshot taken in, by books that may have gone on from a held register before."""
+    rebased = resumed(state, snapshot, parameters)
+    if rebased is not None:
+        state = rebased.state
+    events, statements = state.events, state.statements
+    state, picture, entries = observe(state, snapshot, parameters)
+    if rebased is not None:
+        events, statements = (*events, *state.events), (*statements, *state.statements)
+        state = replace(state, events=events, statements=statements, resumed=events[0])
+        entries = (*rebased.entries, *entries)
+    resumption = followed(state.resumption, state.fusion)
+    if resumption is not state.resumption:
+        state = replace(state, resumption=resumption)
+    return state, picture, entries
 
 
 def _decided(

@@ -40,7 +40,7 @@ def taken(known: Intake, meter: MeterView, snapshot: Snapshot) -> Intake:
     if not math.isfinite(reading.power_w):
         return Intake(before, ledger, known.agreement)  # as good as no answer
     shown_wh = reading.energy_import_wh
-    if objection := _objection(known, meter, reading):
+    if objection := objected(known, meter, reading):
         fusion = fusing.hold(before, _shifted(reading, ledger.offset_wh), objection)
         wrapped_wh = owed_wh = 0
     else:
@@ -77,7 +77,7 @@ def taken(known: Intake, meter: MeterView, snapshot: Snapshot) -> Intake:
     return Intake(fusion, ledger, agreement, events)
 
 
-def _objection(known: Intake, meter: MeterView, reading: MeterReading) -> str:
+def objected(known: Intake, meter: MeterView, reading: MeterReading) -> str:
     """Why a reading is not believed whatever its register shows; empty where nobody objects."""
     return (
         stranger_words(known.ledger.serial, meter.serial)

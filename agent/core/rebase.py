@@ -1,9 +1,10 @@
-"""A person vouches for a register: the books go on from what the meter shows now.
+"""The books go on from what the meter shows now: mostly as a person vouches for its register.
 
-The two ways on from a register that is held. ``exchange`` knows the last value of the old meter and
+The ways on from a register that is held. ``exchange`` knows the last value of the old meter and
 the first of the new one, so that nothing but the digits below a step is unknown. ``accept`` knows
 only that the meter is right from here on: what flowed since the last value that was believed is
-charged by its upper bound, each window by its own, and counted as unknown.
+charged by its upper bound, each window by its own, and counted as unknown. ``resumed`` is the same
+without a person, where the register itself has shown that it counts.
 
 Neither may find more energy than can have flowed, nor lose any: docs/governor.md, section 1.
 """
@@ -17,11 +18,14 @@ from agent.core.agreement import Agreement
 from agent.core.attribution import settled
 from agent.core.evolve import replace
 from agent.core.ledger import Entry, Ledger
+from agent.core.intake import objected
 from agent.core.register import RegisterEvent
+from agent.core.resumption import is_due
 from agent.core.samples import Sample
-from agent.core.site import SiteState
+from agent.core.site import Parameters, SiteState, known_of, site_meter
 from agent.core.snapshot import Snapshot
 from agent.core.statement import collect
+from agent.core.unseen import unseen_wh
 from agent.core.waiting import monotonic_s, utc_ms
 
 
@@ -54,7 +58,9 @@ class _Case:
     most_wh: int
 
 
-def accept(state: SiteState, snapshot: Snapshot, *, serial: str, reason: str) -> Rebased:
+def accept(
+    state: SiteState, snapshot: Snapshot, *, serial: str, reason: str, event: str = "accepted"
+) -> Rebased:
     """Go on from the held value; what flowed meanwhile is unknown. Raises RebaseError.
 
     ``serial`` is that of the meter which answers now, empty where it tells none.
@@ -68,8 +74,8 @@ def accept(state: SiteState, snapshot: Snapshot, *, serial: str, reason: str) ->
         flags=("unknown",),
         is_unknown=True,
     )
-    event = RegisterEvent(
-        event="accepted",
+    befell = RegisterEvent(
+        event=event,
         at_ms=case.to_ms,
         register_wh=case.shown_wh,
         offset_wh=case.booked_wh + case.most_wh - case.shown_wh,
@@ -78,7 +84,22 @@ def accept(state: SiteState, snapshot: Snapshot, *, serial: str, reason: str) ->
         least_wh=min(int(state.fusion.doubt.least_wh), case.most_wh),
         unknown_wh=case.most_wh,
     )
-    return _went_on(case, ledger, entries, event)
+    return _went_on(case, ledger, entries, befell)
+
+
+def resumed(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Rebased | None:
+    """``accept`` without a person, where a held register has counted on for long; None: not yet.
+
+    ``agent.core.resumption`` has the argument. ``snapshot`` is that of the tick that begins.
+    """
+    machines = [one.machine for one in state.judgements.values()]
+    if state.ledger.booked_wh is None or not is_due(state.resumption, state.fusion, machines):
+        return None
+    meter = site_meter(snapshot, parameters)
+    if meter.reading is None or objected(known_of(state), meter, meter.reading):
+        return None
+    words = f"{state.fusion.suspect}; it has counted on since as its power says"
+    return accept(state, snapshot, serial=meter.serial, reason=words, event="resumed")
 
 
 def exchange(
@@ -153,7 +174,8 @@ def _case(state: SiteState, snapshot: Snapshot) -> _Case:
             "the meter's register is not held: it is believed, or the meter does not answer; "
             "see `kwota meters`"
         )
-    most_wh = math.ceil(fusing.interval_now(fusion).upper_wh) - ledger.booked_wh
+    upper_wh = fusing.interval_now(fusion).upper_wh + unseen_wh(state.judgements, snapshot.now_s)
+    most_wh = math.ceil(upper_wh) - ledger.booked_wh
     return _Case(
         state=replace(state, ledger=ledger),
         snapshot=snapshot,

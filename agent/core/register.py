@@ -1,7 +1,8 @@
 """From what a meter shows to the coordinate of the ledger, and what became of the way there.
 
 The coordinate only grows. A register that wraps goes on in it by itself; one that was exchanged,
-reset or moved goes on only by a person's word (``agent.core.rebase``).
+reset or moved goes on by a person's word, or with all charged that may have flowed meanwhile
+(``agent.core.rebase``).
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ WRAP_MARGIN = 100  # a wrap is believed within one part in so many of the modulu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterEvent:
-    """Something that happened to a register: held, released, wrapped, accepted or exchanged.
+    """What happened to a register: held, released, wrapped, accepted, resumed or exchanged.
 
     ``register_wh`` is what the meter showed, ``offset_wh`` the coordinate minus that from here on.
     ``least_wh`` and ``unknown_wh`` bound what flowed unmeasured: of it at least the one, at most

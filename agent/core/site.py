@@ -25,6 +25,7 @@ from agent.core.machinesums import Watch, compared, is_due, summed
 from agent.core.reference import Comparison, Reference
 from agent.core.reference import compared as against
 from agent.core.register import RegisterEvent
+from agent.core.resumption import Resumption
 from agent.core.samples import Fusion, Interval
 from agent.core.snapshot import MeterView, MinerView, Snapshot
 from agent.core.statement import Statement, collect
@@ -84,7 +85,8 @@ class SiteState:
     nothing may rise. ``waiting`` is what may have flowed since the last sample, ``quarter`` the
     statement under way; ``statements`` were closed by this tick and ``events`` befell the register;
     ``agreement`` is that of its power and its energy register, ``watch`` what the machines' own
-    watts say of the meter, ``comparison`` what a second one says.
+    watts say of the meter, ``comparison`` what a second one says. ``resumption`` is how a register
+    that is held counts on, ``resumed`` the last time that the books went on from one by themselves.
     """
 
     fusion: Fusion
@@ -110,6 +112,8 @@ class SiteState:
     agreement: Agreement = field(default_factory=Agreement)
     watch: Watch = field(default_factory=Watch)
     comparison: Comparison = field(default_factory=Comparison)
+    resumption: Resumption | None = None
+    resumed: RegisterEvent | None = None
     waiting: Waiting | None = None
     quarter: Statement | None = None
     statements: tuple[Statement, ...] = ()
@@ -132,9 +136,9 @@ def observe(
     state: SiteState, snapshot: Snapshot, parameters: Parameters
 ) -> tuple[SiteState, Picture, tuple[Entry, ...]]:
     """Take in one snapshot: judge meter and machines, let time pass, keep the books."""
-    meter = _site_meter(snapshot, parameters)
+    meter = site_meter(snapshot, parameters)
     started_at_s = snapshot.now_s if state.started_at_s is None else state.started_at_s
-    fusion, ledger, agreement, events = taken(_known(state), meter, snapshot)
+    fusion, ledger, agreement, events = taken(known_of(state), meter, snapshot)
     experience = learn(state.experience, _news(state, snapshot), parameters.cards)
     judgements = _judge_machines(state, experience, snapshot, parameters)
     machines = {miner_id: one.machine for miner_id, one in judgements.items()}
@@ -183,7 +187,8 @@ def observe(
     return state, picture, entries
 
 
-def _known(state: SiteState) -> Intake:
+def known_of(state: SiteState) -> Intake:
+    """What the next reading is held against."""
     return Intake(state.fusion, state.ledger, state.agreement)
 
 
@@ -281,7 +286,8 @@ def _tail_w(state: SiteState, machines: Mapping[str, Machine], exposure: Exposur
     return max(exposure.power_hi_w, modelled_w)
 
 
-def _site_meter(snapshot: Snapshot, parameters: Parameters) -> MeterView:
+def site_meter(snapshot: Snapshot, parameters: Parameters) -> MeterView:
+    """The meter that the books go by."""
     return next(m for m in snapshot.meters if m.meter_id == parameters.meter_id)
 
 

@@ -67,17 +67,18 @@ def unexplained(fusion: Fusion, sample: Sample) -> str:
     """Why a register that was held is not believed although its value could be true by itself."""
     if fusion.held is None:
         return ""
-    traits = fusion.traits
-    highest_w = max(sample.power_w, fusion.last_seen_w)
-    stale_wh = highest_w * (traits.refresh_s + 0.5) / SECONDS_PER_HOUR
-    grown_wh = sample.register_wh - fusion.latest.register_wh
-    slack_wh = traits.step_wh * 1.1 + stale_wh + 0.5
     return objection(
         doubt_at(fusion, sample),
-        grown_wh=grown_wh,
+        grown_wh=sample.register_wh - fusion.latest.register_wh,
         counted_wh=sample.register_wh - fusion.held.register_wh,
-        slack_wh=slack_wh,
+        slack_wh=slack_wh(fusion.traits, max(sample.power_w, fusion.last_seen_w)),
     )
+
+
+def slack_wh(traits: MeterTraits, highest_w: float) -> float:
+    """How far a register may be from what has flowed: by its digits, and by its age."""
+    stale_wh = highest_w * (traits.refresh_s + 0.5) / SECONDS_PER_HOUR
+    return traits.step_wh * 1.1 + stale_wh + 0.5
 
 
 def doubt_at(fusion: Fusion, sample: Sample) -> Doubt:

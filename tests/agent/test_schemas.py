@@ -111,7 +111,7 @@ def about_meters() -> Iterator[NewRecord]:
     yield reading_record(reading)
     for state in ("T", "G"):
         yield gap_record("site", meter_point="mp-1", state=state, reason="silent", since_ms=AT_MS)
-    for event in ("held", "released", "wrapped", "accepted", "exchanged"):
+    for event in ("held", "released", "wrapped", "accepted", "resumed", "exchanged"):
         befell = RegisterEvent(
             event=event, at_ms=AT_MS, register_wh=1, offset_wh=-1, reason="so", serial="4711"
         )
