@@ -61,7 +61,7 @@ def test_a_register_that_is_moved_for_good_is_followed_again_within_a_minute(
     assert site.decisions[200].mode is Mode.FOLLOWING
     assert site.over_wh == 0
     assert site.under_wh <= 0
-    assert site.unused_share() < 0.06
+    assert site.unused_share() < 0.1  # with the register held to the end it is 0.5
     assert site.state.resumed.unknown_wh > 0
     assert "counted on" in site.state.resumed.reason
 
