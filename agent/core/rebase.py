@@ -17,8 +17,8 @@ from agent.core import meterfusion as fusing
 from agent.core.agreement import Agreement
 from agent.core.attribution import settled
 from agent.core.evolve import replace
-from agent.core.ledger import Entry, Ledger
 from agent.core.intake import objected
+from agent.core.ledger import Entry, Ledger
 from agent.core.register import RegisterEvent
 from agent.core.resumption import is_due
 from agent.core.samples import Sample
