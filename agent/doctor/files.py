@@ -1,6 +1,7 @@
 """The files of a site: keys, secrets, policy, the journal's folder. Nothing is made or changed."""
 
 import os
+import pwd
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from agent.policy import load_policy
 from agent.settings import Settings, missing_files
 from agent.settings_faults import SettingsError
 
+SERVICE_USER = "kwota"  # as in systemd/kwota.service
 _POLICY_OLD_DAYS = 366
 
 
@@ -40,7 +42,7 @@ def file_findings(settings: Settings) -> Iterator[Finding]:
     for key, path in _secrets(settings):
         if key not in gone:
             yield _secret(key, path)
-    yield _journal_folder(settings.journal.path)
+    yield journal_folder(settings.journal.path)
     if settings.journal.path.exists():
         yield _journal_file(settings.journal.path)
 
@@ -121,17 +123,41 @@ def _secret(key: str, path: Path) -> Finding:
     return fine("secret", key, "only its owner can read it")
 
 
-def _journal_folder(path: Path) -> Finding:
+def journal_folder(path: Path, service: str = SERVICE_USER) -> Finding:
+    """Whether the daemon can write: root may everything, so for root the service's user counts."""
     folder = path.parent
     if not folder.is_dir():
         remedy = f"mkdir -m 700 {folder}, and give it to the user of the service"
         return failed("journal", str(folder), "the folder is not there", remedy)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        remedy = f"chown it to the user that kwota runs as: chown kwota {folder}"
-        return failed("journal", str(folder), "nothing can be written into the folder", remedy)
-    if not (path.exists() and not os.access(path, os.W_OK)):
-        return fine("journal", str(folder), "can be written")
-    return failed("journal", str(path), "cannot be written", f"chown kwota {path}")
+    user = _user(service) if os.geteuid() == 0 else None
+    by = "" if user is None else f" by {service}"
+    if not _may(user, folder, os.W_OK | os.X_OK):
+        remedy = f"chown it to the user that kwota runs as: chown {service} {folder}"
+        return failed("journal", str(folder), f"nothing can be written into it{by}", remedy)
+    if path.exists() and not _may(user, path, os.W_OK):
+        return failed("journal", str(path), f"cannot be written{by}", f"chown {service} {path}")
+    return fine("journal", str(folder), f"can be written{by}")
+
+
+def _user(name: str) -> pwd.struct_passwd | None:
+    """None: there is no such user on this machine, and the service is not installed as one."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _may(user: pwd.struct_passwd | None, path: Path, wanted: int) -> bool:
+    """Whether a user may, by owner, group and others; None: whoever asks."""
+    if user is None or user.pw_uid == 0:
+        return os.access(path, wanted)
+    found = path.stat()
+    shift = 0
+    if found.st_uid == user.pw_uid:
+        shift = 6
+    elif found.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
+        shift = 3
+    return (found.st_mode >> shift) & wanted == wanted
 
 
 def _journal_file(path: Path) -> Finding:
