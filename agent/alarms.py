@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agent.core.decisions import Decision, Mode, Stage
 from agent.core.governor import Outcome
+from agent.core.site import FIRST_READS_S
 
 METER_REMEDY = (
     "check the meter, its bus and its supply; the site is kept by its upper bound; "
@@ -42,7 +43,7 @@ Key = tuple[str | None, str, str]
 def conditions(outcome: Outcome, *, meter_id: str, over_lately_wh: int) -> Iterator[Condition]:
     """What is wrong with a point at this tick. A machine throttled on purpose is not among it."""
     picture, decision = outcome.picture, outcome.decision
-    if picture.meter_words:
+    if picture.meter_words and not _is_awaited(outcome, meter_id):
         yield Condition(
             code="METER",
             severity="critical",
@@ -89,6 +90,15 @@ def conditions(outcome: Outcome, *, meter_id: str, over_lately_wh: int) -> Itera
         )
     yield from _decision_conditions(decision)
     yield from _miner_conditions(outcome)
+
+
+def _is_awaited(outcome: Outcome, meter_id: str) -> bool:
+    """Whether the meter has merely not been read yet, as at every start: no news for anybody."""
+    state, snapshot = outcome.state, outcome.picture.snapshot
+    meter = next(one for one in snapshot.meters if one.meter_id == meter_id)
+    if state.fusion.samples or state.fusion.suspect or meter.fault:
+        return False
+    return state.started_at_s is not None and snapshot.now_s - state.started_at_s < FIRST_READS_S
 
 
 def shared_conditions(*, is_clock_trusted: bool, journal_is_full: bool) -> Iterator[Condition]:

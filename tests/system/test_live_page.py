@@ -39,6 +39,7 @@ async def test_a_technician_sees_what_happens_to_the_site_as_it_happens(site, ta
     await tab.picture("live-throttled")
 
     # A meter falls silent: an alarm with its remedy. It comes back: no alarm.
+    await tab.until(says("alarms-title", WORDS["en"]["alarms_none"]))
     trouble = ALARMS["METER"]["en"]
     site.fault("meter_silent")
     await tab.until(says("alarm-list", trouble.text))
