@@ -93,7 +93,10 @@ def resumed(state: SiteState, snapshot: Snapshot, parameters: Parameters) -> Reb
     ``agent.core.resumption`` has the argument. ``snapshot`` is that of the tick that begins.
     """
     machines = [one.machine for one in state.judgements.values()]
-    if state.ledger.booked_wh is None or not is_due(state.resumption, state.fusion, machines):
+    base_load_w = state.base_load_w or 0.0
+    if not is_due(state.resumption, state.fusion, machines, base_load_w):
+        return None
+    if state.ledger.booked_wh is None:
         return None
     meter = site_meter(snapshot, parameters)
     if meter.reading is None or objected(known_of(state), meter, meter.reading):

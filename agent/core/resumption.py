@@ -3,8 +3,8 @@
 A register that fell or leapt for good is held, and what it shows is not believed; the site then
 counts by its upper bound, and rests. Nothing of that gets better by waiting. But what the meter
 counts *from now on* can be judged as ever: where its growth agrees with its power, reading by
-reading, for long enough to be no chance, and where the power is no less than what the machines
-draw by their own settings, the meter measures. Then the books go on by the rule of
+reading, for long enough to be no chance, and where the power is no less than what the site draws by
+its machines' settings and its learned base load, the meter measures as it did before. Then the books go on by the rule of
 ``agent.core.rebase.accept``: all that can have flowed meanwhile is charged, as unknown, and an
 event says so. The bound never rested on the register while it was held, so that it is true whatever
 the register did; and what is counted after is the growth of a register that agrees with its power,
@@ -27,7 +27,7 @@ from agent.core.suspicion import SILENCE_S, slack_wh
 
 AGREED_S = 20.0
 AGREED_SLACKS = 3.0  # what has flowed is that many times what may be hidden of it
-LEAST_SHARE = 0.7  # of what the machines draw by their settings: more than cards are off
+LEAST_SHARE = 0.85  # of what the site draws by its machines' settings: more than cards are off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +67,15 @@ def followed(known: Resumption | None, fusion: Fusion) -> Resumption | None:
     return replace(known, last=held, flowed=flowed)
 
 
-def is_due(known: Resumption | None, fusion: Fusion, machines: Iterable[Machine]) -> bool:
-    """Whether the register has counted on for long enough, and no less than the machines draw."""
+def is_due(
+    known: Resumption | None, fusion: Fusion, machines: Iterable[Machine], base_load_w: float
+) -> bool:
+    """Whether the register has counted on for long enough, and no less than the site draws."""
     if known is None:
         return False
     is_long = known.last.requested_at_s - known.since.requested_at_s >= AGREED_S
     hidden_wh = slack_wh(fusion.traits, max(known.last.power_w, known.since.power_w))
     if not is_long or known.flowed.least_wh < AGREED_SLACKS * hidden_wh:
         return False
-    drawn_w = sum(m.at_w for m in machines if not m.is_in_transit)
+    drawn_w = sum(m.at_w for m in machines if not m.is_in_transit) + base_load_w
     return fusion.last_seen_w >= LEAST_SHARE * drawn_w

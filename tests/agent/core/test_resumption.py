@@ -106,13 +106,13 @@ def counting(seconds: int, *, wh_per_s: int = 10, power_w: float = 36_000.0) -> 
 
 
 def test_only_what_counts_on_as_its_power_says_for_long_enough_is_due() -> None:
-    assert not is_due(*told(counting(int(AGREED_S) - 1)), [])
-    assert is_due(*told(counting(int(AGREED_S))), [])
-    assert not is_due(*told(counting(30, wh_per_s=0)), [])
-    assert not is_due(*told(counting(30, wh_per_s=20)), [])
-    assert not is_due(*told(counting(30, power_w=0.0, wh_per_s=0)), [])
+    assert not is_due(*told(counting(int(AGREED_S) - 1)), [], 0.0)
+    assert is_due(*told(counting(int(AGREED_S))), [], 0.0)
+    assert not is_due(*told(counting(30, wh_per_s=0)), [], 0.0)
+    assert not is_due(*told(counting(30, wh_per_s=20)), [], 0.0)
+    assert not is_due(*told(counting(30, power_w=0.0, wh_per_s=0)), [], 0.0)
     assert followed(told(counting(30))[0], Fusion(traits=TRAITS)) is None
-    assert not is_due(None, Fusion(traits=TRAITS), [])
+    assert not is_due(None, Fusion(traits=TRAITS), [], 0.0)
 
 
 def test_a_reading_is_counted_once_and_a_silence_begins_anew() -> None:
@@ -126,7 +126,7 @@ def test_a_reading_is_counted_once_and_a_silence_begins_anew() -> None:
 
 def test_a_power_that_stands_to_the_last_digit_proves_nothing() -> None:
     known, fusion = told([sample(at, 500 + at * 10) for at in range(31)])
-    assert not is_due(known, fusion, [])
+    assert not is_due(known, fusion, [], 0.0)
 
 
 def test_a_meter_that_shows_less_than_the_machines_draw_is_for_a_person(
@@ -137,10 +137,12 @@ def test_a_meter_that_shows_less_than_the_machines_draw_is_for_a_person(
     machines: list[Machine] = [one.machine for one in site.state.judgements.values()]
     drawn_w = sum(one.at_w for one in machines)
     known, fusion = told(counting(30))
-    assert is_due(known, replace(fusion, last_seen_w=drawn_w * 0.8), machines)
-    assert not is_due(known, replace(fusion, last_seen_w=drawn_w * 0.5), machines)
+    base_w = drawn_w / 4
+    for share, is_enough in ((0.9, True), (0.8, False)):
+        seen = replace(fusion, last_seen_w=(drawn_w + base_w) * share)
+        assert is_due(known, seen, machines, base_w) is is_enough
     moving = [replace(one, is_in_transit=True) for one in machines]
-    assert is_due(known, replace(fusion, last_seen_w=drawn_w * 0.5), moving)
+    assert is_due(known, replace(fusion, last_seen_w=base_w), moving, base_w)
 
 
 def due(toy: SimpleNamespace) -> tuple[SiteState, Snapshot, Any]:
