@@ -4,11 +4,11 @@ A register that fell or leapt for good is held, and what it shows is not believe
 counts by its upper bound, and rests. Nothing of that gets better by waiting. But what the meter
 counts *from now on* can be judged as ever: where its growth agrees with its power, reading by
 reading, for long enough to be no chance, and where the power is no less than what the site draws by
-its machines' settings and its learned base load, the meter measures as it did before. Then the books go on by the rule of
-``agent.core.rebase.accept``: all that can have flowed meanwhile is charged, as unknown, and an
-event says so. The bound never rested on the register while it was held, so that it is true whatever
-the register did; and what is counted after is the growth of a register that agrees with its power,
-as in any other hour.
+its machines' settings and its learned base load, the meter measures as it did before. Then the
+books go on by the rule of ``agent.core.rebase.accept``: all that can have flowed meanwhile is
+charged, as unknown, and an event says so. The bound never rested on the register while it was held,
+so that it is true whatever the register did; and what is counted after is the growth of a register
+that agrees with its power, as in any other hour.
 
 What speaks against the meter as such is for a person: another serial, what commissioning found, a
 power that flows the wrong way, registers that contradict each other. So is a register that stands.
