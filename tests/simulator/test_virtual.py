@@ -1,11 +1,13 @@
 """The closed loop in virtual time: it judges by the plant's truth, and can be replayed exactly."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from agent.core.governor import Outcome
 from simulator.__main__ import app
 from simulator.scenario import Scenario, parse_scenario
 from simulator.virtual.run import Run, prepare, run_scenario
@@ -151,11 +153,20 @@ def test_a_killed_agent_leaves_the_machines_as_they_are_and_books_on_afterwards(
 
 def test_a_register_that_was_held_before_a_restart_is_held_after_it() -> None:
     """It fell and has grown past its old value when the new process first reads it."""
-    fell = fault("meter_backwards", 1.5, 2, value=0.2) + fault("agent_killed", 6.5, 5)
+    fell = fault("meter_backwards", 1.5, 2, value=0.1) + fault("agent_killed", 1.7, 10)
     run = prepare(bench(fell, minutes=9))
+    held: dict[float, bool] = {}
+
+    def watch(outcome: Outcome) -> None:
+        held[run.brain.site.agenda.now_s] = bool(outcome.state.fusion.suspect)
+
+    run.brain.watch = watch
     result = run.go()
     assert result.below_truth_wh < 0.5
-    assert run.brain.state.fusion.suspect
+    (back_s,) = [after for at, after in pairwise(held) if after - at > 5]
+    assert held[back_s]
+    assert held[back_s + 10]
+    assert not held[max(held)]  # it has counted on as its power says
 
 
 def test_a_paused_agent_is_bitten_by_the_watchdog_and_the_machines_sleep() -> None:
