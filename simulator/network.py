@@ -20,6 +20,7 @@ from simulator.sdm630 import MeterConnection, MeterServer
 
 _SPARE_FILES = 512
 _BACKLOG = 64
+_ACCEPT_TURNS = 4  # of the loop, from a connection that the system took to one with a client
 
 
 class PortError(Exception):
@@ -68,13 +69,15 @@ class Network:
             await self._open_machine(index)
 
     async def close(self) -> None:
-        """Stop listening and cut off whoever is connected."""
-        for clients in (*self._clients.values(), self._relay_clients):
-            for client in tuple(clients):
-                client.abort()
+        """Stop listening and cut off whoever is connected, or is just being let in."""
         singles = (*self._meter_servers.values(), *self._relay_servers)
         for server in (*chain(*self._machine_servers.values()), *singles):
             server.close()
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        for clients in (*self._clients.values(), self._relay_clients):
+            for client in tuple(clients):
+                client.abort()
         self._lines.close()
         for dialect in self.dialects.values():
             await dialect.close()
