@@ -2,7 +2,8 @@
 
 A run whose uncontrollable machines alone drew more than was bought, without any relay that could
 have stopped them, is not coverable: it is counted, and it is no failure of the agent, provided that
-the agent's own pre-flight had announced it before the window began.
+the agent's own pre-flight had announced it before the window began. Where a protection is left out,
+the sites are drawn so that they need it.
 """
 
 import gc
@@ -16,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.campaign_draw import draw
+from simulator.campaign_need import draw_needing
 from simulator.virtual.run import run_scenario
 
 BELOW_TRUTH_WH = 0.5
@@ -76,7 +77,7 @@ def run_seeds(seed: int, runs: int) -> list[int]:
 
 def run_one(order: Order) -> Verdict:
     """Draw, run, judge."""
-    scenario = draw(order.seed, order.faults_max)
+    scenario = draw_needing(order.seed, order.faults_max, order.without)
     faults = tuple(fault.what for fault in scenario.faults)
     try:
         result = run_scenario(scenario, without=order.without)

@@ -39,7 +39,7 @@ def site(what: str, at_min: float, share: float = 1.0, *, second_kwh: float = 1.
 
 def judged(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> Verdict:
     """One run of a campaign that draws this site and no other."""
-    monkeypatch.setattr(campaign, "draw", lambda _seed, _faults_max: scenario)
+    monkeypatch.setattr(campaign, "draw_needing", lambda _seed, _faults_max, _without: scenario)
     verdict = run_one(ORDER)
     assert verdict.crash == ""
     return verdict
