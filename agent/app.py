@@ -27,6 +27,7 @@ from agent.assembly import (
 )
 from agent.broker import MqttFileError
 from agent.calibrationdesk import CalibrationDesk, open_calibration_desk
+from agent.clockwatch import ClockWatch, open_clock_watch
 from agent.control import Control, ControlError, listening, open_control
 from agent.control_calibration import add_calibration_routes
 from agent.control_evidence import add_evidence_routes
@@ -103,6 +104,7 @@ class _Parts:
     home: HomeAssistant | None
     keeper: Keeper
     host: HostWatch
+    clocks: ClockWatch
     notifier: SdNotifier
 
 
@@ -181,6 +183,7 @@ def _start(group: asyncio.TaskGroup, parts: _Parts) -> None:
         group.create_task(parts.follower.run(), name="follower")
     group.create_task(parts.keeper.run(), name="tick")
     group.create_task(parts.host.run(), name="host")
+    group.create_task(parts.clocks.run(), name="meters' clocks")
     group.create_task(_feed_watchdog(parts), name="watchdog")
 
 
@@ -188,21 +191,13 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
     """Open everything that can fail to open. Raises one of the errors with a clear sentence."""
     base = await _open_base(stack, settings, is_shadow=is_shadow)
     meters, miners = meter_posts(settings), miner_posts(settings)
-    period_s = settings.governor.miner_poll_s
     # A shadow run touches no relay: to ask one keeps its board from opening by itself.
     relays = [] if is_shadow else relay_posts(settings)
     stack.push_async_callback(_close_devices, (*meters, *miners, *relays))
     feeder = Feeder(
         clock=base.clock, posts=relays, tell=lambda record: base.recorder.keep([record])
     )
-    poller = Poller(
-        clock=base.clock,
-        meters=meters,
-        miners=miners,
-        miner_period_s=period_s,
-        lanes=Lanes(Sizes.of_fleet(len(miners) / period_s)),
-        relays=feeder.views,
-    )
+    poller = _poller(base, meters, miners, feeder)
     actuator = None if is_shadow else _actuator(base, miners)
     publisher = open_publisher(base)
     webhook = open_webhook(settings, base.clock.now_ms)
@@ -215,9 +210,10 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         recorder=base.recorder,
         now_ms=base.clock.now_ms,
     )
-    keeper.heed(desk.conditions)
     host = HostWatch(settings.journal.path, base.recorder)
-    keeper.heed(host.conditions)
+    clocks = open_clock_watch(settings, meters, base.clock, base.recorder)
+    for conditions in (desk.conditions, host.conditions, clocks.conditions):
+        keeper.heed(conditions)
     feeder.feed_on(keeper.is_healthy)
     await _open_doors(stack, base, keeper, desk, miners)
     notifier = SdNotifier()
@@ -234,7 +230,22 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, is_shadow: bool) -
         home=open_homeassistant(settings, base.version, keeper.view, keeper.is_healthy),
         keeper=keeper,
         host=host,
+        clocks=clocks,
         notifier=notifier,
+    )
+
+
+def _poller(
+    base: Base, meters: Sequence[MeterPost], miners: Sequence[MinerPost], feeder: Feeder
+) -> Poller:
+    period_s = base.settings.governor.miner_poll_s
+    return Poller(
+        clock=base.clock,
+        meters=meters,
+        miners=miners,
+        miner_period_s=period_s,
+        lanes=Lanes(Sizes.of_fleet(len(miners) / period_s)),
+        relays=feeder.views,
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from agent.core.commissioning import refusal
 from agent.core.snapshot import MeterView, MinerView, RelayView, Snapshot
 from agent.lanes import Lanes
+from agent.pace import Pace, Ticks
 from agent.posts import MeterPost, MinerPost
 from agent.rota import AWAY_AFTER_MISSES, DETAILS_AGAIN_S, Rota
 from agent.siteclock import SiteClock
@@ -53,10 +54,12 @@ class Poller:
     lanes: Lanes = field(default_factory=Lanes)
     relays: RelayViews = _no_relays
     _ladders: dict[tuple[Profile, ...], tuple[Profile, ...]] = field(default_factory=dict)
+    _ticks: Ticks = field(default_factory=Ticks)
 
     def snapshot(self) -> Snapshot:
-        """The newest answers of all devices, frozen."""
+        """The newest answers of all devices, frozen. Whoever asks for it ticks now."""
         now_s = self.clock.now_s()
+        self._ticks.note(now_s)
         meters = tuple(post.view() for post in self.meters)
         miners = tuple(post.view() for post in self.miners)
         return Snapshot(
@@ -69,18 +72,17 @@ class Poller:
         )
 
     async def poll_meter(self, post: MeterPost) -> None:
-        """Read one meter for ever.
-
-        The pause varies a little: samples at all phases of the meter's own refresh tell more about
-        the register than samples that always hit the same one.
-        """
+        """Read one meter for ever; that of a purchase just before the ticks (agent.pace)."""
+        pace, nobody_ticks = Pace(poll_s=post.poll_s), Ticks()
+        ticks = self._ticks if post.nameplate is not None else nobody_ticks
         while True:
             started_s = self.clock.now_s()
             error = await _guarded(post.meter_id, self._ask_meter(post))
             _note(post, f"meter={post.meter_id}", error)
             post.is_faulty = error is not None and not isinstance(error, UnreachableError)
-            pause_s = post.poll_s * random.uniform(0.9, 1.1)  # noqa: S311 - phase, not secret
-            await asyncio.sleep(max(started_s + pause_s - self.clock.now_s(), 0.02))
+            now_s, chance = self.clock.now_s(), random.random()  # noqa: S311 - phase, not secret
+            next_s = pace.next_s(started_s, now_s, ticks, chance)
+            await asyncio.sleep(max(next_s - now_s, 0.02))
 
     def rota(self, place: int) -> Rota:
         """The times of the machine at this place of ``miners``."""
@@ -134,7 +136,8 @@ class Poller:
             _log.info("meter=%s event=identified serial=%s", post.meter_id, post.identity.serial)
         elif (post.refusal or not post.is_checked) and self._is_check_due(post):
             await self._commission(post)
-        post.reading = await post.device.read()
+        reading = await post.device.read()
+        post.reading = reading if post.clock is None else replace(reading, clock=post.clock)
 
     async def _commission(self, post: MeterPost) -> None:
         """Ask for everything that the meter measures: whether it contradicts itself.

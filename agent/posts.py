@@ -13,7 +13,14 @@ from agent.core.decisions import Command
 from agent.core.samples import MeterTraits
 from agent.core.snapshot import Confirmation, MeterView, MinerView, PendingCommand
 from drivers.device import ReadsMeter, ReadsMiner, SelectsProfile, Sleeps, SwitchesBoards
-from drivers.readings import MeterIdentity, MeterReading, MinerDetails, MinerIdentity, MinerReading
+from drivers.readings import (
+    MeterIdentity,
+    MeterReading,
+    MinerDetails,
+    MinerIdentity,
+    MinerReading,
+    TimeQuality,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +30,7 @@ class MeterPost:
 
     ``step_wh`` tells by how much its register steps at a value. ``nameplate`` is what a purchase's
     meter is held against when it is met, ``refusal`` what was found then, at ``checked_at_s``.
+    ``clock`` is what its own clock is worth, where that is not as it should be.
     """
 
     meter_id: str
@@ -41,6 +49,7 @@ class MeterPost:
     refusal: str = ""
     is_checked: bool = False
     checked_at_s: float = float("-inf")
+    clock: TimeQuality | None = None
 
     def view(self) -> MeterView:
         """What the tick sees of it."""

@@ -21,6 +21,7 @@ from agent.settings_fields import (
     DeviceUri,
     ErrorShare,
     Identifier,
+    LongS,
     Mac,
     Pattern,
     PollS,
@@ -101,6 +102,7 @@ class MeterSettings:
     ``ct_ratio`` is the nameplate's, compared with what the meter tells; ``may_export`` says that
     the site generates, so that power may flow out. ``feeds`` are ids of machines, or patterns as
     ``r3-*``: those behind a feeder whose meter this is, below that of their meter point.
+    ``clock_bound_s``: how far the meter's own clock, if it has one, may be off before that is told.
     """
 
     id: Identifier
@@ -111,6 +113,7 @@ class MeterSettings:
     ct_ratio: CtRatio | None = None
     may_export: bool = False
     feeds: tuple[Pattern, ...] = ()
+    clock_bound_s: LongS = 60.0
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     @property

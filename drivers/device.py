@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from drivers.readings import (
+    ClockReading,
     MeterIdentity,
     MeterReading,
     MinerDetails,
@@ -101,6 +102,14 @@ class ReadsQuantities(Protocol):
 
     async def read_quantities(self) -> tuple[QuantityReading, ...]:
         """All quantities, one after the other; what the meter has not stands with the reason."""
+
+
+@runtime_checkable
+class ShowsTime(Protocol):
+    """A meter that may have a clock of its own."""
+
+    async def read_clock(self) -> ClockReading | None:
+        """What it shows; None where this model has none. Waits behind every other reading."""
 
 
 @runtime_checkable

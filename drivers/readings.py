@@ -9,6 +9,7 @@ error of ``drivers.errors``.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -42,6 +43,20 @@ class Quality(StrEnum):
     TIMED_OUT = "T"
     SUSPECT = "S"
     FAULTY = "F"
+
+
+class TimeQuality(StrEnum):
+    """What a meter's own clock is worth, by the letters of OCMF 1.4.1 for time.
+
+    ``SYNCHRONISED``: within its bound of the site's time. ``INFORMATIVE``: it may be, but the
+    site's own time is not trusted now. ``RELATIVE``: it goes, and is off. ``UNKNOWN``: it stands,
+    or shows no time, or nobody knows yet whether it goes. Nothing is booked by it whatever it says.
+    """
+
+    SYNCHRONISED = "S"
+    INFORMATIVE = "I"
+    RELATIVE = "R"
+    UNKNOWN = "U"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,12 +212,27 @@ class QuantityReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReading:
+    """What a meter's own clock shows, and when it was asked.
+
+    ``shown`` has no zone: it is of the one to which the clock was set, of UTC where ``is_utc``.
+    """
+
+    requested_at_s: float
+    replied_at_s: float
+    shown: datetime
+    is_utc: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeterReading:
     """Power and energy of one instant, read in one request where the map allows it.
 
     ``energy_import_wh`` is the cumulative active energy import register, truncated to whole Wh.
     ``energy_step_wh`` is by how much it steps where it stands now, if that is more than its profile
     says, as the floats of a register lie the further apart the larger they are; else 0.
+    ``clock`` says what the meter's own clock was worth when it was last asked, where that is not
+    as it should be; None where it is, and where the meter has none. All times here are ours.
     """
 
     meter_id: str
@@ -215,6 +245,7 @@ class MeterReading:
     frequency_hz: float | None
     quality: Quality = Quality.GOOD
     energy_step_wh: int = 0
+    clock: TimeQuality | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from simulator.base_load import BaseLoad, LoadStep
 from simulator.clock import SiteClock
 from simulator.families import families
-from simulator.farm_file import FarmFile, GroupTable, TimingTable
+from simulator.farm_file import FarmFile, GroupTable, MeterTable, TimingTable
 from simulator.faults import FaultKind, Faults
 from simulator.history import EnergyHistory
 from simulator.machine import Bias, Machine, Timings
@@ -44,6 +44,8 @@ class Farm:
     blinking: set[int] = field(default_factory=set)  # whose light was told to blink
     relays: Sequence[RelayBoard] = ()
     _jumps_kwh: dict[int, float] = field(init=False, default_factory=dict)
+    _clocks_off_ms: dict[int, int] = field(init=False, default_factory=dict)
+    _clocks_stand_ms: dict[int, int] = field(init=False, default_factory=dict)
 
     def step(self, now_s: float) -> None:
         """Advance plant and meters; every meter samples exactly at its refresh instants."""
@@ -82,11 +84,27 @@ class Farm:
             return
         if kind is FaultKind.METER_SLOW and value is not None:
             self.faults.slow_s = value
+        if kind is FaultKind.METER_JITTER and value is not None:
+            self.faults.jitter_s = value
+        if kind is FaultKind.METER_CLOCK_STOPPED and is_active:
+            self._clocks_stand_ms |= {at: self.meter_clock_ms(at) or 0 for at in targets}
         self.faults.switch(kind, targets, is_active=is_active)
+        if kind is FaultKind.METER_CLOCK_OFF:
+            self._clocks_off_ms |= dict.fromkeys(targets, round((value or 0.0) * 1000.0))
         if kind is FaultKind.METER_JUMP:
             for position in targets:
                 self._jumps_kwh[position] = (value or 0.0) / 1000.0 if is_active else 0.0
         self._apply_to_meters()
+
+    def meter_clock_ms(self, position: int) -> int | None:
+        """What a meter's own clock shows now, as UTC; None where it shows no time."""
+        if self.faults.has_meter(FaultKind.METER_CLOCK_UNSET, position):
+            return None
+        if self.faults.has_meter(FaultKind.METER_CLOCK_STOPPED, position):
+            return self._clocks_stand_ms[position]
+        is_off = self.faults.has_meter(FaultKind.METER_CLOCK_OFF, position)
+        off_ms = self._clocks_off_ms.get(position, 0) if is_off else 0
+        return self.clock.ms_at(self.clock.now_s()) + off_ms
 
     def clear_faults(self) -> None:
         """Everything works again. A register that jumped jumps back."""
@@ -103,6 +121,7 @@ class Farm:
             meter.is_energy_frozen = is_energy or is_all
             meter.is_power_frozen = is_all
             meter.offset_kwh = self._jumps_kwh.get(position, 0.0)
+            meter.feed(is_fed=not self.faults.has_meter(FaultKind.METER_POWER_CUT, position))
         for position, board in enumerate(self.relays):
             board.is_silent = self.faults.has_relay(FaultKind.RELAY_SILENT, position)
             board.is_welded = self.faults.has_relay(FaultKind.RELAY_WELDED, position)
@@ -149,19 +168,7 @@ def build_farm(file: FarmFile, clock: SiteClock) -> Farm:
             now_s=now_s,
             history=EnergyHistory(max_points=max(points, 100)),
         ),
-        meters=[
-            Meter(
-                meter_id=one.id,
-                serial=one.serial,
-                refresh_s=one.refresh_s,
-                step_kwh=one.step_kwh,
-                start_kwh=one.start_kwh,
-                gain_error=one.gain_error,
-                next_refresh_s=now_s,
-                feeds=one.feeds,
-            )
-            for one in file.meters
-        ],
+        meters=[_meter(one, now_s) for one in file.meters],
         faults=Faults(
             seed=seed,
             machines=len(machines),
@@ -178,6 +185,20 @@ def build_farm(file: FarmFile, clock: SiteClock) -> Farm:
         RelayBoard(table=table, now_s=clock.now_s, move=farm.feed) for table in file.relays
     ]
     return farm
+
+
+def _meter(table: MeterTable, now_s: float) -> Meter:
+    return Meter(
+        meter_id=table.id,
+        serial=table.serial,
+        refresh_s=table.refresh_s,
+        step_kwh=table.step_kwh,
+        start_kwh=table.start_kwh,
+        gain_error=table.gain_error,
+        next_refresh_s=now_s,
+        feeds=table.feeds,
+        save_s=table.save_s,
+    )
 
 
 def _machines(file: FarmFile, now_s: float) -> list[Machine]:

@@ -156,8 +156,10 @@ class BaseLoadTable(Table):
 class MeterTable(Table):
     """``[[meters]]``: each measures the whole site, or the machines at the places ``feeds``.
 
-    ``prefix``, ``word_order`` and ``holes`` are settings of the SDM630 alone. ``line``: Modbus TCP,
-    RTU behind a transparent gateway, or a pty; those with the same host and port share a line.
+    ``prefix``, ``word_order``, ``holes`` and ``paper`` (where its serial number is) are settings of
+    the SDM630 alone. ``line``: Modbus TCP, RTU behind a transparent gateway, or a pty; those with
+    the same host and port share a line. What was counted since it saved ``save_s`` ago or less is
+    lost with the supply.
     """
 
     id: str
@@ -203,6 +205,8 @@ class MeterTable(Table):
     gain_error: Annotated[float, Field(ge=-0.2, le=0.2)] = 0.0
     feeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     answer_delay_s: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    save_s: Seconds = 300.0
+    paper: Literal["V1.8", "V2.0"] = "V1.8"
     prefix: Literal["k", "M"] = "k"
     word_order: Literal["big", "little"] = "big"
     holes: Literal["zero", "exception"] = "zero"
@@ -221,7 +225,7 @@ class MeterTable(Table):
 
     @model_validator(mode="after")
     def _own_settings(self) -> "MeterTable":
-        settings = self.model_fields_set & {"prefix", "word_order", "holes"}
+        settings = self.model_fields_set & {"prefix", "word_order", "holes", "paper"}
         if self.model != "sdm630" and settings:
             raise ValueError(f"a {self.model} cannot be set to {', '.join(sorted(settings))}")
         return self

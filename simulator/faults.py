@@ -18,6 +18,14 @@ class FaultKind(StrEnum):
     METER_MEGA = "meter_mega"  # energy in MWh, as the prefix register then says
     METER_WORD_SWAP = "meter_word_swap"  # low word first, as the order register then says
     METER_SLOW = "meter_slow"  # answers after value_s
+    METER_JITTER = "meter_jitter"  # thinks up to value_s longer, each time another while
+    METER_POWER_CUT = "meter_power_cut"  # no supply; then its register is what it had saved
+    METER_CLOCK_OFF = "meter_clock_off"  # its clock is value_s ahead of the site's time
+    METER_CLOCK_STOPPED = "meter_clock_stopped"  # its clock stands
+    METER_CLOCK_UNSET = "meter_clock_unset"  # its clock shows no time
+    METER_CODE_ZERO = "meter_code_zero"  # answers everything with exception 0
+    METER_EMPTY = "meter_empty"  # answers with a byte count of 0 and nothing else
+    METER_HALF_OPEN = "meter_half_open"  # TCP: connections of before are dead and do not end
     METER_BUSY = "meter_busy"  # answers everything with exception 6
     METER_STRANGER = "meter_stranger"  # answers as the next unit
     METER_HALF = "meter_half"  # half of an answer, and no more
@@ -68,6 +76,7 @@ class Faults:
     _meter: dict[FaultKind, set[int]] = field(init=False)
     _relay: dict[FaultKind, set[int]] = field(init=False)
     slow_s: float = 1.0
+    jitter_s: float = 0.5
 
     def __post_init__(self) -> None:
         self._miner = {kind: set() for kind in FaultKind if kind.is_miner}

@@ -7,6 +7,7 @@ the second one.
 
 import math
 import struct
+import time
 from dataclasses import dataclass
 
 from simulator.meter import Meter
@@ -62,6 +63,16 @@ def counted_u32(count: int) -> bytes:
     return struct.pack(">I", count % 2**32)
 
 
+def datetime4(clock_ms: int | None) -> bytes:
+    """DATETIME of Schneider's papers: year since 2000, month and day, hour and minute, and ms."""
+    if clock_ms is None:
+        return bytes(8)
+    seconds, ms = divmod(clock_ms, 1000)
+    at = time.gmtime(seconds)
+    day, minute = at.tm_mon << 8 | at.tm_mday, at.tm_hour << 8 | at.tm_min
+    return struct.pack(">4H", at.tm_year - 2000, day, minute, at.tm_sec * 1000 + ms)
+
+
 def _sdm120(meter: Meter) -> Cells:
     """Eastron SDM120 paper V2.5: floats among the inputs, kWh."""
     now = now_of(meter)
@@ -91,6 +102,7 @@ def _iem3000(meter: Meter) -> Cells:
         0x0031: b"iEM3255".ljust(40, b"\0"),
         0x0045: b"Schneider Electric".ljust(40, b"\0"),
         0x0081: struct.pack(">I", meter.serial),
+        0x0734: datetime4(meter.clock_ms),
         0x0BDB: as_float(now.volts),
         0x0BC1: as_float(now.amps),
         0x0BF3: as_float(now.watts / 1e3),
@@ -190,6 +202,7 @@ def _pm5000(meter: Meter) -> Cells:
     """Schneider PM5xxx: manual's number less one; kW among the floats from 2999, whole Wh."""
     now = now_of(meter)
     cells = {
+        1844: datetime4(meter.clock_ms),
         3059: as_float(now.watts / 1e3),
         3067: as_float(now.watts * 0.2 / 1e3),
         3075: as_float(now.voltamperes / 1e3),

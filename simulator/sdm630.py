@@ -5,6 +5,7 @@ Written from the Modbus application protocol V1.1b3 and the Modbus messaging gui
 
 import asyncio
 import math
+import random
 import struct
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -45,17 +46,22 @@ class MeterServer:
     requests: int = field(init=False, default=0)
     refused: int = field(init=False, default=0)
     tampered: int = field(init=False, default=0)
+    _rng: random.Random | None = field(init=False, default=None)
 
     @property
     def is_silent(self) -> bool:
         """Whether this meter gives no answer now."""
-        return self.farm.faults.has_meter(FaultKind.METER_SILENT, self.position)
+        return self.has(FaultKind.METER_SILENT) or self.has(FaultKind.METER_POWER_CUT)
 
     @property
     def delay_s(self) -> float:
-        """How long this meter thinks."""
-        is_slow = self.farm.faults.has_meter(FaultKind.METER_SLOW, self.position)
-        return self.farm.faults.slow_s if is_slow else self.table.answer_delay_s
+        """How long this meter thinks, this time."""
+        is_slow = self.has(FaultKind.METER_SLOW)
+        delay_s = self.farm.faults.slow_s if is_slow else self.table.answer_delay_s
+        if self.has(FaultKind.METER_JITTER):
+            self._rng = self._rng or random.Random(f"{self.farm.faults.seed}-{self.position}")
+            delay_s += self._rng.uniform(0.0, self.farm.faults.jitter_s)
+        return delay_s
 
     def has(self, kind: FaultKind) -> bool:
         """Whether a fault is switched on for this meter."""
@@ -67,6 +73,10 @@ class MeterServer:
         function = pdu[0]
         if self.has(FaultKind.METER_BUSY):
             return bytes([function | 0x80, DEVICE_BUSY])
+        if self.has(FaultKind.METER_CODE_ZERO):
+            return bytes([function | 0x80, 0])
+        if self.has(FaultKind.METER_EMPTY):
+            return bytes([function, 0])
         try:
             return self._read(unit, function, pdu)
         except RegisterError as error:
@@ -85,6 +95,7 @@ class MeterServer:
         address, count = struct.unpack(">HH", pdu[1:])
         self.farm.step(self.farm.clock.now_s())
         meter, reporting = self.farm.meters[self.position], self._reporting()
+        meter.clock_ms = self.farm.meter_clock_ms(self.position)
         other = _MAPS.get(self.table.model)
         if other is not None:
             is_lost = self.farm.faults.has_meter(FaultKind.METER_NAN, self.position)
@@ -102,6 +113,7 @@ class MeterServer:
             is_mega=self.table.prefix == "M",
             is_low_word_first=self.table.word_order == "little",
             holes=self.table.holes,
+            has_serial_low=self.table.paper == "V2.0",
         )
         if has(FaultKind.METER_MEGA, self.position):
             configured = replace(configured, is_mega=True)
@@ -147,6 +159,8 @@ class MeterConnection(asyncio.Protocol):
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
         self._free_s = -math.inf
+        # The line may fail later for those who are connected; whoever comes then has a new way.
+        self._is_after_cut = has(FaultKind.METER_HALF_OPEN)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
@@ -180,7 +194,8 @@ class MeterConnection(asyncio.Protocol):
             self._answer(transaction, unit, pdu)
 
     def _answer(self, transaction: int, unit: int, pdu: bytes) -> None:
-        if self._server.is_silent:
+        is_cut = self._has(FaultKind.METER_HALF_OPEN) and not self._is_after_cut
+        if self._server.is_silent or is_cut:
             return
         loop = asyncio.get_running_loop()
         delay_s = self._server.delay_s

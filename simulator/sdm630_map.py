@@ -19,6 +19,7 @@ MAX_REGISTERS = 80
 _METER_CODE = 0x0070
 _VERSION = 0x0112
 _SERIAL = 0xFC00
+_SERIAL_LOW = {0x002A: slice(0, 2), 0x002C: slice(2, 4)}
 _ORDER_REVERSED = 2141.0
 # Blocks of inputs that exist, as the vendor's table has them: first address, address after the end.
 _BLOCKS = ((0x0000, 0x0070), (0x00C8, 0x010E), (0x014E, 0x0180))
@@ -31,6 +32,7 @@ class Reporting:
     is_mega: bool = False
     is_low_word_first: bool = False
     holes: str = "zero"
+    has_serial_low: bool = False  # as the V2.0 paper has it: two numbers of 16 bits, each alone
 
 
 def input_registers(meter: Meter, reporting: Reporting, address: int, count: int) -> bytes:
@@ -51,7 +53,11 @@ def input_registers(meter: Meter, reporting: Reporting, address: int, count: int
 def holding_registers(meter: Meter, reporting: Reporting, address: int, count: int) -> bytes:
     """Bytes of holding registers. Raises RegisterError."""
     if address >= _SERIAL:
+        if reporting.has_serial_low:
+            raise RegisterError(ILLEGAL_ADDRESS)
         return _identity(meter, address, count)
+    if reporting.has_serial_low and count == 1 and address in _SERIAL_LOW:
+        return struct.pack(">I", meter.serial)[_SERIAL_LOW[address]]
     _check_float_read(address, count)
     values = {
         0x0002: 60.0,  # demand period, min

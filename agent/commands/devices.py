@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import typer
 
 from agent.billing import billed_by, open_billing
+from agent.clockface import billing_clock_of, clock_of
 from agent.commands.console import (
     Code,
     CommandError,
@@ -27,7 +28,6 @@ from agent.settings import DEFAULT_PROFILE_DIRS
 from agent.wiretap import Passage, Tap, run_tapped, shown
 from drivers.device import ReadsMeter, ReadsMiner, ReadsQuantities
 from drivers.errors import DriverError, RefusedError
-from drivers.link.cosem import AbsentError
 from drivers.meters.billing import SCHEME as BILLING
 from drivers.meters.billing import BillingMeter
 from drivers.meters.identification import Proposal, propose
@@ -228,12 +228,9 @@ async def _details(device: ReadsMiner) -> dict[str, Any]:
 
 
 async def _billed(meter: BillingMeter) -> dict[str, Any]:
-    """Its clock as it shows, which some have not."""
+    """Its clock beside this computer's, which some have not."""
     answer: dict[str, Any] = {"identity": asdict(await meter.identify())}
-    try:
-        answer["clock"] = {"shows": await meter.read_clock()}
-    except AbsentError as error:
-        answer["clock"] = {"fault": str(error)}
+    answer["clock"] = await billing_clock_of(meter)
     answer["quantities"] = [asdict(one) for one in await meter.read_quantities()]
     return answer
 
@@ -248,6 +245,8 @@ async def _polled(device: ReadsMiner | ReadsMeter | RelayBoard | BillingMeter) -
                 return await _billed(device)
             answer["identity"] = asdict(await device.identify())
             answer["reading"] = asdict(await device.read())
+            if (clock := await clock_of(device)) is not None:
+                answer["clock"] = clock
             if isinstance(device, ReadsMiner):
                 answer["details"] = await _details(device)
             if isinstance(device, ReadsQuantities):

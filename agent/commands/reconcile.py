@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from pydantic import TypeAdapter
 
 from agent.billing import KeptReading, as_json, between, keep, load_kept, open_billing, reading_of
+from agent.clockface import billing_clock_of, straying
 from agent.commands.calibrate import tell_comparison
 from agent.commands.console import (
     Code,
@@ -113,29 +115,31 @@ def _readings(uri: str, kept: Path, zone: str) -> tuple[str, KeptReading, KeptRe
     if now_ms - edge_ms > _GRACE_MS:
         edge_ms += QUARTER_MS
         _wait(uri, edge_ms, zone)
-    serial, register = _read(uri)
+    serial, register, clock = _read(uri, zone)
     late_s = (register.replied_at_ms - edge_ms) / 1000
     if late_s > CLOCK_S:
         sentence = (
             f"{source} answered {late_s:.0f} s after the quarter of an hour, which is too late"
         )
         raise CommandError(f"{sentence} to compare by: run it again", Code.UNREACHABLE)
+    if words := straying(clock):
+        say(f"the billing meter's {words}: its load profile is off by that, this comparison is not")
     return source, reading_of(serial, register, edge_ms), before
 
 
 def _wait(uri: str, edge_ms: int, zone: str) -> None:
     """Until the edge; a meter that does not answer is told of before."""
     if edge_ms / 1000 - time.time_ns() / 1e9 > _TRIAL_S:
-        _read(uri)
+        _read(uri, zone)
         say(f"the meter answers; its register is read at {local_time(edge_ms, zone)}")
     while (left_s := edge_ms / 1000 - time.time_ns() / 1e9) > 0:
         time.sleep(min(left_s + 0.001, 30.0))  # in parts: the clock may be set meanwhile
 
 
-def _read(uri: str) -> tuple[str, EnergyRegister]:
-    """The serial and the import register, or why not as an error of the command."""
+def _read(uri: str, zone: str) -> tuple[str, EnergyRegister, Mapping[str, Any]]:
+    """Serial, import register and clock, or why not as an error of the command."""
     try:
-        return asyncio.run(_asked(open_billing(uri)))
+        return asyncio.run(_asked(open_billing(uri), zone))
     except ValueError as error:
         raise CommandError(str(error), Code.WRONG_INPUT) from error
     except RefusedError as error:
@@ -147,12 +151,13 @@ def _read(uri: str) -> tuple[str, EnergyRegister]:
         raise CommandError(sentence, Code.UNREACHABLE) from error
 
 
-async def _asked(meter: BillingMeter) -> tuple[str, EnergyRegister]:
+async def _asked(meter: BillingMeter, zone: str) -> tuple[str, EnergyRegister, Mapping[str, Any]]:
     """The register first, for its value is of now."""
     try:
         async with asyncio.timeout(_READ_S):
             register = await meter.read_import()
-            return (await meter.identify()).serial, register
+            serial = (await meter.identify()).serial
+            return serial, register, await billing_clock_of(meter, zone)
     finally:
         await meter.close()
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from agent.assembly import meter_posts, miner_posts
+from agent.clockface import clock_of, straying
 from agent.doctor.finding import Finding, failed, fine, warning
 from agent.posts import MeterPost, MinerPost
 from agent.settings import Settings
@@ -46,7 +47,7 @@ async def device_findings(settings: Settings, told: Callable[[], None]) -> Seque
     rounds = Rounds(gate=asyncio.Semaphore(_AT_ONCE), told=told)
     try:
         return [
-            *await asyncio.gather(*(_meter(post, rounds) for post in meters)),
+            *await asyncio.gather(*(_meter(post, settings, rounds) for post in meters)),
             *await asyncio.gather(*(_miner(post, rounds) for post in miners)),
             *await asyncio.gather(
                 *(
@@ -64,11 +65,17 @@ async def device_findings(settings: Settings, told: Callable[[], None]) -> Seque
         await asyncio.gather(*(one.close() for one in devices), return_exceptions=True)
 
 
-async def _meter(post: MeterPost, rounds: Rounds) -> Finding:
+async def _meter(post: MeterPost, settings: Settings, rounds: Rounds) -> Finding:
+    bound_s = next(one.clock_bound_s for one in settings.meters if one.id == post.meter_id)
+
     async def look() -> Finding:
         identity = await post.device.identify()
         reading = await post.device.read()
         words = f"serial {identity.serial or 'unknown'}, {reading.power_w / 1000:.1f} kW"
+        clock = await clock_of(post.device, settings.site.zone) or {}
+        if wrong := clock.get("fault") or straying(clock, bound_s):
+            remedy = "set the meter's clock; nothing is booked by it, its own load profile is"
+            return warning("meter", post.meter_id, f"{words}; {wrong}", remedy)
         return fine("meter", post.meter_id, words)
 
     remedy = "check supply, bus, address, unit and serial: kwota poll shows what it says"

@@ -339,9 +339,11 @@ class BusLease:
         self._rack = rack
         self._bus: ModbusBus | None = bus
 
-    async def read(self, request: ReadRequest, timing: Timing) -> RegistersRead:
-        """As ModbusBus.read; UnreachableError after ``close``."""
-        return await self._open().read(request, timing, self.rank)
+    async def read(
+        self, request: ReadRequest, timing: Timing, rank: Rank | None = None
+    ) -> RegistersRead:
+        """As ModbusBus.read; UnreachableError after ``close``. ``rank``: of this request alone."""
+        return await self._open().read(request, timing, self.rank if rank is None else rank)
 
     async def ask(self, question: Question, timing: Timing, subject: str) -> Answer:
         """As ModbusBus.ask; UnreachableError after ``close``."""

@@ -7,6 +7,7 @@ answer takes up to seconds behind a gateway, so that no purchase can rest on it.
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -63,6 +64,15 @@ class EnergyRegister:
     def energy_wh(self) -> Fraction:
         """All that it has counted."""
         return self.count * self.step_wh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillingClock:
+    """What its clock showed, in its own zone, and the wall clock around the exchange."""
+
+    shown: datetime
+    requested_at_ms: int
+    replied_at_ms: int
 
 
 def billing_address(uri: str) -> BillingAddress:
@@ -141,10 +151,17 @@ class BillingMeter:
             readings.append(absent)
         return tuple(readings)
 
-    async def read_clock(self) -> str:
-        """What its clock shows, in its own zone. Raises AbsentError where it has none."""
+    async def read_clock(self) -> BillingClock:
+        """What its clock shows. Raises AbsentError where it has none."""
         got = await self._got(Attribute(interface=_CLOCK, obis="0.0.1.0.0.255", number=2))
-        return clock_text(got.data)
+        try:
+            shown = datetime.fromisoformat(clock_text(got.data))
+        except ValueError as error:
+            words = "The meter's clock shows a day that no calendar has: set it."
+            raise BadReplyError(words, reply=got.data[:200]) from error
+        return BillingClock(
+            shown=shown, requested_at_ms=got.requested_at_ms, replied_at_ms=got.replied_at_ms
+        )
 
     async def close(self) -> None:
         """Release the association and cut the line."""

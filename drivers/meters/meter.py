@@ -10,11 +10,18 @@ import time
 from collections.abc import Mapping, Sequence
 
 from drivers.errors import BadReplyError, WrongDeviceError
-from drivers.link.modbus import BusLease, ReadRequest, RegisterRefusedError, RegistersRead
+from drivers.link.modbus import (
+    BusLease,
+    Rank,
+    ReadRequest,
+    RegisterRefusedError,
+    RegistersRead,
+)
 from drivers.meters.plausible import fault_of
 from drivers.meters.profile import Block, Check, Identity, MeterProfile, Register
 from drivers.meters.quantities import base_unit
-from drivers.readings import MeterIdentity, MeterReading, QuantityReading
+from drivers.readings import ClockReading, MeterIdentity, MeterReading, QuantityReading
+from drivers.wire.moment import decode_moment
 from drivers.wire.registers import WordOrder, decode_registers, decode_text
 
 
@@ -122,6 +129,28 @@ class ModbusMeter:
         order = list(self.profile.quantities)
         return tuple(sorted(readings, key=lambda reading: order.index(reading.name)))
 
+    async def read_clock(self) -> ClockReading | None:
+        """What its own clock shows; None where the profile names none.
+
+        It waits behind every other reading, whatever purchase rests on the meter.
+        """
+        at = self.profile.clock
+        if at is None:
+            return None
+        request = ReadRequest(
+            unit=self._unit,
+            function=at.function,
+            address=at.address,
+            count=at.layout.register_count,
+        )
+        reply = await self._lease.read(request, self.profile.timing, Rank.OTHER)
+        return ClockReading(
+            requested_at_s=reply.requested_at_s,
+            replied_at_s=reply.replied_at_s,
+            shown=decode_moment(reply.registers, at.layout, self.profile.word_order),
+            is_utc=at.layout.is_utc,
+        )
+
     def _quantity(
         self, name: str, block: Block, reply: RegistersRead, factors: Mapping[str, float]
     ) -> QuantityReading:
@@ -217,13 +246,29 @@ class ModbusMeter:
         """What names something, as text; empty where the meter has none."""
         if at is None:
             return ""
-        reply = await self._reply(at.function, at.address, at.count, at.is_optional)
+        may_lack = at.is_optional or bool(at.otherwise)
+        reply = await self._reply(at.function, at.address, at.count, may_lack)
         if reply is None:
-            return ""
+            return await self._other_number(at)
         if at.kind is None:
             return decode_text(reply.registers)
         value = decode_registers(reply.registers, at.kind, self.profile.word_order)
         return str(int(value)) if value == int(value) else f"{value:g}"
+
+    async def _other_number(self, at: Identity) -> str:
+        """The same number where another paper has it, register by register; empty where none."""
+        number = 0
+        for address in at.otherwise:
+            reply = await self._reply(at.function, address, 1, at.is_optional)
+            if reply is None:
+                return ""
+            number = number << 16 | reply.registers[0]
+        if at.otherwise and number in {0, (1 << 16 * len(at.otherwise)) - 1}:
+            raise BadReplyError(
+                f"Meter {self.meter_id} shows no number of its own from 0x{at.otherwise[0]:04X} "
+                "on: choose the profile of the meter that is there."
+            )
+        return str(number) if at.otherwise else ""
 
     async def _number(self, at: Register) -> float:
         """One register's value. Raises RegisterRefusedError where the meter has none."""

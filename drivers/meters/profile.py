@@ -13,6 +13,7 @@ from pathlib import Path
 from drivers.link.modbus import ReadRequest, Timing
 from drivers.meters.plan import Layout, Span, compile_plan
 from drivers.meters.profile_file import (
+    ClockTable,
     IdentityTable,
     ProfileError,
     ProfileFile,
@@ -21,6 +22,7 @@ from drivers.meters.profile_file import (
     spans_of,
 )
 from drivers.meters.quantities import FAST, dimension_of, units_of
+from drivers.wire.moment import MomentFormat
 from drivers.wire.registers import RegisterType, WordOrder, float_spacing
 
 BUILT_IN_DIRECTORY = Path(__file__).parent
@@ -48,13 +50,26 @@ class Register:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Registers that name the meter: a number, or a text where ``kind`` is None."""
+    """Registers that name the meter: a number, or a text where ``kind`` is None.
+
+    ``otherwise`` are registers that are asked for one by one where the meter has not the first.
+    """
 
     function: int
     address: int
     count: int
     kind: RegisterType | None
     is_optional: bool
+    otherwise: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Where the meter's own clock is."""
+
+    function: int
+    address: int
+    layout: MomentFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +137,7 @@ class MeterProfile:
     serial: Identity | None
     firmware: Identity | None
     model: Identity | None
+    clock: Clock | None
     checks: tuple[Check, ...]
     ratios: tuple[Ratio, ...]
     plan: tuple[Block, ...]
@@ -219,6 +235,7 @@ def _profile(path: Path, file: ProfileFile) -> MeterProfile:
         serial=_identity(file.serial),
         firmware=_identity(file.firmware),
         model=_identity(file.model),
+        clock=_clock(file.clock),
         checks=_checks(file),
         ratios=_ratios(file),
         plan=_blocks(fast, layout),
@@ -279,7 +296,14 @@ def _identity(table: IdentityTable | None) -> Identity | None:
         count=(table.count or 1) if kind is None else kind.register_count,
         kind=kind,
         is_optional=table.is_optional,
+        otherwise=() if table.otherwise is None else table.otherwise.registers,
     )
+
+
+def _clock(table: ClockTable | None) -> Clock | None:
+    if table is None:
+        return None
+    return Clock(function=table.function, address=table.address, layout=table.format)
 
 
 def _blocks(tables: Mapping[str, QuantityTable], layout: Layout) -> tuple[Block, ...]:

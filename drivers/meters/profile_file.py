@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from drivers.link.modbus import REGISTER_LIMIT
 from drivers.meters.plan import ADDRESS_END, Layout, PlanError, Span, compile_plan
 from drivers.meters.quantities import FAST, dimension_of, units_of
+from drivers.wire.moment import MomentFormat
 from drivers.wire.registers import RegisterType, WordOrder
 
 Address = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -55,6 +56,16 @@ class QuantityTable(TermTable):
     modulus_wh: Annotated[int, Field(gt=0)] | None = None
 
 
+class OtherwiseTable(_Strict):
+    """``otherwise``: where meters of another paper, which lack the first place, have the number.
+
+    Registers of 16 bits that are read one by one; the most significant comes first.
+    """
+
+    registers: Annotated[tuple[Address, ...], Field(min_length=1, max_length=4)]
+    source: Sentence
+
+
 class IdentityTable(_Strict):
     """A register that names the meter; ``count`` is the length of a text in registers."""
 
@@ -63,6 +74,17 @@ class IdentityTable(_Strict):
     type: RegisterType | Literal["text"]
     count: Annotated[int, Field(ge=1, le=REGISTER_LIMIT)] | None = None
     is_optional: bool = False
+    otherwise: OtherwiseTable | None = None
+
+
+class ClockTable(_Strict):
+    """``[clock]``: the meter's own clock, of a paper of its own; ``format`` as in drivers.wire."""
+
+    function: Literal[3, 4]
+    address: Address
+    format: MomentFormat
+    source: Sentence
+    revision: Sentence
 
 
 class NumberTable(_Strict):
@@ -134,6 +156,7 @@ class ProfileFile(_Strict):
     serial: IdentityTable | None = None
     firmware: IdentityTable | None = None
     model: IdentityTable | None = None
+    clock: ClockTable | None = None
     checks: tuple[CheckTable, ...] = ()
     ratios: tuple[RatioTable, ...] = ()
 
@@ -231,6 +254,8 @@ class _Examination:
         self._quantities = dict(_understood(_quantity_tables(document), QuantityTable))
         named = {key: document[key] for key in ("serial", "firmware", "model") if key in document}
         self._identities = dict(_understood(named, IdentityTable))
+        clocks = {key: document[key] for key in ("clock",) if key in document}
+        self._clocks = dict(_understood(clocks, ClockTable))
         self._checks = dict(_understood(_rows(document, "checks"), CheckTable))
         self._ratios = dict(_understood(_rows(document, "ratios"), RatioTable))
         blocks = dict(_understood({"block": document.get("block")}, BlockTable))
@@ -285,6 +310,11 @@ class _Examination:
             kind = one.type
             count = (one.count or 1) if kind == "text" else kind.register_count
             places.append((key, one.function, one.address, one.address + count))
+            others = () if one.otherwise is None else one.otherwise.registers
+            places += [(f"{key}.otherwise", one.function, at, at + 1) for at in others]
+        for key, clock in self._clocks.items():
+            end = clock.address + clock.format.register_count
+            places.append((key, clock.function, clock.address, end))
         numbers: dict[str, NumberTable] = {**self._checks, **self._ratios}
         for key, row in numbers.items():
             places.append((key, row.function, row.address, row.address + row.type.register_count))

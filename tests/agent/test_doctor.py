@@ -137,6 +137,20 @@ async def test_a_site_that_is_well_has_nothing_to_mend(site: Site) -> None:
     assert truth.commands == 0  # looked at, never written to
 
 
+async def test_a_meters_clock_that_is_off_is_a_warning_and_no_more(site: Site) -> None:
+    server = site.network.meters[0]
+    server.table = server.table.model_copy(update={"model": "pm5000"})
+    site.changes = {"profile=sdm630": "profile=pm5000", "serial = '12345678'": ""}
+    assert ("meter", "site") not in await site.examined()
+    for kind, words in (
+        (FaultKind.METER_CLOCK_OFF, "300 s ahead of this computer"),
+        (FaultKind.METER_CLOCK_UNSET, "shows no time"),
+    ):
+        site.network.farm.switch_fault(kind, [0], is_active=True, value=300.0)
+        found = (await site.examined())["meter", "site"]
+        assert (found.grade, words in found.words) == (Grade.WARNING, True), found.words
+
+
 def loosen(site: Site) -> None:
     (site.directory / "log.key").chmod(0o644)
 

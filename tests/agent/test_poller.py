@@ -3,7 +3,6 @@
 import asyncio
 import math
 import random
-import selectors
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,6 +10,7 @@ from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from virtual_time import LoopClock, VirtualLoop
 
 from agent.lanes import Lanes, Sizes
 from agent.poller import Poller
@@ -29,30 +29,6 @@ from drivers.readings import (
 PERIOD_S = 10.0
 HOLD_S = 1.0
 LIMITS = Limits(fast_s=8.0, full_s=15.0)
-
-
-class Skipping(selectors.SelectSelector):
-    """Waits for nothing: the time until something is due is over at once."""
-
-    now_s = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.now_s += timeout or 0.0
-        return super().select(0.0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.skipping = Skipping()
-        super().__init__(self.skipping)
-
-    def time(self) -> float:
-        return self.skipping.now_s
-
-
-class LoopClock:
-    def now_s(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 @dataclass

@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from agent.records import (
     NewRecord,
     RecordError,
-    encode_record,
+    encode_records,
     parse_record,
     prepare,
 )
@@ -46,7 +48,7 @@ def test_whatever_is_encoded_is_one_line_and_read_back_the_same(
         prepared = prepare(NewRecord(kind="tick", source=source, data=data), STAMP)
     except RecordError:
         return  # nested too deep, or text that UTF-8 cannot hold
-    line = encode_record(prepared, index=2**62, boot=2**62)
+    (line,) = encode_records([prepared], index=2**62, boot=2**62)
     assert b"\n" not in line
     record = parse_record(line)
     assert (record.data, record.source, record.index) == (data, source, 2**62)
@@ -63,18 +65,46 @@ def test_the_bytes_of_a_record_are_those_of_any_json_encoder(
     source: str, time_us: int, index: int, boot_id: str | None
 ) -> None:
     stamp = Stamp(boottime_ns=index, time_us=time_us, quality="U", max_error_us=9)
-    record = NewRecord(kind="meter", source=source, data={"a": ["ü", None]}, state="T")
+    kind = "meter" if boot_id is None else "boot"
+    record = NewRecord(kind=kind, source=source, data={"a": ["ü", None]}, state="T")
     try:
         prepared = prepare(record, stamp)
     except RecordError:
         return  # text that UTF-8 cannot hold
-    fields = {"v": 1, "i": index, "k": "meter", "b": 3, "m": index, "t": time_us, "q": "U", "e": 9}
+    fields = {"v": 1, "i": index, "k": kind, "b": 3, "m": index, "t": time_us, "q": "U", "e": 9}
     fields |= {"s": source, "st": "T"} | ({} if boot_id is None else {"bid": boot_id})
     expected = json.dumps(fields | {"d": record.data}, ensure_ascii=False, separators=(",", ":"))
-    line = encode_record(prepared, index=index, boot=3, boot_id=boot_id)
+    (line,) = encode_records([prepared], index=index, boot=3, boot_id=boot_id)
     assert json.loads(line) == json.loads(expected)
     if "\x7f" not in expected:  # orjson and the standard library escape it differently
         assert line == expected.encode()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["boot", "meter", "ack"]),
+            st.sampled_from(["site", "other"]),
+            st.sampled_from(["G", "T"]),
+            st.sampled_from([None, 1, 2]),
+            st.booleans(),
+            st.sampled_from([None, 7, 8]),
+        ),
+        max_size=6,
+    )
+)
+def test_a_record_has_the_same_bytes_in_whatever_company(drawn: list[tuple[Any, ...]]) -> None:
+    prepared = []
+    for kind, source, state, taken_at_ms, is_later, carried_from in drawn:
+        record = NewRecord(kind=kind, source=source, data={}, state=state, taken_at_ms=taken_at_ms)
+        stamp = replace(STAMP, boottime_ns=6) if is_later else replace(STAMP)
+        prepared.append(prepare(record, stamp)._replace(carried_from=carried_from))
+    together = encode_records(prepared, index=4, boot=3, boot_id="id")
+    alone = [
+        encode_records([one], index=at, boot=3, boot_id="id")[0]
+        for at, one in enumerate(prepared, 4)
+    ]
+    assert together == alone
 
 
 def test_the_longest_record_still_fits_into_one_tile_entry() -> None:
@@ -86,5 +116,5 @@ def test_the_longest_record_still_fits_into_one_tile_entry() -> None:
             prepared = prepare(record, stamp)
         except RecordError:
             break
-        longest = len(encode_record(prepared, index=2**62, boot=2**62))
+        longest = len(encode_records([prepared], index=2**62, boot=2**62)[0])
     assert 65_400 < longest <= 65_535

@@ -10,6 +10,7 @@ from agent.actuator import Actuation
 from agent.announcer import preflight_record
 from agent.calibrationlog import Testimony as Told
 from agent.calibrationlog import calibration_record
+from agent.clockwatch import clock_record
 from agent.core.calibration import Calibration, CommercialReading, Pair, Verdict
 from agent.core.cards import CARDS
 from agent.core.decisions import (
@@ -26,6 +27,7 @@ from agent.core.discrepancy import Discrepancy
 from agent.core.ledger import Admission, Transaction
 from agent.core.limitbook import ToldLimit
 from agent.core.limits import Limit
+from agent.core.meterclock import MeterClock, showed_nothing
 from agent.core.register import RegisterEvent
 from agent.core.statement import Statement
 from agent.journal import open_journal
@@ -51,7 +53,7 @@ from agent.testimony import (
     register_record,
     statement_record,
 )
-from drivers.readings import MeterReading
+from drivers.readings import MeterReading, TimeQuality
 
 ORIGIN = "pool.example/edge/farm-1-edge-1/1"
 AT_MS = 1_795_000_000_000
@@ -190,6 +192,13 @@ def about_the_rest() -> Iterator[NewRecord]:
     for what in ("step", "return", "adopt"):
         event = ClockEvent(what=what, old_ms=AT_MS, new_ms=1)
         yield NewRecord(kind="clock", source="agent", data=event.data)
+    yield clock_record("site", showed_nothing(AT_MS))
+    yield clock_record(
+        "site",
+        MeterClock(
+            quality=TimeQuality.RELATIVE, at_ms=AT_MS, shows_ms=AT_MS + 90_000, deviation_ms=90_000
+        ),
+    )
     for stage, power_w in zip(Stage, (None, *[10.0] * 6), strict=True):
         done = Actuation(
             miner_id="r1",

@@ -10,6 +10,8 @@ import pytest
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
 
+from drivers.errors import WrongDeviceError
+from drivers.meters.registry import open_meter
 from simulator.faults import FaultKind
 
 METER = {"id": "site", "port": 0, "serial": 12345678, "refresh_s": 0.1}
@@ -114,6 +116,23 @@ async def test_identity_is_in_the_holding_registers(open_site) -> None:
     assert len(await exchange(site, read(3, 0xFC02, 1))) == 2 + 2
     assert await floats(site, 3, 0x001E, 2) == (0.0,)
     assert await floats(site, 3, 0x0028, 2) == (0.0,)
+
+
+async def test_a_meter_of_the_newer_paper_has_its_serial_in_two_halves_and_is_pinned_by_it(
+    open_site,
+) -> None:
+    site = await open_site(meters=[{**METER, "paper": "V2.0"}])
+    halves = [await exchange(site, read(3, address, 1)) for address in (0x002A, 0x002C)]
+    assert b"".join(half[2:] for half in halves) == struct.pack(">I", 12345678)
+    assert await exchange(site, read(3, 0xFC00, 2)) == bytes([0x83, 2])
+    uri = site.network.meter_uri(0)
+    meter = open_meter(uri, meter_id="site", serial="12345678", rated_power_w=None)
+    other = open_meter(uri, meter_id="site", serial="12345679", rated_power_w=None)
+    assert (await meter.identify()).serial == "12345678"
+    with pytest.raises(WrongDeviceError, match="has the serial 12345678"):
+        await other.identify()
+    await meter.close()
+    await other.close()
 
 
 async def test_a_reversed_word_order_is_said_and_done(open_site) -> None:

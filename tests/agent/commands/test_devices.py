@@ -88,6 +88,21 @@ async def test_a_meter_that_answers_is_shown_with_who_it_is_and_what_it_reads(
     assert "energy_export" in out
 
 
+async def test_a_meters_own_clock_is_shown_with_how_far_it_is_ahead(polled: Polled) -> None:
+    table = {"id": "site", "model": "pm5000", "port": 0, "serial": 7, "refresh_s": 0.1}
+    file = {"machines": [{"model": "s21", "count": 0}], "meters": [table]}
+    network = Network(farm=build_farm(FarmFile.model_validate(file), started_now()))
+    network.farm.switch_fault(FaultKind.METER_CLOCK_OFF, [0], is_active=True, value=-700.0)
+    await network.open()
+    try:
+        code, out, _ = await polled(network.meter_uri(0), "--json")
+    finally:
+        await network.close()
+    clock = json.loads(out)["clock"]
+    assert (code, sorted(clock)) == (0, ["ahead_s", "shows"])
+    assert -702 < clock["ahead_s"] < -698
+
+
 async def test_a_meter_is_proposed_a_profile_with_the_signs_of_it(
     polled: Polled,
 ) -> None:

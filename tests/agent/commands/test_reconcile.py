@@ -1,6 +1,7 @@
 """``kwota meters reconcile`` and ``poll dlms://``: from a foreign meter into the journal."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from dlms_bench import EXPORT, IMPORT, PASSWORD, SERIAL, Peer, line_to, started_peer
+from dlms_bench import CLOCK, EXPORT, IMPORT, PASSWORD, SERIAL, Peer, line_to, started_peer
 
 from agent.calibrationdesk import CalibrationDesk, Candidate
 from agent.control_calibration import add_calibration_routes
@@ -125,9 +126,13 @@ async def test_what_the_billing_meter_counted_is_compared_as_if_typed_with_its_s
         assert f"kept: 50000.000 kWh of the meter {SERIAL} at 2026-03-01 14:00:00" in told.out
         assert "its register is read at 2026-03-01 14:00:00" in told.err
         wall.put(FIRST_MS + 16 * QUARTER_MS + 500)
-        peer.hold(imported=[3, IMPORT, 5_401_200, 1, 30])
+        stale = [8, CLOCK, "2026-03-01T17:55:00", 0, 0]
+        peer.hold(imported=[3, IMPORT, 5_401_200, 1, 30], clock=stale)
         told = await reconcile("--reason", "daily")
-        assert (told.code, told.err) == (0, "")
+        assert told.code == 0
+        assert "the billing meter's clock shows 2026-03-01 17:55:00, " in told.err
+        assert re.search(r" 30[0-2] s behind this computer", told.err)
+        assert "this comparison is not" in told.err
         assert "factor 1.00300 give or take" in told.out
         (line,) = await journal.tail(10, "calibration")
         data = parse_record(line).data
@@ -277,7 +282,8 @@ def test_poll_prints_what_a_billing_meter_shows(peer, terminal, uri) -> None:
     assert (told.code, told.err) == (0, "")
     answer = json.loads(told.out)
     assert answer["identity"]["serial"] == SERIAL
-    assert answer["clock"] == {"shows": "2026-03-01 14:00:05"}
+    assert answer["clock"]["shows"] == "2026-03-01 14:00:05"
+    assert abs(answer["clock"]["ahead_s"]) > 86_400
     energy, exported = answer["quantities"]
     assert (energy["name"], energy["value"], energy["unit"]) == ("energy", 1_234_567.0, "Wh")
     assert exported["name"] == "energy_export"

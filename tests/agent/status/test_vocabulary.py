@@ -86,7 +86,7 @@ def codes_in(text: str) -> set[str]:
 
 def test_every_alarm_that_the_agent_can_raise_has_its_texts_and_no_other_has() -> None:
     raising = ("alarms", "complaints", "keeper", "feeder", "uplink", "publisher", "delivered")
-    raising += ("calibrationdesk", "hostwatch", "webhook", "downlink", "pooldesk")
+    raising += ("calibrationdesk", "hostwatch", "webhook", "downlink", "pooldesk", "clockwatch")
     files = [AGENT / f"{name}.py" for name in raising] + [AGENT / "core" / "discrepancy.py"]
     raised = set().union(*(codes_in(file.read_text()) for file in files))
     assert len(raised) > 20

@@ -5,12 +5,15 @@ import random
 import struct
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 import pytest
 
+from agent.pace import Pace, Ticks
 from drivers.errors import BadReplyError, DriverError, UnreachableError
 from drivers.link.endpoint import Endpoint, SerialEndpoint
 from drivers.link.modbus import ModbusBus, Rank, ReadRequest, Timing
+from drivers.link.turns import now_s
 from simulator.serial_bus import BusUnit, PtyPort, SerialBus, open_gateway
 
 BAUD = 9600
@@ -195,10 +198,28 @@ async def test_noise_without_end_is_a_bad_reply(plugged) -> None:
         await bus.read(four(1), TIMING)
 
 
-async def poll(bus: ModbusBus, unit: int, rank: Rank, period_s: float, ages: list[float]) -> None:
-    """Ask as the poller does; ``ages`` gets how old the reading was when the next one came."""
+@dataclass
+class Watched:
+    """How old a unit's readings were when the next one came, and at the ticks."""
+
+    ages_s: list[float] = field(default_factory=list)
+    at_ticks_s: list[float] = field(default_factory=list)
+    newest_s: float | None = None
+
+
+async def tick(ticks: Ticks, watched: Watched) -> None:
+    """Once a second, a little late as a loop is."""
+    while True:
+        await asyncio.sleep(1.0)
+        ticks.note(time.monotonic())
+        if watched.newest_s is not None:
+            watched.at_ticks_s.append(now_s() - watched.newest_s)
+
+
+async def poll(bus: ModbusBus, unit: int, rank: Rank, watched: Watched, ticks: Ticks) -> None:
+    """Ask as the poller does: the meter of a purchase just before the ticks."""
     request = ReadRequest(unit=unit, function=4, address=0x34, count=22)
-    last_s = None
+    pace = Pace(poll_s=0.5 if rank is Rank.BUDGET else 2.0)
     while True:
         began_s = time.monotonic()
         try:
@@ -207,11 +228,11 @@ async def poll(bus: ModbusBus, unit: int, rank: Rank, period_s: float, ages: lis
             pass
         else:
             assert read.registers == tuple(256 * unit + at for at in range(0x34, 0x4A))
-            if last_s is not None:
-                ages.append(read.replied_at_s - last_s)
-            last_s = read.requested_at_s
-        pause_s = period_s * random.uniform(0.9, 1.1)
-        await asyncio.sleep(max(began_s + pause_s - time.monotonic(), 0.02))
+            if watched.newest_s is not None:
+                watched.ages_s.append(read.replied_at_s - watched.newest_s)
+            watched.newest_s = read.requested_at_s
+        next_s = pace.next_s(began_s, time.monotonic(), ticks, random.random())
+        await asyncio.sleep(max(next_s - time.monotonic(), 0.02))
 
 
 async def test_a_budget_meter_among_twenty_at_9600_baud_stays_young_while_three_are_dead(
@@ -224,24 +245,27 @@ async def test_a_budget_meter_among_twenty_at_9600_baud_stays_young_while_three_
     for unit in (105, 109, 113):
         line.units[unit].is_dead = True
     bus = plugged(line)
-    ages = {unit: [] for unit in line.units}
+    watched = {unit: Watched() for unit in line.units}
+    ticks, nobody_ticks = Ticks(), Ticks()
     ranks = dict.fromkeys(line.units, Rank.OTHER) | {120: Rank.BUDGET}
     stalls = [0.0]
 
     async def all_of_them() -> None:
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             group.create_task(watch(stalls))
+            group.create_task(tick(ticks, watched[120]))
             for unit, rank in ranks.items():
-                period_s = 0.5 if rank is Rank.BUDGET else 2.0
-                group.create_task(poll(bus, unit, rank, period_s, ages[unit]))
+                told = ticks if rank is Rank.BUDGET else nobody_ticks
+                group.create_task(poll(bus, unit, rank, watched[unit], told))
 
     with pytest.raises(TimeoutError):
         await all_of_them()
-    assert len(ages[120]) >= 10
+    ages_s, at_ticks_s = watched[120].ages_s, watched[120].at_ticks_s
+    assert len(ages_s) >= 10
     # What this process was kept from its processor is no matter of the bus.
-    assert max(ages[120]) <= 1.0 + max(stalls)
+    assert max(*ages_s, *at_ticks_s) <= 1.0 + max(stalls)
     assert [line.units[unit].requests for unit in (105, 109, 113)] <= [4, 4, 4]
-    assert sum(line.units[unit].requests for unit in ranks) - len(ages[120]) >= 12
+    assert sum(line.units[unit].requests for unit in ranks) - len(ages_s) >= 12
 
 
 async def watch(stalls: list[float]) -> None:

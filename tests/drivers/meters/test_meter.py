@@ -216,14 +216,35 @@ async def test_a_meter_without_a_demanded_register_is_refused(meter_of: Connect)
         await (await meter_of(device(holdings=holdings))).identify()
 
 
-async def test_a_meter_that_tells_its_serial_where_newer_papers_have_it_is_refused(
+ELSEWHERE = {address: words for address, words in HOLDINGS.items() if address != 0xFC00}
+
+
+async def test_a_meter_that_tells_its_serial_where_newer_papers_have_it_is_pinned_by_that(
     meter_of: Connect,
 ) -> None:
-    """V1.8 has it at 0xFC00, V2.0 at 0x002A: without one that is sure no exchange is noticed."""
-    holdings = {address: words for address, words in HOLDINGS.items() if address != 0xFC00}
-    holdings |= {0x2A: f32(1234.0), 0x2C: f32(5678.0)}
-    with pytest.raises(RegisterRefusedError, match=r"0xFC00.*no such register"):
-        await (await meter_of(device(holdings=holdings))).identify()
+    """V1.8 has it at 0xFC00, V2.0 its halves at 0x002A and 0x002C."""
+    high, low = u32(12345678)
+    newer = device(holdings=ELSEWHERE | {0x2A: [high], 0x2C: [low]})
+    assert (await (await meter_of(newer)).identify()).serial == "12345678"
+    with pytest.raises(WrongDeviceError, match="should have the serial 12345679"):
+        await (await meter_of(newer, serial="12345679")).identify()
+
+
+async def test_a_meter_that_tells_its_serial_in_neither_place_is_refused(
+    meter_of: Connect,
+) -> None:
+    """Without a serial that is sure nobody notices that another meter has taken its place."""
+    with pytest.raises(RegisterRefusedError, match=r"0x002A.*no such register"):
+        await (await meter_of(device(holdings=ELSEWHERE))).identify()
+    for halves in ([0, 0], [0xFFFF, 0xFFFF]):
+        blank = device(holdings=ELSEWHERE | {0x2A: halves[:1], 0x2C: halves[1:]})
+        with pytest.raises(BadReplyError, match="shows no number of its own from 0x002A"):
+            await (await meter_of(blank, serial=None)).identify()
+
+
+async def test_the_first_place_counts_where_a_meter_has_both(meter_of: Connect) -> None:
+    both = device(holdings=HOLDINGS | {0x2A: [1], 0x2C: [2]})
+    assert (await (await meter_of(both)).identify()).serial == "12345678"
 
 
 async def test_a_pinned_serial_that_the_meter_does_not_tell_proves_nothing(

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,38 @@ def test_a_fine_register_beside_a_coarse_one_tells_what_that_one_hides(tmp_path:
     profile = load_profile("own", [own(tmp_path, text)])
     assert [term.scale for term in profile.quantities["energy"]] == [1000.0, 1.0]
     assert profile.energy_step_wh(10**9) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('format = "datetime4"', 'format = "roman"', "clock.format: 'roman' cannot be used"),
+        ("address = 1844", "address = 3201", "clock: lies on the registers of energy"),
+        ("address = 1844", "address = 65533", "clock: address 0xFFFD leaves no room"),
+        ('revision = "63230', 'revision = ""#', "clock.revision: '' cannot be used"),
+        ("[clock]", "[clocks]", "clocks: is not a key of a profile"),
+    ],
+)
+def test_a_clock_has_a_place_of_its_own_a_format_and_a_paper(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    text = (BUILT_IN_DIRECTORY / "pm5000.toml").read_text("utf-8")
+    assert text.count(old) == 1
+    (tmp_path / "mine.toml").write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(ProfileError, match=re.escape(words)):
+        load_profile("mine", [tmp_path])
+
+
+def test_registers_that_are_asked_for_otherwise_lie_on_no_others(tmp_path: Path) -> None:
+    text = (BUILT_IN_DIRECTORY / "sdm630.toml").read_text("utf-8")
+    for registers, words in (
+        ("[0x0029, 0x002C]", "lies on the registers of serial.otherwise"),
+        ("[]", "serial.otherwise.registers"),
+    ):
+        changed = text.replace("registers = [0x002A, 0x002C]", f"registers = {registers}")
+        (tmp_path / "mine.toml").write_text(changed, "utf-8")
+        with pytest.raises(ProfileError, match=re.escape(words)):
+            load_profile("mine", [tmp_path])
 
 
 def test_a_ratio_of_a_quantity_that_is_not_there_is_a_fault(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from drivers.meters.profile import BUILT_IN_DIRECTORY, load_profile
 from drivers.meters.quantities import base_unit
+from drivers.wire.moment import MomentFormat
 from drivers.wire.registers import RegisterType
 
 PATHS = sorted(BUILT_IN_DIRECTORY.glob("*.toml"))
@@ -18,7 +19,7 @@ EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 def tables(document: dict[str, Any]) -> list[dict[str, Any]]:
     """All tables of a file that name a register, each with its function."""
-    named = [v for v in document.values() if isinstance(v, dict) and "address" in v]
+    named = [v for v in document.values() if isinstance(v, dict) and "type" in v]
     named += document.get("more", {}).values()
     terms = [{**one, **term} for one in named for term in one.get("plus", ())]
     return [*named, *terms, *document.get("checks", ()), *document.get("ratios", ())]
@@ -34,13 +35,33 @@ def test_the_meters_that_are_known() -> None:
 @EACH
 def test_registers_lie_in_the_address_space_and_never_on_each_other(path: Path) -> None:
     places = []
-    for table in tables(tomllib.loads(path.read_text("utf-8"))):
+    document = tomllib.loads(path.read_text("utf-8"))
+    for table in tables(document):
         is_text = table["type"] == "text"
         count = table["count"] if is_text else RegisterType(table["type"]).register_count
         assert 0 <= table["address"] <= 0x10000 - count
         places.append((table["function"], table["address"], table["address"] + count))
+        other = table.get("otherwise", {}).get("registers", ())
+        places += [(table["function"], at, at + 1) for at in other]
+    for clock in (document[key] for key in ("clock",) if key in document):
+        count = MomentFormat(clock["format"]).register_count
+        places.append((clock["function"], clock["address"], clock["address"] + count))
     for (function, start, end), (same, first, last) in combinations(places, 2):
         assert function != same or end <= first or last <= start, (start, first)
+
+
+# Typed once more from the papers: these have a clock, and nobody else here is known to have one.
+CLOCKS = {"iem3000": (3, 1844, "datetime4"), "pm5000": (3, 1844, "datetime4")}
+
+
+@EACH
+def test_a_clock_is_where_the_papers_have_it_and_says_which(path: Path) -> None:
+    clock = load_profile(path.stem).clock
+    assert (clock and (clock.function, clock.address, clock.layout)) == CLOCKS.get(path.stem)
+    if clock is not None:
+        table = tomllib.loads(path.read_text("utf-8"))["clock"]
+        assert len(table["source"]) > 10
+        assert re.search(r"\d", table["revision"]), "a revision has a number"
 
 
 @EACH
