@@ -46,14 +46,13 @@ class AntminerFarm:
     callers: set[Caller] = field(init=False, default_factory=set)
     pages: WebCallers = field(init=False)
     service: WebCallers = field(init=False)
-    keeper: Doorkeeper = field(init=False)
     _scripts: dict[str, Script] = field(init=False)
     _traits: dict[int, Traits] = field(init=False, default_factory=dict)
+    _keepers: dict[int, Doorkeeper] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.pages = WebCallers(farm=self.farm, answer=self._page)
         self.service = WebCallers(farm=self.farm, answer=self._service)
-        self.keeper = Doorkeeper(uses=self.farm.file.antminer.nonce_uses)
         self._scripts = dict.fromkeys(PAGES, self._read)
         self._scripts |= {"set_miner_conf": self._form, "reboot": self._reboot}
         self._scripts["blink"] = self._blink
@@ -165,14 +164,17 @@ class AntminerFarm:
     async def _page(self, index: int, request: web.BaseRequest) -> web.StreamResponse:
         at = self.moment(index)
         header = request.headers.get("Authorization", "")
-        verdict = self.keeper.judge(
+        if index not in self._keepers:
+            self._keepers[index] = Doorkeeper(uses=at.table.nonce_uses)
+        keeper = self._keepers[index]
+        verdict = keeper.judge(
             header,
             method=request.method,
             path=request.raw_path,
             password=at.table.password,
         )
         if verdict != "in":
-            challenge = self.keeper.challenge(is_stale=verdict == "stale")
+            challenge = keeper.challenge(is_stale=verdict == "stale")
             return _html(_DENIED_PAGE, status=401, headers={"WWW-Authenticate": challenge})
         if at.table.page_s > 0.0:
             await asyncio.sleep(at.table.page_s)

@@ -29,6 +29,7 @@ from drivers.errors import (
     UnsupportedError,
     WrongDeviceError,
 )
+from drivers.link.btminer import Btminer, Mining
 from drivers.link.frames import FramedLink
 from drivers.link.sealed import SealedLink
 from drivers.link.tcp import NoAnswerError, TcpExchange
@@ -36,7 +37,7 @@ from drivers.miners.models import HardwareModel, find_model
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import whatsminer_v2 as wire
 from drivers.wire import whatsminer_who as who
-from drivers.wire.cgminer import Answer, Row, encode_command
+from drivers.wire.cgminer import Row
 from drivers.wire.whatsminer_reply import encode_read
 from drivers.wire.whatsminer_v3 import percent_of
 
@@ -63,12 +64,13 @@ class Links:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
     """What was found out of a machine and rarely changes. ``type_name`` and ``board_count`` are
-    "" and 0 until mining has been seen on."""
+    "" and 0 until mining has been seen on; ``badge`` is by what its mining reads name it."""
 
     version: who.Version
     owner: who.Owner
     type_name: str = ""
     board_count: int = 0
+    badge: tuple[str, ...] = ()
 
     @property
     def model(self) -> HardwareModel | None:
@@ -91,26 +93,31 @@ class WhatsminerV2Reader:
         self._links = links
         self._mac = mac
         self._turn = asyncio.Lock()
+        self._reads = Btminer(links.reads)
         self._known: _Known | None = None
         self._is_certain = False
-        self._boards_command = "edevs"
         self._probed: tuple[who.Version, who.Owner] | None = None
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API version with firmware, and a whole MAC with the serial."""
         async with self._talking(READ_LIMIT_S):
-            known, _, summary, _ = await self._look()
-        return _identity(known, summary)
+            known, _, mining = await self._look()
+        return _identity(known, mining.summary)
 
     async def read(self) -> MinerReading:
-        """Five questions, each on a connection of its own, as this API has it."""
+        """Three questions, each on a connection of its own as this API has it: ``status``, summary
+        and boards in one, and the wattmeter; who answers is asked where they do not tell."""
         requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         async with self._talking(READ_LIMIT_S):
-            known = await self._recognised()
-            status = wire.status_of(await self._ask("status"))
-            summary = await self._summary(status)
-            known, devs = await self._boards(known, status)
-            supply = await self._supply()
+            before, self._is_certain = self._known if self._is_certain else None, False
+            known = before or await self._recognised(is_fresh=True)
+            status, mining = await self._seen()
+            if before is not None:
+                known = await self._same(before, mining)
+            known = self._badged(known, mining)
+            supply = await self._reads.supply(is_off=status.is_off, is_fresh=False)
+            self._is_certain = True
+        summary, devs = mining.summary, mining.devs
         boards = wire.boards_of(devs, is_off=status.is_off, count=known.board_count)
         hashrate_hs = 0.0
         if summary is not None and not status.is_off:
@@ -133,10 +140,11 @@ class WhatsminerV2Reader:
         """Everything that changes rarely. A stopped machine may leave out what its mining program
         would tell."""
         async with self._talking(DETAILS_LIMIT_S):
-            known, status, summary, devs = await self._look()
-            pools = await self._ask_miner("pools", status)
-            supply = await self._supply()
-            listed = None if known.version.is_api_v1 else await self._ask("get_error_code")
+            known, status, mining = await self._look()
+            pools = await self._reads.ask_miner("pools", is_off=status.is_off)
+            supply = await self._reads.supply(is_off=status.is_off, is_fresh=True)
+            listed = None if known.version.is_api_v1 else await self._reads.ask("get_error_code")
+        summary, devs = mining.summary, mining.devs
         serial = None if supply is None else str(supply.values.get("serial_no") or "") or None
         rows = wire.boards_of(devs, is_off=status.is_off)
         return MinerDetails(
@@ -173,93 +181,79 @@ class WhatsminerV2Reader:
                 f"{self._links.reads.address} did not answer everything within {limit_s:g} s."
             ) from error
 
-    async def _look(self) -> tuple[_Known, wire.Status, Row | None, Answer | None]:
+    async def _look(self) -> tuple[_Known, wire.Status, Mining]:
         """Who it is, by every sign there is, with ``status``, ``summary`` and its boards."""
-        known = await self._recognised(is_fresh=True)
+        known = await self._certain()
         await self._require_no_v3(known)
-        status = wire.status_of(await self._ask("status"))
-        summary = await self._summary(status)
-        known, devs = await self._boards(known, status)
-        return await self._typed(known, status), status, summary, devs
+        status, mining = await self._seen()
+        known = self._badged(known, mining)
+        return await self._typed(known, status), status, mining
 
-    async def _ask(self, command: str) -> Answer:
-        reply = await self._links.reads.ask(encode_command(command))
-        return wire.decode_read(reply.reply).accepted(command)
-
-    async def _ask_miner(self, command: str, status: wire.Status) -> Answer | None:
-        """What the mining program tells; None where mining is off and it is not there."""
-        try:
-            return await self._ask(command)
-        except RefusedError:
-            if status.is_off:
-                return None
-            raise
-        except BadReplyError as error:
-            if status.is_off and wire.is_without_miner(error.reply):
-                return None
-            raise
-
-    async def _summary(self, status: wire.Status) -> Row | None:
-        answer = await self._ask_miner("summary", status)
-        if answer is None:
-            return None
-        if wire.is_flat(answer):
+    async def _seen(self) -> tuple[wire.Status, Mining]:
+        status = wire.status_of(await self._reads.ask("status"))
+        mining = await self._reads.mining(is_off=status.is_off)
+        if mining.is_flat:
             raise self._is_v3("summary")
-        return answer.row("SUMMARY")
+        return status, mining
 
-    async def _boards(self, known: _Known, status: wire.Status) -> tuple[_Known, Answer | None]:
-        """``edevs``, or ``devs`` where the firmware does not have it."""
-        try:
-            devs = await self._ask_miner(self._boards_command, status)
-        except RefusedError:
-            if self._boards_command == "devs":
-                raise
-            devs = await self._ask_miner("devs", status)
-            self._boards_command = "devs"
-        count = 0 if devs is None else len(devs.rows("DEVS"))
-        return self._keep(known, board_count=max(count, known.board_count)), devs
+    async def _same(self, known: _Known, mining: Mining) -> _Known:
+        """The machine of the read before, or whoever is asked for its MAC. A badge that was seen
+        beside the MAC stands for it in fast reads; nothing is written on its strength."""
+        badge = who.badge_of(mining.summary, mining.devs)
+        if badge and badge == known.badge:
+            return known
+        return await self._recognised(is_fresh=bool(badge))
+
+    def _badged(self, known: _Known, mining: Mining) -> _Known:
+        badge = who.badge_of(mining.summary, mining.devs)
+        count = 0 if mining.devs is None else len(mining.devs.rows("DEVS"))
+        if (badge, count) != (known.badge, known.board_count):
+            count = max(count, known.board_count)
+            known = self._known = replace(known, badge=badge, board_count=count)
+        return known
 
     async def _typed(self, known: _Known, status: wire.Status) -> _Known:
         """With the hardware's type, asked once; firmware that does not tell it leaves it ""."""
         if known.type_name:
             return known
         try:
-            answer = await self._ask_miner("devdetails", status)
+            answer = await self._reads.ask_miner("devdetails", is_off=status.is_off)
         except RefusedError:
             return known
-        return known if answer is None else self._keep(known, type_name=who.type_of(answer))
+        if answer is not None:
+            known = self._known = replace(known, type_name=who.type_of(answer))
+        return known
 
-    async def _supply(self) -> Row | None:
-        """What the power supply tells; None for a machine that has no such command."""
-        try:
-            return wire.supply_of(await self._ask("get_psu"))
-        except RefusedError:
-            return None
+    async def _certain(self) -> _Known:
+        """Who answers, asked anew with nothing taken for granted."""
+        self._is_certain = False
+        known = await self._recognised(is_fresh=True)
+        self._is_certain = True
+        return known
 
-    async def _recognised(self, *, is_fresh: bool = False) -> _Known:
+    async def _recognised(self, *, is_fresh: bool) -> _Known:
         """Who answers now. Raises WrongDeviceError for any but the pinned machine."""
         before = self._known
-        is_asked, self._is_certain = is_fresh or not self._is_certain, False
-        if before is None or is_asked:
-            version = who.version_of(await self._ask("get_version"))
+        if before is None or is_fresh:
+            version = who.version_of(await self._reads.ask("get_version"))
         else:
             version = before.version
         self._require_whatsminer(version)
         if version.is_api_v1:
-            owner = who.owner_in((await self._ask("summary")).row("SUMMARY"))
+            owner = who.owner_in((await self._reads.ask("summary")).row("SUMMARY"))
         else:
-            owner = who.owner_of(await self._ask("get_miner_info"))
+            owner = who.owner_of(await self._reads.ask("get_miner_info"))
         if self._mac is not None and owner.mac != self._mac:
             raise WrongDeviceError(
                 f"Machine {self.miner_id} should have the MAC {self._mac}, but "
                 f"{owner.mac or 'a machine without one'} answers at {self._links.reads.address}: "
                 "check the address, or pin the new MAC if the machine was exchanged."
             )
-        known = _Known(version=version, owner=owner)
         if before is not None and (before.version, before.owner) == (version, owner):
-            known = before
-        self._known, self._is_certain = known, True
-        return known
+            return before
+        self._reads.forget()
+        self._known = _Known(version=version, owner=owner)
+        return self._known
 
     def _require_whatsminer(self, version: who.Version) -> None:
         if version.is_api_v3:
@@ -295,14 +289,6 @@ class WhatsminerV2Reader:
             f"by API v2: configure it as whatsminer-v3, at port {V3_PORT}."
         )
 
-    def _keep(self, known: _Known, *, type_name: str = "", board_count: int = 0) -> _Known:
-        self._known = replace(
-            known,
-            type_name=type_name or known.type_name,
-            board_count=board_count or known.board_count,
-        )
-        return self._known
-
 
 class WhatsminerV2Miner(WhatsminerV2Reader):
     """One machine with its admin password: it takes percents, sleeps and wakes."""
@@ -333,7 +319,7 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
         """One write to the machine that was recognised a moment before."""
         async with self._turn:
             async with self._bounded(READ_LIMIT_S):
-                known = await self._recognised(is_fresh=True)
+                known = await self._certain()
                 self._require_writable(known)
                 await self._require_no_v3(known)
                 if profile is not None:
@@ -345,14 +331,13 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
         percent = percent_of(name, is_fast_boot=True)
         if percent is None:
             raise UnsupportedError(f"{name!r} is not the name of a profile of {self.miner_id}.")
-        status = wire.status_of(await self._ask("status"))
+        status, mining = await self._seen()
         if status.is_off:
             raise BusyError(
                 f"Machine {self.miner_id} is stopped or just starting: it takes a percent once it "
                 "mines."
             )
-        summary = await self._summary(status)
-        if summary is None or not wire.is_fast_boot(summary):
+        if mining.summary is None or not wire.is_fast_boot(mining.summary):
             raise RefusedError(
                 f"Fast Boot is off at machine {self.miner_id}, so a percent would restart its "
                 "mining: turn Fast Boot on in WhatsMinerTool, then restart the machine."

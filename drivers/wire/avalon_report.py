@@ -6,7 +6,7 @@ Never saw a socket, never guesses a value: what is missing or of another kind is
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.errors import BadReplyError, UnsupportedError
@@ -123,12 +123,21 @@ def report_of(answer: Answer) -> Report:
             "Several machines hang on one controller here: kwota reads controllers with one.",
             reply=answer.reply,
         )
-    values: dict[str, str] = {}
-    text = row.text("MM ID0" if row.has("MM ID0") else "MM ID0:Summary")
-    for key, value, end in _PAIR.findall(text):
-        if not end or values.setdefault(key, value) != value:
-            raise BadReplyError(f"The machine's {key} has no end or stands twice.")
+    pairs = _PAIR.findall(row.text("MM ID0" if row.has("MM ID0") else "MM ID0:Summary"))
+    values = {key: value for key, value, _ in pairs}
+    # A value without its end takes all that follows, so only the last one can lack it.
+    if pairs and not pairs[-1][2]:
+        raise BadReplyError(f"The machine's {pairs[-1][0]} has no end or stands twice.")
+    if len(values) < len(pairs):
+        _require_one_value(pairs, values)
     return Report(values=values)
+
+
+def _require_one_value(pairs: Sequence[tuple[str, str, str]], values: Mapping[str, str]) -> None:
+    """A key may stand twice only with the same value."""
+    for key, value, _ in pairs:
+        if values[key] != value:
+            raise BadReplyError(f"The machine's {key} has no end or stands twice.")
 
 
 def is_report_of(report: Report, version: Version) -> bool:

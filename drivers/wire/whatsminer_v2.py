@@ -65,6 +65,20 @@ def is_without_miner(reply: bytes) -> bool:
     return reply[: len(_NO_MINER)].lower() == _NO_MINER
 
 
+def joined_of(answer: Answer, question: str) -> tuple[Answer, ...]:
+    """The accepted answers of a question of several commands with a plus between, in their order.
+
+    Raises RefusedError where the machine takes no such question, BadReplyError for half of one.
+    """
+    parts, commands = answer.parts, question.split("+")
+    if not parts.keys() >= set(commands):
+        raise BadReplyError(
+            f"The machine's answer to {question} leaves something out.",
+            reply=answer.accepted(question).reply,
+        )
+    return tuple([parts[command].accepted(command) for command in commands])
+
+
 def is_flat(answer: Answer) -> bool:
     """Whether ``summary`` comes as firmware with API v3 writes it: no list, all in ``Msg``."""
     return "SUMMARY" not in answer.sections and isinstance(answer.fields.values.get("Msg"), dict)
@@ -225,6 +239,11 @@ def is_fast_boot(summary: Row) -> bool:
 def supply_of(answer: Answer) -> Row:
     """``get_psu``, accepted."""
     return message_of(answer)
+
+
+def has_wattmeter(supply: Row) -> bool:
+    """Whether the power supply tells what it measures at its input."""
+    return _has(supply, "pin")
 
 
 def pools_of(answer: Answer) -> tuple[PoolReading, ...]:

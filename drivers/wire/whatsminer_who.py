@@ -81,6 +81,18 @@ def owner_in(summary: Row) -> Owner:
     return Owner(mac=text_of(summary, "MAC").lower(), serial="", power_supply_serial=None)
 
 
+def badge_of(summary: Row | None, devs: Answer | None) -> tuple[str, ...]:
+    """By what the mining program's own answers name a machine: the MAC, where this firmware tells
+    it in ``summary``, else the serials of all boards; () where they tell neither."""
+    mac = "" if summary is None else owner_in(summary).mac
+    if _MAC.match(mac):
+        return (mac,)
+    serials = [text_of(row, "PCB SN") for row in (() if devs is None else devs.rows("DEVS"))]
+    # What stands in the place of a serial is the same on every board.
+    is_badge = len(serials) > 1 and len(set(serials)) == len(serials) and all(serials)
+    return tuple(serials) if is_badge else ()
+
+
 def type_of(devdetails: Answer) -> str:
     """The hardware's type, as ``M50_VH30``; "" where it is none."""
     rows = devdetails.sections.get("DEVDETAILS", ())

@@ -274,3 +274,26 @@ async def test_a_service_tells_watts_on_a_port_of_its_own(open_hall, power: str,
     if power == "service":
         assert await page(site, 0, "warning", port=6060) == {"error_message": "None"}
         assert await page(site, 0, "other", port=6060) == "error 6060 cmd"
+
+
+async def test_a_login_at_one_machine_outlives_any_number_of_challenges_at_another(
+    open_hall: Any,
+) -> None:
+    site = await open_hall()
+    stranger = f"http://{site.address(1)}:{WEB}/cgi-bin/summary.cgi"
+    digest = aiohttp.DigestAuthMiddleware("root", "root")
+
+    async def meanwhile(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        """Between the challenge and its answer the other machine is asked by many."""
+        if "Authorization" in request.headers:
+            async with aiohttp.ClientSession() as session:
+                for _ in range(300):
+                    async with session.get(stranger) as reply:
+                        assert reply.status == 401
+        answer: aiohttp.ClientResponse = await handler(request)
+        return answer
+
+    async with aiohttp.ClientSession(middlewares=(digest, meanwhile)) as session:
+        url = f"http://{site.address(0)}:{WEB}/cgi-bin/summary.cgi"
+        async with session.get(url) as reply:
+            assert reply.status == 200

@@ -340,3 +340,28 @@ def test_a_refusal_is_one() -> None:
     refused = wire.decode_read(b'{"STATUS":"E","When":1,"Code":14,"Msg":"invalid cmd"}')
     with pytest.raises(RefusedError, match="invalid cmd"):
         refused.accepted("edevs")
+
+
+def test_a_joined_answer_has_each_of_its_parts_or_is_none() -> None:
+    part = {"STATUS": [{"STATUS": "S", "Msg": "x"}]}
+    whole = {"summary": [part | {"SUMMARY": [{}]}], "edevs": [part | {"DEVS": []}], "id": 1}
+    summary, devs = wire.joined_of(wire.decode_read(json.dumps(whole).encode()), "summary+edevs")
+    assert (len(summary.rows("SUMMARY")), devs.rows("DEVS")) == (1, ())
+    with pytest.raises(RefusedError, match=r"summary\+edevs"):
+        wire.joined_of(_refused(), "summary+edevs")
+    with pytest.raises(BadReplyError, match="no STATUS"):
+        wire.joined_of(wire.decode_read(b'{"summary":[]}'), "summary+edevs")
+    with pytest.raises(BadReplyError, match="leaves something out"):
+        wire.joined_of(flat("ok"), "summary+edevs")
+    refused = whole | {"edevs": [{"STATUS": [{"STATUS": "E", "Code": 14, "Msg": "no"}]}]}
+    with pytest.raises(RefusedError, match="edevs"):
+        wire.joined_of(wire.decode_read(json.dumps(refused).encode()), "summary+edevs")
+
+
+def _refused() -> Answer:
+    return wire.decode_read(b'{"STATUS":"E","When":1,"Code":14,"Msg":"invalid cmd"}')
+
+
+@pytest.mark.parametrize(("message", "has_one"), [({"pin": "3300"}, True), ({"pin": ""}, False)])
+def test_a_supply_with_a_wattmeter_tells_its_input(message: dict[str, str], has_one: bool) -> None:
+    assert wire.has_wattmeter(wire.supply_of(flat(message))) is has_one

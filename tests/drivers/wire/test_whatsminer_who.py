@@ -75,3 +75,28 @@ def test_the_oldest_firmware_names_its_mac_in_summary() -> None:
     owner = who.owner_in(Row(section="SUMMARY", values={"MAC": "C4:08:28:00:A4:19"}))
     assert (owner.mac, owner.serial, owner.power_supply_serial) == ("c4:08:28:00:a4:19", "", None)
     assert not who.owner_in(Row(section="SUMMARY", values={})).has_mac
+
+
+@pytest.mark.parametrize(
+    ("summary", "serials", "badge"),
+    [
+        ({"MAC": "C4:08:28:00:A4:19"}, ["A", "B"], ("c4:08:28:00:a4:19",)),
+        ({"MAC": ""}, ["A", "B"], ("A", "B")),
+        ({}, ["A", "B"], ("A", "B")),
+        (None, ["A", "B"], ("A", "B")),
+        ({}, ["A", ""], ()),
+        ({}, ["0", "0"], ()),
+        ({}, ["A"], ()),
+        ({}, None, ()),
+        ({"MAC": "C4:08"}, None, ()),
+    ],
+)
+def test_mining_reads_name_a_machine_by_its_mac_or_by_all_its_boards(
+    summary: dict[str, str] | None, serials: list[str] | None, badge: tuple[str, ...]
+) -> None:
+    row = None if summary is None else Row(section="SUMMARY", values=summary)
+    devs = None
+    if serials is not None:
+        boards = [{"ASC": slot, "PCB SN": serial} for slot, serial in enumerate(serials)]
+        devs = decode_answer(json.dumps({"STATUS": [], "DEVS": boards}).encode())
+    assert who.badge_of(row, devs) == badge

@@ -146,7 +146,8 @@ async def test_a_machine_exchanged_between_two_reads_is_noticed(hall: Open) -> N
     site = await hall()
     reader = site.reader()
     await reader.read()
-    moved = replace(site.farm.labels[0], mac="02:00:00:00:00:98")
+    boards = ("HEM1", "HEM2", "HEM3")
+    moved = replace(site.farm.labels[0], mac="02:00:00:00:00:98", board_serials=boards)
     site.farm.labels[0] = moved
     with pytest.raises(WrongDeviceError, match="02:00:00:00:00:98"):
         await reader.read()
@@ -201,7 +202,7 @@ async def test_firmware_without_edevs_devdetails_and_psu_is_read_by_what_it_has(
     async def poorer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         question = await reader.readline()
         asked.append(json.loads(question)["command"])
-        if asked[-1] in {"edevs", "devdetails", "get_psu"}:
+        if asked[-1].rpartition("+")[2] in {"edevs", "devdetails", "get_psu"}:
             question = b'{"cmd":"no.such.command"}'
         writer.write(site.whatsminers.reply(0, question) or b"")
         await writer.drain()
@@ -212,7 +213,9 @@ async def test_firmware_without_edevs_devdetails_and_psu_is_read_by_what_it_has(
     reading = await reader.read()
     assert reading.hashrate_hs == pytest.approx(118e12, rel=1e-6)
     assert reading.power_provenance is PowerProvenance.FIRMWARE_ESTIMATE
-    assert asked.count("edevs") == 1  # found out once
+    assert asked.count("edevs") == asked.count("summary+edevs") == 1  # found out once
+    await reader.read()
+    assert asked[-2:] == ["status", "summary+devs"]
 
 
 async def test_closing_is_always_possible(hall: Open) -> None:
