@@ -120,15 +120,16 @@ torture: $(DEV_STAMP) ## late replies on every kind of Modbus line; each byte an
 
 .PHONY: torture-journal
 torture-journal: $(DEV_STAMP) ## 2 000 power cuts of the journal at any step, unsynced writes torn; needs cc
-	@$(BIN)/python -m pytest -ra -n 2 -m torture tests/torture --ignore tests/torture/test_image_cut.py
+	@$(BIN)/python -m pytest -ra -n 2 -m torture tests/torture \
+		--ignore tests/torture/test_image_cut.py --ignore tests/torture/test_agent_cut.py
 
 .PHONY: torture-image
-torture-image: $(DEV_STAMP) ## 100 power cuts of a real ext4, by copies of its image; needs root and loop devices
-	@$(BIN)/python -m pytest -ra -m torture tests/torture/test_image_cut.py
+torture-image: $(DEV_STAMP) ## 100 power cuts of the journal and 100 of the agent on a real ext4; needs root and loop devices
+	@$(BIN)/python -m pytest -ra -v -m torture tests/torture/test_image_cut.py tests/torture/test_agent_cut.py
 
 .PHONY: outage
-outage: $(DEV_STAMP) ## 72 hours of a thousand machines without a broker, and how they drain; an hour or more
-	@$(BIN)/python tests/torture/outage.py --json artefacts/outage.json
+outage: $(DEV_STAMP) ## 72 hours of a thousand machines without a broker, and how they drain; twenty minutes
+	@$(BIN)/python tests/torture/outage.py --commit-s 15 --json artefacts/outage.json
 
 .PHONY: campaign
 campaign: $(DEV_STAMP) ## 10 000 random farms with two faults each, in virtual time

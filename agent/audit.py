@@ -64,6 +64,10 @@ class Report:
         return not self.defects
 
 
+class UnknownSignerError(NoteError):
+    """No key that was given has signed, rightly or not: another one has to be given."""
+
+
 class Audit:
     """Fed in order by ``agent.verify``: records, and each checkpoint after its last record.
 
@@ -86,6 +90,7 @@ class Audit:
         self._is_tree_lost = False
         self._roots: OrderedDict[int, Checkpoint] = OrderedDict()
         self._checkpoints = 0
+        self._unknown: list[tuple[int, str]] = []
         self.is_first_unsigned = False
         self._boot = 0
         self._boottime_ns = 0
@@ -127,7 +132,10 @@ class Audit:
             head = self._signed_head(note_text)
         except NoteError as error:
             self.is_first_unsigned |= self._checkpoints == 1
-            self._add(None, f"the checkpoint of size {size} does not hold: {error}")
+            if isinstance(error, UnknownSignerError):
+                self._unknown.append((size, str(error)))
+            else:
+                self._add(None, f"the checkpoint of size {size} does not hold: {error}")
             return
         if head.size != size or (self._origin and head.origin != self._origin):
             self._add(None, f"the checkpoint stored for size {size} is another one's")
@@ -171,6 +179,8 @@ class Audit:
         note = parse_note(note_text)
         head = parse_checkpoint(note.text)
         if self._ring is None and self._devices:
+            if not any(one.is_by(key) for one in note.signatures for key in self._devices):
+                raise UnknownSignerError(", ".join(one.key_id.hex() for one in note.signatures))
             self._ring = ring_of(verified_by(note, self._devices)[0])
         if self._ring is not None:
             self._ring.check(head.size, note)
@@ -179,6 +189,8 @@ class Audit:
     def _change_keys(self, index: int, data: Mapping[str, Any]) -> None:
         """Another key signs from here on. Believed, since the keys before it must sign it too."""
         if self._ring is None:
+            if self._unknown:
+                return  # it says who follows on a key that was not given
             self._ring = next(iter([ring_of(one) for one in self._devices]), None)
         try:
             self._ring = self._ring and self._ring.after(index, data, checked=self._checked_size)
@@ -192,10 +204,12 @@ class Audit:
         """The end. ``cosigned_note`` is the receipt that the journal remembers, if it does."""
         if cosigned_note:
             self._check_ack(None, cosigned_note)
+        self._name_unknown()
         if self._open:
             first = self._open[0][0]
             self._name_changed()
-            self._add(first, f"records from {first} on are under no checkpoint")
+            if not self._unknown or first >= self._unknown[-1][0]:
+                self._add(first, f"records from {first} on are under no checkpoint")
         return Report(
             origin=self._origin,
             size=self._next,
@@ -206,6 +220,17 @@ class Audit:
             cosigned_at_s=self._pool_time_s or None,
             defects=tuple(self._defects),
             remarks=self._remarks(),
+        )
+
+    def _name_unknown(self) -> None:
+        """Once for all of them: who has not given the right key has to give one key."""
+        if not self._unknown:
+            return
+        (first, signer), (last, _) = self._unknown[0], self._unknown[-1]
+        self._add(
+            None,
+            f"{len(self._unknown)} checkpoints, of sizes {first} to {last}, are signed by none of"
+            f" the known keys; give the one that this log began under, by its id {signer}",
         )
 
     def _close_commit(self, head: Checkpoint) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from agent.core.merkle import EMPTY_ROOT
 from agent.core.note import Checkpoint, VerifierKey
 from agent.records import JournalError, PreparedRecord
 from agent.secondcopy import sync_directory
@@ -24,6 +25,7 @@ from agent.siteclock import Stamp
 
 WENT_BACK, FORKED, MISSING = "went_back", "forked", "missing"
 OTHER_KEY = "other_key"
+UNREADABLE = "unreadable"
 CARRIED_MAX = 9_000  # of each kind, as much as the start of the daemon ever looks at
 AT_ONCE = 500
 POOL_TAIL = 800  # more than refusals are recorded in the hour for which a batch is good
@@ -33,21 +35,30 @@ _WORDS = {
     FORKED: "the disk holds another log than the one that this device has signed",
     MISSING: "the journal is gone, and this device has signed records in it",
     OTHER_KEY: "the journal is gone, and a key that is not here has signed records in it",
+    UNREADABLE: "the journal is gone, and so is what its second copy said",
 }
+_MINUTE_US, _MINUTE_LEAST = 60_000_000, 29_000_000  # of 2025: a clock that says less is unset
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Break:
-    """Why a log cannot go on: ``lost`` was signed and is not there, ``kept`` is what is."""
+    """Why a log cannot go on: ``lost`` was signed and is not there, ``kept`` is what is.
+
+    ``doubt`` says why nobody here knows what was signed; ``number`` is the next epoch's then.
+    """
 
     reason: str
     lost: Checkpoint
     kept: Checkpoint
+    doubt: str = ""
+    number: int | None = None
 
     @property
     def words(self) -> str:
+        if self.doubt:
+            return f"{_WORDS[self.reason]} ({self.doubt}): how far the log went is not known here"
         return (
             f"{_WORDS[self.reason]}: {self.kept.size} records are there,"
             f" {self.lost.size} of {self.lost.origin} were signed"
@@ -90,6 +101,8 @@ def key_of_epoch(key: VerifierKey, origin: str) -> VerifierKey:
 def next_origin(found: Break) -> str:
     """The name of the log that follows on both."""
     base, lost = split_origin(found.lost.origin)
+    if found.number is not None:
+        return f"{base}/{found.number}"
     return f"{base}/{max(lost, split_origin(found.kept.origin)[1]) + 1}"
 
 
@@ -120,6 +133,20 @@ def break_by_other_key(claimed: Checkpoint | None, kept: Checkpoint) -> Break | 
         return None
     found = Break(reason=OTHER_KEY, lost=claimed, kept=kept)
     return found if _ORIGIN.fullmatch(next_origin(found)) else None
+
+
+def break_in_the_dark(doubt: str, kept: Checkpoint, stamp: Stamp) -> Break | None:
+    """Whether there was a log of which nobody here knows which epoch it was, or how far it went.
+
+    Its number is not the last one's and one more then, but the minute of this start: larger than
+    any that was ever counted to, and than that of any such start before. A clock that has lost its
+    battery has no such number, and then the pool's size is what finds the log that was.
+    """
+    number = stamp.time_us // _MINUTE_US
+    if not doubt or kept.size or number < _MINUTE_LEAST:
+        return None
+    nothing = Checkpoint(origin=kept.origin, size=0, root=EMPTY_ROOT)
+    return Break(reason=UNREADABLE, lost=nothing, kept=kept, doubt=doubt, number=number)
 
 
 def epoch_data(found: Break, number: int, carried: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ index in memory and a second process is refused instead of becoming a second wri
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import orjson
@@ -17,6 +18,9 @@ from agent.records import JournalError
 PAGE_BYTES = 4096
 
 _BUSY_S = 0.2
+_GROUP = 50
+_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?, ?)"
+_INSERT_GROUP = _INSERT + ", (?, ?, ?, ?, ?)" * (_GROUP - 1)
 _MIGRATIONS = Migrations("journal")
 
 
@@ -82,6 +86,17 @@ def purchase_rows(
         name = purchase_of(body) if kind == "ledger" else None
         if name is not None:
             yield name, index
+
+
+def insert_records(
+    connection: sqlite3.Connection, rows: Sequence[tuple[int, str, str, bytes, bytes]]
+) -> None:
+    """New rows of the log, many in a statement: one for each costs half as much again."""
+    grouped = len(rows) - len(rows) % _GROUP
+    for at in range(0, grouped, _GROUP):
+        values = tuple(chain.from_iterable(rows[at : at + _GROUP]))
+        connection.execute(_INSERT_GROUP, values)
+    connection.executemany(_INSERT, rows[grouped:])
 
 
 def open_connection(path: Path, max_bytes: int) -> sqlite3.Connection:

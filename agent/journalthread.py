@@ -171,10 +171,10 @@ class JournalThread:
             self._end(error)
             raise
         self._pages += _COMMIT_PAGES + sum(len(record.data) for record in records) // PAGE_BYTES
-        news = [at for at, record in zip(written, records, strict=True) if record.kind != "ack"]
+        acks = next((n for n, one in enumerate(reversed(records)) if one.kind != "ack"), None)
         commit = Commit(
             size=store.size,
-            content_size=news[-1] + 1 if news else 0,
+            content_size=0 if acks is None else written.stop - acks,
             used_bytes=store.used_bytes,
             took_s=time.monotonic() - started_s,
         )

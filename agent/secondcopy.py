@@ -58,8 +58,14 @@ class SecondCopy:
         self.path = path
         self.stranger: Checkpoint | None = None
         self.doubt = ""
+        self._is_file = True
         self._due_s = 0.0
         self._is_failing = False
+
+    @property
+    def silence(self) -> str:
+        """Why a file that is there says nothing; empty: it speaks, or no file is there."""
+        return self.doubt if self.stranger is None and self._is_file else ""
 
     def read(self, keys: Iterable[VerifierKey]) -> Checkpoint | None:
         """What it remembers; None: nothing that one of these keys has signed."""
@@ -69,6 +75,7 @@ class SecondCopy:
             return None
         except OSError as error:
             self.doubt = f"it cannot be read: {error.strerror}"
+            self._is_file = not isinstance(error, IsADirectoryError)
             self._complain(error)
             return None
         text = raw.decode("utf-8", "replace")

@@ -6,6 +6,7 @@ acknowledged, and EXCLUSIVE keeps everybody else out, which also avoids SQLite's
 (sqlite.org/wal.html, walresetbug: two connections are needed for it).
 """
 
+import itertools
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from agent.epochs import (
     Break,
     break_between,
     break_by_other_key,
+    break_in_the_dark,
     carried_records,
     epoch_data,
     next_origin,
@@ -28,7 +30,13 @@ from agent.epochs import (
     split_origin,
 )
 from agent.headcheck import check_head, damaged
-from agent.journalfile import PAGE_BYTES, carry_over, open_connection, purchase_rows
+from agent.journalfile import (
+    PAGE_BYTES,
+    carry_over,
+    insert_records,
+    open_connection,
+    purchase_rows,
+)
 from agent.keys import LogKey
 from agent.logrows import LogRows
 from agent.records import (
@@ -36,7 +44,7 @@ from agent.records import (
     JournalFullError,
     NewRecord,
     PreparedRecord,
-    encode_record,
+    encode_records,
     prepare,
 )
 from agent.secondcopy import SecondCopy, signed_head
@@ -81,7 +89,7 @@ def open_store(settings: JournalSettings, key: LogKey, stamp: Stamp) -> "Store":
     """
     store = _opened(settings, key)
     try:
-        found = store.find_break()
+        found = store.find_break(stamp)
         if found is not None:
             _succeed(store, found, settings, stamp)
             store = _opened(settings, key)
@@ -221,22 +229,10 @@ class Store(LogRows):
         if is_reading and not self._has_reserve():
             raise JournalFullError("The disk is full and takes no more readings: free space on it.")
         first = self.size
-        bodies = [
-            encode_record(
-                record,
-                index=index,
-                boot=self.boot,
-                boot_id=boot_id if record.kind == "boot" else None,
-            )
-            for index, record in enumerate(records, first)
-        ]
+        bodies = encode_records(records, index=first, boot=self.boot, boot_id=boot_id)
         leaves = leaf_hashes(bodies)
-        rows = [
-            (index, record.kind, record.source, body, leaf)
-            for index, (record, body, leaf) in enumerate(
-                zip(records, bodies, leaves, strict=True), first
-            )
-        ]
+        kinds, sources = [one.kind for one in records], [one.source for one in records]
+        rows = list(zip(itertools.count(first), kinds, sources, bodies, leaves, strict=False))
         frontier = self.frontier.extend(leaves)
         head = Head(origin=self.key.origin, size=frontier.size, root=frontier.root())
         note = self._signers.sign(head)
@@ -285,14 +281,15 @@ class Store(LogRows):
         records = [prepare(NewRecord(kind=k, source="agent", data=d), stamp) for k, d in said]
         self.commit(records, boot_id=boot_id)
 
-    def find_break(self) -> Break | None:
+    def find_break(self, stamp: Stamp) -> Break | None:
         """Whether this device has signed what is not here, as far as this disk remembers."""
         keys = self.signers
         known = [signed_head(self.cosigned.note, keys)] if self.cosigned.note else []
         found: list[Break | None] = []
-        if self._second_copy is not None:
-            known.append(self._second_copy.read(keys))
-            found.append(break_by_other_key(self._second_copy.stranger, self.head))
+        if (copy := self._second_copy) is not None:
+            known.append(copy.read(keys))
+            found.append(break_by_other_key(copy.stranger, self.head))
+            found.append(break_in_the_dark(copy.silence, self.head, stamp))
         found += [self.break_from(head) for head in known if head is not None]
         return next((one for one in found if one is not None), None)
 
@@ -348,7 +345,7 @@ class Store(LogRows):
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+            insert_records(connection, rows)
             connection.executemany("INSERT INTO purchases VALUES (?, ?)", purchase_rows(rows))
             connection.execute("INSERT INTO checkpoints VALUES (?, ?)", (frontier.size, note))
             connection.execute(

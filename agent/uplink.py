@@ -34,7 +34,14 @@ _HEADER_MAX_BYTES = 2048
 _MQTT_OVERHEAD_BYTES = 256
 _LOOK_S = 1.0
 _LIVE_S = 1.0
-_PACKET_TOO_LARGE = 0x95  # MQTT 5, 2.4
+_PACKET_TOO_LARGE = 0x95
+_REMEDY = "Have the broker allow this agent's topics and message sizes."
+_REMEDIES = {
+    0x97: "Have the broker's quota for this agent raised; all of it is sent again.",
+    0x99: "Have the broker let payloads pass unread on the evidence topic: a record is sent just"
+    " as it was signed, and no other form of it counts.",
+}
+"""By reason code (MQTT 5, 2.4); nothing is left out for any of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +263,7 @@ class Uplink:
                 code=f"BROKER_REFUSED_{error.reason_code:02x}",
                 severity="critical",
                 words=str(error),
-                remedy="Have the broker allow this agent's topics and message sizes.",
+                remedy=_REMEDIES.get(error.reason_code, _REMEDY),
             )
             await self._on_fault(fault)
             return

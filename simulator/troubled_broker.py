@@ -13,6 +13,7 @@ from simulator.witness import Witness
 
 NOT_AUTHORISED = 0x87  # MQTT 5, 2.4
 QUOTA_EXCEEDED = 0x97
+PAYLOAD_FORMAT_INVALID = 0x99
 NO_SUBSCRIBERS = 0x10
 
 

@@ -8,9 +8,13 @@ neither records nor signatures. Proofs are verified by the algorithms of RFC 916
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
+
+_AT_ONCE = 4096
+"""Leaves of a large tree that are held at a time while it is built."""
 
 LeafSource = Callable[[int], bytes]
 """Answers the leaf hash at an index."""
@@ -48,16 +52,25 @@ class Frontier:
 
     def extend(self, leaves: Iterable[bytes]) -> "Frontier":
         """Append leaf hashes in order."""
-        size, hashes = self.size, list(self.hashes)
-        for leaf in leaves:
-            carry, bits = leaf, size
-            while bits & 1:
-                # node_hash, written out: this runs once for each record that there ever is.
-                carry = sha256(b"\x01" + hashes.pop() + carry).digest()
-                bits >>= 1
-            hashes.append(carry)
-            size += 1
-        return Frontier(size=size, hashes=tuple(hashes))
+        grown, rest = self, iter(leaves)
+        while more := list(islice(rest, _AT_ONCE)):
+            grown = grown._extended(more)
+        return grown
+
+    def _extended(self, nodes: list[bytes]) -> "Frontier":
+        """With these leaves: level by level, so that a pair costs little beside its hash."""
+        size, left, right = self.size, list(self.hashes), []
+        bits, grown = size, size + len(nodes)
+        while nodes:
+            if bits & 1:
+                nodes.insert(0, left.pop())
+            if len(nodes) & 1:
+                right.append(nodes.pop())
+            two = iter(nodes)
+            # node_hash, written out: this runs once for each record that there ever is.
+            nodes = [sha256(b"\x01" + a + b).digest() for a, b in zip(two, two, strict=True)]
+            bits >>= 1
+        return Frontier(size=grown, hashes=(*left, *reversed(right)))
 
     def root(self) -> bytes:
         if not self.hashes:

@@ -2,8 +2,10 @@
 
 Fed with every record of the log once, in order. A purchase takes along what was recorded from a
 quarter of an hour before its window until it is settled, whatever its kind, without the ticks and
-without other meter points; of what was before, the newest that says how things stood; and the
-signed batch of the pool that sold it, where there was one.
+without other meter points; of what was before, the newest that says how things stood; the signed
+batch of the pool that sold it, where there was one; and of what came after it was settled, each gap
+of the agent's own that began while its window lasted: readings that a full journal dropped are told
+once there is room, which may be days later.
 """
 
 import re
@@ -20,9 +22,10 @@ SETTLED_US = QUARTER_US + 60_000_000
 _HEAD = re.compile(
     rb'\{"v":1,"i":(\d+),"k":"(\w+)","b":\d+,"m":-?\d+,"t":(-?\d+),"q":"\w","e":\d+,"s":("(?:[^"\\]|\\.)*")'
 )
-_TELLING = frozenset({b"ledger", b"alarm", b"frame", b"limit", b"pool"})
+_TELLING = frozenset({b"ledger", b"alarm", b"frame", b"limit", b"pool", b"gap"})
 """Kinds whose data have to be looked into."""
 _OF_ONE_POINT = frozenset({b"ledger", b"statement", b"preflight", b"decision"})
+_OWN_GAPS = frozenset({"thinned", "stopped"})
 _STANDING = frozenset({b"boot", b"config", b"meter"})
 """Kinds of which the newest before a window says how things stood when it began."""
 
@@ -55,7 +58,9 @@ class _Purchase:
     from_us: int
     until_us: int | None
     closed: int | None = None
+    closed_us: int = 0
     batch: int | None = None
+    late: list[int] = field(default_factory=list)
     sold: list[int] = field(default_factory=list)
     picked: list[int] = field(default_factory=list)
     standing: dict[tuple[str, ...], tuple[int, ...]] = field(default_factory=dict)
@@ -66,6 +71,13 @@ class _Purchase:
         if at_us < self.from_us or self.closed is None:
             return at_us >= self.from_us
         return self.until_us is not None and at_us <= self.until_us + SETTLED_US
+
+    def lacks(self, gap: Any) -> bool:
+        """Whether a gap that is told after the settlement began before the window was over."""
+        if self.closed is None or gap["event"] not in _OWN_GAPS:
+            return False
+        ended_us = self.closed_us if self.until_us is None else self.until_us
+        return bool(gap["since_ms"] * 1000 < ended_us)
 
 
 class Selection:
@@ -93,13 +105,15 @@ class Selection:
             self._mark_span(index, at_us)
             data = orjson.loads(record)["d"] if kind in _TELLING else None
             if kind == b"ledger":
-                self._take_ledger(index, source, data)
+                self._take_ledger(index, at_us, source, data)
             if kind == b"pool":
                 self._take_pool(index, data)
             self._note_standing(index, kind, source, data)
             for purchase in self._purchases:
                 if purchase.wants(index, at_us) and _is_concerned(purchase, kind, source, data):
                     purchase.picked.append(index)
+                elif kind == b"gap" and purchase.lacks(data):
+                    purchase.late.append(index)
 
     def indices(self) -> list[int]:
         """The wanted ones, ascending. Raises SelectionError."""
@@ -119,7 +133,10 @@ class Selection:
         """The newest record without which the receipts would say less."""
         if not self._wanted.transactions:
             return max(self.indices())
-        return max(one.index if one.closed is None else one.closed for one in self._purchases)
+        return max(
+            max((one.index if one.closed is None else one.closed, *one.late))
+            for one in self._purchases
+        )
 
     def transactions(self) -> list[str]:
         """Of which purchases there is a receipt: those named, or those wholly in the span."""
@@ -152,7 +169,7 @@ class Selection:
             self._before = sorted({at for stood in self._standing.values() for at in stood})
         self._last = index
 
-    def _take_ledger(self, index: int, source: str, data: Any) -> None:
+    def _take_ledger(self, index: int, at_us: int, source: str, data: Any) -> None:
         if data["event"] == "purchase":
             self._bought.setdefault(data["id"], (index, data["start_ms"]))
             if data["id"] in self._wanted.transactions:
@@ -170,7 +187,7 @@ class Selection:
             self._closed[data["id"]] = index  # a name keeps the place that it had first
             for purchase in self._purchases:
                 if purchase.name == data["id"]:
-                    purchase.closed = index
+                    purchase.closed, purchase.closed_us = index, at_us
 
     def _take_pool(self, index: int, data: Any) -> None:
         """The results of a batch name its purchases; the batch itself stands after them."""
@@ -227,4 +244,4 @@ def _all_of(purchase: _Purchase) -> Sequence[int]:
         for index in indices
     }
     closed = () if purchase.closed is None else (purchase.closed,)
-    return [purchase.index, *purchase.sold, *closed, *purchase.picked, *others]
+    return [purchase.index, *purchase.sold, *closed, *purchase.picked, *purchase.late, *others]

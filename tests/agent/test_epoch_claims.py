@@ -1,6 +1,7 @@
 """What others say of a log counts only where this device has signed it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,15 @@ import pytest
 from agent.broker import Message
 from agent.core.merkle import EMPTY_ROOT
 from agent.core.note import Checkpoint, parse_note
-from agent.epochs import break_between, break_by_other_key, is_same_log
+from agent.epochs import (
+    break_between,
+    break_by_other_key,
+    break_in_the_dark,
+    is_same_log,
+    next_origin,
+)
 from agent.records import JournalError, NewRecord
+from agent.siteclock import Stamp
 
 BASE = "pool.example/edge/farm-1-edge-1"
 TOPIC = "kwota/v1/farm-1/edge-1"
@@ -81,3 +89,17 @@ def test_an_unproven_head_counts_only_for_an_empty_journal_of_the_same_log() -> 
         (head(f"{BASE}/999999999", 5), empty),
     ):
         assert break_by_other_key(claimed, kept) is None
+
+
+def test_an_unknown_past_counts_only_for_an_empty_journal_and_needs_a_clock_that_is_set() -> None:
+    def stamp(time_s: int) -> Stamp:
+        return Stamp(boottime_ns=5, time_us=time_s * 1_000_000, quality="I", max_error_us=9)
+
+    empty = Checkpoint(origin=f"{BASE}/1", size=0, root=EMPTY_ROOT)
+    now = stamp(1_795_000_000)
+    found = break_in_the_dark("it cannot be read", empty, now)
+    assert found is not None
+    assert next_origin(found) == f"{BASE}/{1_795_000_000 // 60}"
+    assert break_in_the_dark("", empty, now) is None
+    assert break_in_the_dark("it cannot be read", replace(empty, size=1), now) is None
+    assert break_in_the_dark("it cannot be read", empty, stamp(1_000_000)) is None

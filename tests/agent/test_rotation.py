@@ -1,6 +1,7 @@
 """A log goes on over a change of keys: who knew the first key knows the next by the log alone."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.note import Note, Signature, parse_note, verified_by
+from agent.epochs import key_of_epoch
 from agent.journal import Journal, open_journal
 from agent.keyring import KeyRing, key_data, ring_from, ring_of, short
 from agent.keys import LogKey, create_log_key
@@ -117,6 +119,26 @@ async def test_who_has_only_the_newest_key_is_told_which_one_to_hand_over(device
         assert f"only later ones were given ({short(given.verifier)})" in words
         assert f"put the line {device.old.verifier.text} before them" in words
         assert device.faults(device.old, given) == []
+
+
+async def test_an_epoch_that_began_under_the_next_key_asks_once_for_it(device: Device) -> None:
+    await device.rotate()
+    backup = shutil.copy(device.path, device.directory / "backup")
+    async with device.boot(device.new) as journal:
+        await journal.append([NewRecord(kind="gap", source="agent", data={"why": "test"})])
+    shutil.copy(backup, device.path)
+    async with device.boot(device.new) as journal:
+        assert journal.key.origin.endswith("/2")
+    async with device.boot(device.new, device.third):
+        pass
+    async with device.boot(device.third):
+        pass
+    (words,) = device.faults(device.old)
+    signer = key_of_epoch(device.new.verifier, f"{ORIGIN[:-1]}2").key_id.hex()
+    assert "are signed by none of the known keys" in words
+    assert f"began under, by its id {signer}." in words
+    assert device.faults(device.old, device.new) == []
+    assert device.faults(device.new) == []
 
 
 async def test_a_log_that_is_not_sound_under_its_first_key_either_is_no_matter_of_keys(

@@ -1,12 +1,13 @@
 """A second copy that no key here has signed: what it says is noted, and no log begins over it."""
 
 import json
+import time
 
 import pytest
 from disk import BASE, Disk, first_of, meter
 
 from agent.core.note import parse_checkpoint, parse_note
-from agent.epochs import OTHER_KEY, key_of_epoch
+from agent.epochs import MISSING, OTHER_KEY, UNREADABLE, key_of_epoch, split_origin
 from agent.keys import create_log_key
 from agent.records import JournalError
 from agent.verify import Keys, verify
@@ -60,6 +61,50 @@ async def test_a_new_key_does_not_begin_a_log_anew_that_another_key_has_signed(
         assert (journal.key.origin, journal.boot) == (f"{BASE}/2", 3)
     report = verify(disk.path, Keys(device=key_of_epoch(disk.key.verifier, f"{BASE}/2")))
     assert (report.origin, report.defects) == (f"{BASE}/2", ())
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", None])
+async def test_a_journal_that_is_gone_with_its_second_copy_is_followed_under_no_number_it_had(
+    disk: Disk, schemas, content: str | None
+) -> None:
+    async with disk.boot() as journal:
+        await journal.append([meter(1)])
+    disk.path.unlink()
+    disk.second_copy.unlink()
+    if content is None:
+        disk.second_copy.symlink_to(disk.second_copy)  # a disk that does not read it
+    else:
+        disk.second_copy.write_text(content)
+    before = minute()
+    async with disk.boot() as journal:
+        origin, first = journal.key.origin, await first_of(journal)
+    base, number = split_origin(origin)
+    assert (base, before <= number <= minute()) == (BASE, True)
+    assert schemas.faults(first) == []
+    epoch = first["d"]["epoch"]
+    assert (epoch["reason"], epoch["number"], epoch["kept"]) == (UNREADABLE, number, None)
+    assert (epoch["lost"]["origin"], epoch["lost"]["size"]) == (f"{BASE}/1", 0)
+    assert "how far the log went is not known here" in epoch["words"]
+    async with disk.boot() as journal:
+        assert (journal.key.origin, journal.boot) == (origin, 3)
+    report = verify(disk.path, Keys(device=key_of_epoch(disk.key.verifier, origin)))
+    assert (report.origin, report.defects) == (origin, ())
+
+
+async def test_epochs_are_counted_on_from_the_number_of_one_whose_past_is_unknown(
+    disk: Disk,
+) -> None:
+    disk.second_copy.write_text("nonsense")
+    async with disk.boot() as journal:
+        number = split_origin(journal.key.origin)[1]
+    disk.path.unlink()
+    async with disk.boot() as journal:
+        assert journal.key.origin == f"{BASE}/{number + 1}"
+        assert (await first_of(journal))["d"]["epoch"]["reason"] == MISSING
+
+
+def minute() -> int:
+    return time.time_ns() // 60_000_000_000
 
 
 async def test_a_journal_under_a_lost_key_is_moved_away_and_followed_by_the_next_epoch(

@@ -19,7 +19,12 @@ from agent.siteclock import SiteClock
 from agent.store import JournalSettings
 from agent.uplink import Pace
 from simulator.signed_note import load_or_make_cosigner
-from simulator.troubled_broker import QUOTA_EXCEEDED, Mood, troubled_broker
+from simulator.troubled_broker import (
+    PAYLOAD_FORMAT_INVALID,
+    QUOTA_EXCEEDED,
+    Mood,
+    troubled_broker,
+)
 from simulator.witness import Registry, Witness
 
 ORIGIN = "pool.example/edge/farm-1-edge-1/1"
@@ -107,6 +112,24 @@ async def test_a_quota_of_nothing_is_an_alarm_and_asked_again_ever_more_seldom(
         site.broker.mood = Mood()
         await site.all_delivered()
         assert site.publisher.delivery.faults == ()
+
+
+async def test_a_broker_that_wants_another_payload_is_told_apart_and_gets_the_same_bytes_again(
+    tmp_path: Path,
+) -> None:
+    async with site_in(tmp_path) as site:
+        site.broker.mood = Mood(puback=PAYLOAD_FORMAT_INVALID)
+        await site.append(3)
+        await site.until(lambda: site.broker.refusals >= 3)
+        (fault,) = site.publisher.delivery.faults
+        assert (fault.code, fault.severity) == ("BROKER_REFUSED_99", "critical")
+        assert "as it was signed" in fault.remedy
+        assert await site.alarms() == ["BROKER_REFUSED_99"]
+        assert site.journal.cosigned_size == 0
+        site.broker.mood = Mood()
+        await site.all_delivered()
+        held = site.broker.witness.records(ORIGIN)
+        assert list(held) == (await site.journal.read(0, 10**6))[: len(held)]
 
 
 @pytest.mark.parametrize("mood", [Mood(is_stalled=True), Mood(is_mute=True)])

@@ -174,6 +174,17 @@ def test_a_frontier_goes_on_from_its_encoded_form(first: int, second: int) -> No
     assert read_back.extend(LEAVES[low:high]) == FRONTIERS[high]
 
 
+def test_a_tree_of_many_leaves_is_the_same_however_they_are_handed_over() -> None:
+    many = [leaf_hash(b"%d" % number) for number in range(9_001)]
+    at_once = Frontier().extend(iter(many))
+    by_one = Frontier()
+    for leaf in many:
+        by_one = by_one.append(leaf)
+    assert at_once == by_one
+    assert Frontier().extend(many[:5]).extend(many[5:8_000]).extend(many[8_000:]) == by_one
+    assert by_one.extend(()) == by_one
+
+
 @pytest.mark.parametrize(("size", "hashes"), [(-1, 0), (1, 0), (2, 2), (3, 1)])
 def test_a_frontier_that_does_not_fit_its_size_is_refused(size: int, hashes: int) -> None:
     with pytest.raises(ValueError, match="does not belong"):

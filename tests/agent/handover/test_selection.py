@@ -1,5 +1,6 @@
 """What is handed over of a purchase, and of a span of time."""
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -11,7 +12,12 @@ import pytest
 
 from agent.handover.selection import SelectionError, Wanted
 from agent.handover.shape import members_of
+from agent.journal import open_journal
 from agent.keys import create_log_key
+from agent.records import NewRecord
+from agent.siteclock import SiteClock
+from agent.store import JournalSettings
+from agent.verify import Keys, verify
 
 START_MS = 4_000_000_000_000 - 4_000_000_000_000 % 900_000
 END_MS = START_MS + 1_800_000
@@ -49,6 +55,31 @@ def test_the_batch_that_sold_a_purchase_comes_along_and_no_other(farm) -> None:
     records = records_in(farm.export(Wanted(transactions=("tx-1",)))[0])
     sold = [(r["d"]["event"], r["d"]["sequence"]) for r in records if r["k"] == "pool"]
     assert sold == [("results", 1), ("taken", 1)]
+
+
+async def test_readings_that_are_told_missing_only_after_the_settlement_are_in_the_bundle(
+    farm, tmp_path
+) -> None:
+    later = replace(farm, directory=tmp_path, journal=tmp_path / "journal.sqlite")
+    shutil.copy(farm.journal, later.journal)
+    options = JournalSettings(path=later.journal, max_bytes=50_000_000, version="0.1.0")
+    async with open_journal(options, farm.key, SiteClock()) as journal:
+        await journal.append([thinned(END_MS - 1), thinned(END_MS), thinned(START_MS + 60_000)])
+    bundle = (await asyncio.to_thread(later.export, Wanted(transactions=("tx-1",))))[0]
+    told = [r["d"] for r in records_in(bundle) if r["d"].get("event") == "thinned"]
+    assert [data["since_ms"] - START_MS for data in told] == [1_799_999, 60_000]
+    (name,) = (n for n in members_of(bundle) if n.startswith("receipts/") and n.endswith(".json"))
+    gaps = json.loads(members_of(bundle)[name])["gaps"]
+    assert [gap["reason"] for gap in gaps] == ["silent", "quota", "quota"]
+    keys = Keys(device=farm.key.verifier, pool=farm.pool)
+    assert verify(bundle, keys).is_sound
+
+
+def thinned(since_ms: int) -> NewRecord:
+    """Told hours after the window, as by a start that finds room."""
+    data = {"event": "thinned", "records": 3, "kinds": {"meter": 3}, "since_ms": since_ms}
+    data |= {"until_ms": since_ms + 7_200_000, "reason": "quota"}
+    return NewRecord(kind="gap", source="agent", data=data, taken_at_ms=END_MS + 9_000_000)
 
 
 def test_another_point_s_books_and_decisions_stay_at_home(farm) -> None:
