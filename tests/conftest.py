@@ -14,7 +14,7 @@ from hypothesis import settings
 settings.register_profile("kwota", deadline=None)
 settings.load_profile("kwota")
 
-pytest_plugins = ["browser", "disk"]
+pytest_plugins = ["browser", "disk", "driven"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCHEMAS = DOCS / "schemas" / "records"

@@ -1,6 +1,11 @@
 """Rests that grow, are bounded, and begin anew."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from agent.backoff import Backoff, full_jitter
+
+DRAWS = 2000
 
 
 async def test_a_rest_may_double_up_to_its_bound_and_is_short_again_when_all_was_well() -> None:
@@ -23,7 +28,25 @@ async def test_a_rest_may_double_up_to_its_bound_and_is_short_again_when_all_was
     assert bounds_s[-1] == 20.0
 
 
-def test_a_rest_is_drawn_from_all_that_the_bound_allows() -> None:
-    drawn_s = [full_jitter(8.0) for _ in range(2000)]
-    assert 0.0 <= min(drawn_s) < 0.5
-    assert 7.5 < max(drawn_s) <= 8.0
+@settings(max_examples=25)
+@given(least_s=st.floats(0.01, 10.0), most_s=st.floats(10.0, 120.0), attempts=st.integers(0, 12))
+async def test_a_rest_is_drawn_evenly_from_all_that_the_bound_of_its_attempt_allows(
+    least_s: float, most_s: float, attempts: int
+) -> None:
+    """By Kolmogorov and Smirnov; one even draw in a hundred million would be called uneven."""
+    bounds_s: list[float] = []
+    drawn_s: list[float] = []
+
+    def noted(bound_s: float) -> float:
+        bounds_s.append(bound_s)
+        drawn_s.extend(sorted(full_jitter(bound_s) for _ in range(DRAWS)))
+        return 0.0
+
+    backoff = Backoff(least_s=least_s, most_s=most_s, jitter=noted)
+    backoff.attempts = attempts
+    await backoff.rest()
+    (bound_s,) = bounds_s
+    assert bound_s == min(least_s * 2**attempts, most_s)
+    assert 0.0 <= drawn_s[0] <= drawn_s[-1] <= bound_s
+    below = [(at / DRAWS, at_s / bound_s) for at, at_s in enumerate(drawn_s)]
+    assert max(abs(share - place) for share, place in below) < 0.07

@@ -41,6 +41,7 @@ PROGRAMS = (os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")
 MOSQUITTO = shutil.which("mosquitto", path=":".join(PROGRAMS))
 START_LIMIT_S = 60.0
 DEMO_FARM = REPO / "simulator" / "farms" / "demo.toml"
+DEMO: pytest.StashKey["subprocess.Popen[bytes]"] = pytest.StashKey()
 
 
 def free_port() -> int:
@@ -325,7 +326,9 @@ def shared_site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def demo_directory(request, tmp_path_factory) -> Iterator[Path]:
+def demo_directory(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Where the one long demonstration writes what it says.
 
     It takes longer than any other test of this folder, so it begins with the first of them and
@@ -334,21 +337,31 @@ def demo_directory(request, tmp_path_factory) -> Iterator[Path]:
     """
     begun = os.environ.get("KWOTA_DEMO")
     if begun:
-        yield Path(begun)
-        return
-    base, is_alone = tmp_path_factory.getbasetemp(), "PYTEST_XDIST_WORKER" not in os.environ
-    directory = (base if is_alone else base.parent) / "demo"
-    process = None
+        return Path(begun)
+    base = tmp_path_factory.getbasetemp()
+    directory: Path = (base if _is_alone() else base.parent) / "demo"
     if any(item.path.name == "test_demo.py" for item in request.session.items):
         with suppress(FileExistsError):
             directory.mkdir()
-            process = start_demo(directory)
-    yield directory
+            request.config.stash[DEMO] = start_demo(directory)
+    return directory
+
+
+def _is_alone() -> bool:
+    return "PYTEST_XDIST_WORKER" not in os.environ
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The demonstration outlives the last test of the process that began it, and no session.
+
+    Where there are other processes, one of them may still wait for it. No test's time-out is over
+    this.
+    """
+    process = session.config.stash.get(DEMO, None)
     if process is not None and process.poll() is None:
-        # Where there are other processes, one of them may still wait for it.
-        if is_alone:
+        if _is_alone():
             os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30 if is_alone else 900)
+        process.wait(30 if _is_alone() else 900)
 
 
 def start_demo(directory: Path) -> "subprocess.Popen[bytes]":

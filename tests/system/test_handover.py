@@ -49,19 +49,30 @@ def settled(shared_site):
     site.buy(count=1, window_s=15)
     site.start_agent()
     (window,) = site.judged
-    site.wait_until(window.end_ms + 4_000)
-    site.wait_for_receipts()
+    site.wait_until(window.end_ms)
+
+    def is_closed() -> bool:
+        rows = {row["transaction_id"]: row for row in site.api("transactions")}
+        return bool(rows[window.transaction_id]["status"] == "closed")
+
+    site.wait_for(is_closed, 30, "the purchase was not closed")
     return site
 
 
 def test_a_purchase_of_a_running_agent_is_proven_to_a_stranger(settled, tmp_path) -> None:
     (window,) = settled.judged
     bundle = tmp_path / "one.zip"
-    done = settled.kwota(
-        "evidence", "export", str(bundle), "--transaction", window.transaction_id, "--json"
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["is_cosigned"]
+
+    def is_cosigned() -> bool:
+        """The books are closed a moment before that is written, and the pool has it after that."""
+        bundle.unlink(missing_ok=True)
+        done = settled.kwota(
+            "evidence", "export", str(bundle), "--transaction", window.transaction_id, "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        return bool(json.loads(done.stdout)["is_cosigned"])
+
+    settled.wait_for(is_cosigned, 30, "the pool did not cosign the settlement")
     code, words = strangers_verdict(settled, bundle, tmp_path)
     assert (code, words.splitlines()[-1]) == (0, "SOUND"), words
     code, report = settled.verify(bundle)
