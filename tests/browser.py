@@ -78,6 +78,7 @@ class Tab:
 
         Processor time, not the clock: what else this computer does is not the page's fault.
         """
+        self._traced, self._is_traced = [], False
         await self.do("Tracing.start", categories="toplevel", transferMode="ReportEvents")
         await work()
         await self.do("Tracing.end")

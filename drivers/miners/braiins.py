@@ -93,7 +93,7 @@ class BraiinsReader:
         return self._identity_of(known, len(boards))
 
     async def read(self) -> MinerReading:
-        """Four questions, and the tuner's state where the machine may hash."""
+        """Four questions, and the tuner's state where the answers leave open what it is."""
         async with self._bounded(READ_LIMIT_S):
             requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
             details = self._pinned(wire.details_of(await self._table(_DETAILS)))
@@ -102,7 +102,7 @@ class BraiinsReader:
             settings = target.configuration_of(await self._table(_CONFIGURATION))
             power_w, provenance = wire.power_of(stats)
             state: int | None = None
-            if details.may_hash:
+            if details.may_hash and not wire.is_risen(boards, power_w, settings.target_w):
                 state = wire.tuner_state_of(await self._table(_TUNER))
                 boards = wire.with_ramps(boards, state, power_w, settings.target_w)
             replied_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -204,18 +204,34 @@ def tuner_state_of(tuner: Row) -> int:
     return tuner.whole("overall_tuner_state")
 
 
+def is_risen(boards: Sequence[BoardReading], power_w: float | None, target_w: int | None) -> bool:
+    """Whether every board that is on hashes and the watts of the target are there.
+
+    Then the machine hashes and is on no ramp, whatever its tuner does: tuning goes on for hours at
+    full power, and a machine that preheats or has failed draws and hashes less.
+    """
+    enabled = [board for board in boards if board.is_enabled]
+    if not enabled or not all(board.hashrate_hs > 0 for board in enabled):
+        return False
+    return _is_there(boards, power_w, target_w)
+
+
 def with_ramps(
     boards: tuple[BoardReading, ...], state: int, power_w: float | None, target_w: int | None
 ) -> tuple[BoardReading, ...]:
-    """The boards, marked where watts are still to come.
-
-    Tuning goes on for hours at full power: it is a ramp only while the watts are not there.
-    """
-    share = sum(board.is_enabled for board in boards) / max(len(boards), 1)
+    """The boards, marked where watts are still to come."""
     is_rising = state == Tuner.PREHEATING
     if state == Tuner.TUNING and power_w is not None and target_w is not None:
-        is_rising = power_w < _RISEN_SHARE * target_w * share
+        is_rising = not _is_there(boards, power_w, target_w)
     return tuple([replace(board, is_ramping=is_rising and board.is_enabled) for board in boards])
+
+
+def _is_there(boards: Sequence[BoardReading], power_w: float | None, target_w: int | None) -> bool:
+    """Whether the watts are those of the target, as far as boards are on; unknown ones are not."""
+    if power_w is None or target_w is None:
+        return False
+    share = sum(board.is_enabled for board in boards) / max(len(boards), 1)
+    return power_w >= _RISEN_SHARE * target_w * share
 
 
 def activity_of(

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.errors import BadReplyError, UnsupportedError, WrongDeviceError
 from drivers.readings import Activity, BoardReading, PowerProvenance
@@ -237,6 +239,53 @@ def test_tuning_is_a_ramp_only_while_the_watts_of_its_boards_are_to_come(
 ) -> None:
     marked = wire.with_ramps(boards(1e12, None, 1e12), state, power_w, target_w)
     assert [board.is_ramping for board in marked] == [is_ramping, False, is_ramping]
+
+
+@given(
+    hashrates_hs=st.lists(st.sampled_from([None, 0.0, 1e12]), max_size=4),
+    power_w=st.one_of(st.none(), st.floats(0.0, 4000.0)),
+    target_w=st.one_of(st.none(), st.integers(1, 4000)),
+    status=st.sampled_from([2, 5, 9]),
+    state=st.sampled_from([1, 2, 3, 4, 5, 9]),
+)
+def test_where_the_watts_are_there_and_all_boards_hash_no_tuner_changes_what_is_read(
+    hashrates_hs: list[float | None],
+    power_w: float | None,
+    target_w: int | None,
+    status: int,
+    state: int,
+) -> None:
+    found = boards(*hashrates_hs)
+    details = details_of(status=status)
+    if not wire.is_risen(found, power_w, target_w):
+        return
+    marked = wire.with_ramps(found, state, power_w, target_w)
+    assert marked == found
+    told = wire.activity_of(details, state, marked)
+    assert told is wire.activity_of(details, None, found) is Activity.HASHING
+
+
+RISEN: list[tuple[tuple[float | None, ...], float | None, int | None, bool]] = [
+    ((1e12, 1e12), 2700.0, 3000, True),
+    ((1e12, 1e12), 2699.0, 3000, False),
+    ((1e12, None), 1350.0, 3000, True),
+    ((1e12, None), 1349.0, 3000, False),
+    ((1e12, 0.0), 3000.0, 3000, False),
+    ((None, None), 3000.0, 3000, False),
+    ((), 3000.0, 3000, False),
+    ((1e12,), None, 3000, False),
+    ((1e12,), 3000.0, None, False),
+]
+
+
+@pytest.mark.parametrize(("hashrates_hs", "power_w", "target_w", "is_risen"), RISEN)
+def test_a_machine_has_risen_with_the_watts_of_its_target_on_the_boards_that_are_on(
+    hashrates_hs: tuple[float | None, ...],
+    power_w: float | None,
+    target_w: int | None,
+    is_risen: bool,
+) -> None:
+    assert wire.is_risen(boards(*hashrates_hs), power_w, target_w) is is_risen
 
 
 def test_a_machine_without_boards_has_no_ramp() -> None:

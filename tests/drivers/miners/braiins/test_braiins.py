@@ -8,6 +8,7 @@ import pytest
 
 from drivers.device import SelectsProfile, Sleeps, SwitchesBoards
 from drivers.errors import UnsupportedError
+from drivers.link.http import HttpLink, HttpReply
 from drivers.readings import Activity, PowerProvenance
 from simulator.faults import FaultKind
 
@@ -100,6 +101,36 @@ async def test_a_power_target_moves_the_watts_and_is_read_back(hall: Open) -> No
     await asyncio.sleep(1.1)
     assert (await miner.read()).activity is Activity.HASHING
     assert site.true_w == pytest.approx(3010.0, abs=1.0)
+
+
+async def test_the_tuner_is_asked_only_where_the_watts_of_the_target_are_not_there(
+    hall: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    send = HttpLink.send
+
+    async def told(link: HttpLink, method: str, path: str, **rest: Any) -> HttpReply:
+        asked.append(path.removeprefix("/api/v1/"))
+        return await send(link, method, path, **rest)
+
+    monkeypatch.setattr(HttpLink, "send", told)
+    site = await hall()
+    miner = site.miner()
+    await miner.read()
+    asked.clear()
+    assert (await miner.read()).activity is Activity.HASHING
+    risen = ["miner/details", "miner/stats", "miner/hw/hashboards", "configuration/miner"]
+    assert asked == risen
+    await miner.select_profile("2410W")
+    await asyncio.sleep(0.3)
+    await miner.select_profile("3010W")
+    asked.clear()
+    assert (await miner.read()).activity is Activity.RAMPING
+    assert asked == [*risen, "performance/tuner-state"]
+    await asyncio.sleep(1.1)
+    asked.clear()
+    assert (await miner.read()).activity is Activity.HASHING
+    assert asked == risen
 
 
 async def test_a_board_is_switched_off_and_on_by_its_own_number(hall: Open) -> None:
