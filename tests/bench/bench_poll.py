@@ -50,6 +50,7 @@ FULL = {
     "strangers_warm": 200,
     "budget_s": 6.0,
     "period_s": 10.0,
+    "settle_s": 150.0,
     "watch_s": 30.0,
 }
 QUICK = FULL | {
@@ -59,11 +60,15 @@ QUICK = FULL | {
     "strangers_warm": 2,
     "budget_s": 0.1,
     "period_s": 0.2,
+    "settle_s": 10.0,
     "watch_s": 1.2,
 }
+# Where the readers of others try one password, the machines have that one.
+PASSWORDS = {"vnish": "admin", "braiins": "root"}
 FARM = """
 [addresses]
 web_port = {web_port}
+{table}
 
 [[machines]]
 family = "{family}"
@@ -88,7 +93,9 @@ def families() -> list[str]:
 def farm(family: str, count: int) -> Iterator[list[Figures]]:
     """A simulated farm in a process of its own; gives its machines."""
     model = next(iter(machine_models() if family == "luxos" else model_keys(family)))
-    text = FARM.format(family=family, model=model, count=count, web_port=WEB_PORT)
+    password = PASSWORDS.get(family)
+    table = "" if password is None else f'[{family}]\npassword = "{password}"\n'
+    text = FARM.format(family=family, model=model, count=count, web_port=WEB_PORT, table=table)
     with tempfile.TemporaryDirectory() as folder:
         path, ready = Path(folder) / "farm.toml", Path(folder) / "ready.json"
         path.write_text(text, encoding="utf-8")
@@ -263,7 +270,11 @@ def rows_of(family: str, count: str, figures: Figures) -> Iterator[str]:
         yield (
             f"{family:<15}{count:>5}  daemon          every {watched['period_s']:g} s:"
             f" {100 * watched['core_share']:.1f} % of a core, {watched['rss_most_mb']:.0f} MB,"
-            f" {watched['faults']} faults, oldest reading {watched['oldest_reading_s']:.1f} s"
+            f" {watched['polls_per_s']:.0f} polls/s, {watched['faults']} faults;"
+            f" readings at the end {watched['median_reading_s']:.1f} s old in the middle,"
+            f" {watched['p90_reading_s']:.1f} s nine of ten,"
+            f" {watched['oldest_reading_s']:.1f} s the oldest;"
+            f" settled after {watched['settled_s']:.0f} s"
         )
 
 

@@ -27,7 +27,6 @@ from agent.siteclock import SiteClock
 from drivers.miners.registry import FAMILIES, open_miner
 
 CONCURRENT, STRANGERS_CONCURRENT = 32, 8
-SETTLE_S = 25.0
 
 Poll = Callable[[], Awaitable[Any]]
 Task = dict[str, Any]
@@ -154,8 +153,22 @@ async def kwota(task: Task) -> Task:
     return {**found, "full_us_per_poll": round(full_s * 1e6, 1), "rss_empty_mb": round(empty_mb, 1)}
 
 
+async def settled(poller: Poller, task: Task) -> float:
+    """Wait for everybody's first reads, no longer than the task says; how long it took."""
+    began_s = time.monotonic()
+    while any(post.reading is None or post.details is None for post in poller.miners):
+        await asyncio.sleep(min(task["period_s"], 1.0))
+        if time.monotonic() - began_s > task["settle_s"]:
+            break
+    await asyncio.sleep(task["period_s"])
+    return time.monotonic() - began_s
+
+
 async def daemon(task: Task) -> Task:
-    """The poller's own loops at their period, and a snapshot a second as the governor takes it."""
+    """The poller's own loops at their period, and a snapshot a second as the governor takes it.
+
+    Watched from when all have had their first reads, the full ones too, and a period more.
+    """
     empty_mb = resident_mb()
     poller = poller_of(task)
     count = len(poller.miners)
@@ -163,7 +176,7 @@ async def daemon(task: Task) -> Task:
         asyncio.ensure_future(poller.poll_miner(post, place=place))
         for place, post in enumerate(poller.miners)
     ]
-    await asyncio.sleep(min(task["period_s"] * 1.5, SETTLE_S))
+    settled_s = await settled(poller, task)
     before_s, began_s = time.process_time(), time.monotonic()
     seen, polls, oldest_s = dict.fromkeys(range(count)), 0, 0.0
     while time.monotonic() - began_s < task["watch_s"]:
@@ -187,6 +200,9 @@ async def daemon(task: Task) -> Task:
         "period_s": task["period_s"],
         "core_share": round(spent_s / lasted_s, 4),
         "polls_per_s": round((polls - count) / lasted_s, 1),
+        "settled_s": round(settled_s, 1),
+        "median_reading_s": round(statistics.median(ages_s), 1),
+        "p90_reading_s": round(sorted(ages_s)[int(0.9 * count)], 1),
         "oldest_reading_s": round(max(ages_s), 1),
         "slowest_exchange_s": round(oldest_s, 3),
         "faults": sum(post.fault is not None for post in poller.miners),
