@@ -6,6 +6,7 @@ outlives a call.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -101,7 +102,7 @@ def table_of(body: bytes, what: str) -> Row:
 
 def tables_of(body: bytes, what: str) -> tuple[Row, ...]:
     """A JSON list of objects."""
-    return _rows(document_of(body, what), what, body)
+    return _rows(document_of(body, what), what, lambda: body)
 
 
 def part_of(row: Row, *path: str) -> Row | None:
@@ -118,7 +119,8 @@ def part_of(row: Row, *path: str) -> Row | None:
 
 def list_of(row: Row, name: str) -> tuple[Row, ...]:
     """A list of tables inside of a table."""
-    return _rows(row.values.get(name), f"{row.section} {name}", repr(dict(row.values)).encode())
+    what = f"{row.section} {name}"
+    return _rows(row.values.get(name), what, lambda: repr(dict(row.values)).encode())
 
 
 def number_of(row: Row, *path: str) -> float | None:
@@ -154,9 +156,9 @@ def refusal_of(status: int, body: bytes, what: str) -> DriverError:
     )
 
 
-def _rows(value: object, what: str, reply: bytes) -> tuple[Row, ...]:
+def _rows(value: object, what: str, reply: Callable[[], bytes]) -> tuple[Row, ...]:
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise BadReplyError(f"The machine's {what} is not a list of tables.", reply=reply)
+        raise BadReplyError(f"The machine's {what} is not a list of tables.", reply=reply())
     return tuple([Row(section=what, values=row) for row in value])
 
 
