@@ -176,7 +176,6 @@ class AntminerReader:
         return look
 
     async def _info(self, pages: CgiPages) -> antminer_web.SystemInfo:
-        self._seen.forget()
         page = await pages.page("get_system_info")
         info = antminer_web.info_of(page.body)
         require_mac(info.mac, pinned=self._mac, miner_id=self.miner_id, address=pages.address)

@@ -247,6 +247,8 @@ async def test_digest_is_given_when_it_is_asked_for(link_to: Callable[..., HttpL
         link = link_to(port, digest=Login(user="root", password="farm-pass"), answer_s=2.0)
         assert (await link.get("/cgi-bin/x.cgi")).body == b"in"
         assert 'username="root"' in asked[-1]
+        assert (await link.get("/cgi-bin/y.cgi")).body == b"in"
+        assert (len(asked), "nc=00000002" in asked[-1]) == (3, True)  # the nonce is used again
         assert "farm-pass" not in repr(Login(user="root", password="farm-pass")) + asked[-1]
         assert (await link_to(port, answer_s=2.0).get("/")).status == 401
         await link.close()
