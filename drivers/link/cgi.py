@@ -29,7 +29,7 @@ class CgiPages:
         """Host and port as people write them."""
         return self._link.address
 
-    async def page(self, name: str) -> bytes:
+    async def page(self, name: str) -> HttpReply:
         """One page. Raises LoginRefusedError, and what the link raises."""
         return self._believed(await self._link.get(_path(name)), name)
 
@@ -39,7 +39,7 @@ class CgiPages:
         reply = await self._link.send(
             "POST", _path(name), body=form, headers=kind, answer_s=answer_s
         )
-        return self._believed(reply, name)
+        return self._believed(reply, name).body
 
     async def challenge(self) -> str:
         """What the machine says to somebody without a login; "" where it asks for none."""
@@ -53,7 +53,7 @@ class CgiPages:
         await self._link.close()
         await self._stranger.close()
 
-    def _believed(self, reply: HttpReply, name: str) -> bytes:
+    def _believed(self, reply: HttpReply, name: str) -> HttpReply:
         if reply.status in _NO_LOGIN:
             raise LoginRefusedError(
                 f"{self.address} does not take the password of its user {self._user}: "
@@ -64,7 +64,7 @@ class CgiPages:
                 f"{self.address} answers to its page {name} with status {reply.status}: "
                 "check the address and the family of the configuration."
             )
-        return reply.body
+        return reply
 
 
 def _path(name: str) -> str:

@@ -4,9 +4,13 @@ aiohttp speaks; this module says what went wrong in the words of ``drivers.error
 request may have been carried out. Redirects are not followed, cookies and proxies not used. A
 status is an answer like any other: what it means is the family's business. aiohttp may send a GET
 or PUT once more on a connection that the machine closed meanwhile; POST and PATCH never.
+
+Connections are numbered as they are opened, and each answer says on which one it came: what was
+said on a connection before was said by the same machine.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,13 +32,17 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
-    """What came back, and when. ``requested_at_s`` is taken before the first byte left."""
+    """What came back, and when. ``requested_at_s`` is taken before the first byte left.
+
+    ``connection`` is the number of the connection on which it came, counted by its link from 1.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     requested_at_s: float
     replied_at_s: float
+    connection: int
 
     @property
     def is_ok(self) -> bool:
@@ -63,6 +71,7 @@ class HttpLink:
         self._limit_bytes = limit_bytes
         self._one_at_a_time = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
+        self._connection = 0
 
     @property
     def address(self) -> str:
@@ -146,13 +155,16 @@ class HttpLink:
                 body=bytes(whole),
                 requested_at_s=requested_at_s,
                 replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
+                connection=self._connection,
             )
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             login = self._digest
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=1, ssl=False, use_dns_cache=False),
+                connector=aiohttp.TCPConnector(
+                    limit=1, ssl=False, use_dns_cache=False, socket_factory=self._new_socket
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=()
@@ -160,6 +172,13 @@ class HttpLink:
                 else (aiohttp.DigestAuthMiddleware(login.user, login.password),),
             )
         return self._session
+
+    def _new_socket(self, place: aiohttp.AddrInfoType) -> socket.socket:
+        """The socket of a new connection. As there is one at a time, the newest is the one in use;
+        where a name has several addresses the number may skip some."""
+        self._connection += 1
+        family, kind, protocol, _, _ = place
+        return socket.socket(family=family, type=kind, proto=protocol)
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ Watts are absent from most of these machines; where the firmware tells them, or 
 pools of our own, frequencies, passwords, resets, reboots.
 
 Without a password the API alone is read: it knows no MAC, so one sign of identity is missing and
-nothing is written. With it, every read and every write checks the MAC.
+nothing is written. With it the MAC is checked: by fast reads on each new connection, else always.
 
 The mode is one field of a form that also holds the pools: the form is posted as it was read. The
 answer takes 20 s and more, and a yes is only an acceptance; what the machine does is read later.
@@ -29,6 +29,7 @@ from drivers.errors import (
 )
 from drivers.link.cgi import CgiPages, LoginRefusedError
 from drivers.link.power_service import PowerService
+from drivers.link.recognition import Recognition, require_mac
 from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners.models import HardwareModel, find_model
 from drivers.readings import (
@@ -84,6 +85,7 @@ class AntminerReader:
         self._links = links
         self._mac = mac
         self._known = _Known()
+        self._seen: Recognition[antminer_web.SystemInfo] = Recognition()
 
     async def identify(self) -> MinerIdentity:
         """Who answers. The API is one sign; it knows no MAC."""
@@ -93,30 +95,30 @@ class AntminerReader:
     async def read(self) -> MinerReading:
         """Statistics, configuration where there is a password, watts where somebody tells them."""
         async with self._in_time():
-            look = await self._look()
+            look = await self._look(is_fast=True)
             power_w = await self._power_w(look.stats)
-        hashrate_hs = wire.believed_hashrate_hs(look.stats, self._nameplate_hs())
-        activity = wire.activity_of(
-            is_asleep=look.is_asleep,
-            hashrate_hs=hashrate_hs,
-            stats=look.stats,
-            dark_s=self._dark_s(hashrate_hs, look),
-        )
-        is_ramping = activity is Activity.RAMPING
-        return MinerReading(
-            miner_id=self.miner_id,
-            requested_at_s=look.requested_at_s,
-            replied_at_s=_now_s(),
-            taken_at_ms=time.time_ns() // 1_000_000,
-            activity=activity,
-            hashrate_hs=hashrate_hs,
-            power_w=power_w,
-            power_provenance=PowerProvenance.ABSENT
-            if power_w is None
-            else PowerProvenance.FIRMWARE_ESTIMATE,
-            profile=modes.profile_of(look.mode, self._low_mode()),
-            boards=wire.boards_of(look.stats, self._board_count(), is_ramping=is_ramping),
-        )
+            hashrate_hs = wire.believed_hashrate_hs(look.stats, self._nameplate_hs())
+            activity = wire.activity_of(
+                is_asleep=look.is_asleep,
+                hashrate_hs=hashrate_hs,
+                stats=look.stats,
+                dark_s=self._dark_s(hashrate_hs, look),
+            )
+            is_ramping = activity is Activity.RAMPING
+            return MinerReading(
+                miner_id=self.miner_id,
+                requested_at_s=look.requested_at_s,
+                replied_at_s=_now_s(),
+                taken_at_ms=time.time_ns() // 1_000_000,
+                activity=activity,
+                hashrate_hs=hashrate_hs,
+                power_w=power_w,
+                power_provenance=PowerProvenance.ABSENT
+                if power_w is None
+                else PowerProvenance.FIRMWARE_ESTIMATE,
+                profile=modes.profile_of(look.mode, self._low_mode()),
+                boards=wire.boards_of(look.stats, self._board_count(), is_ramping=is_ramping),
+            )
 
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely; also finds out anew what this machine has."""
@@ -144,13 +146,15 @@ class AntminerReader:
         if self._links.pages is not None:
             await self._links.pages.close()
 
-    async def _look(self) -> Look:
+    async def _look(self, *, is_fast: bool = False) -> Look:
         """The machine as it is now, recognised. Raises WrongDeviceError for any but the pinned."""
-        requested_at_s = _now_s()
+        requested_at_s, pages = _now_s(), self._links.pages
         info = config = None
-        if self._links.pages is not None:
-            info = await self._info(self._links.pages)
-            config = antminer_web.config_of(await self._links.pages.page("get_miner_conf"))
+        if pages is not None:
+            info = None if is_fast else await self._info(pages)
+            page = await pages.page("get_miner_conf")
+            info = info or self._seen.on(page.connection) or await self._info(pages)
+            config = antminer_web.config_of(page.body)
         stats, is_running = antminer_stats.NO_STATS, True
         try:
             stats = await self._stats()
@@ -172,14 +176,11 @@ class AntminerReader:
         return look
 
     async def _info(self, pages: CgiPages) -> antminer_web.SystemInfo:
-        info = antminer_web.info_of(await pages.page("get_system_info"))
-        if self._mac is not None and info.mac != self._mac:
-            raise WrongDeviceError(
-                f"Machine {self.miner_id} should have the MAC {self._mac}, but "
-                f"{info.mac or 'a machine without one'} answers at {pages.address}: "
-                "check the address, or pin the new MAC if the machine was exchanged."
-            )
+        page = await pages.page("get_system_info")
+        info = antminer_web.info_of(page.body)
+        require_mac(info.mac, pinned=self._mac, miner_id=self.miner_id, address=pages.address)
         self._known.model = find_model(info.type_name) or self._known.model
+        self._seen.keep(info, page.connection)
         return info
 
     async def _stats(self) -> antminer_stats.Stats:
@@ -249,7 +250,7 @@ class AntminerReader:
     async def _faults(self) -> tuple[MinerFault, ...]:
         if self._links.pages is None:
             return wire.faults_of(await self._ask("summary", has_flag=True))
-        return wire.faults_of(decode_answer(await self._links.pages.page("summary")))
+        return wire.faults_of(decode_answer((await self._links.pages.page("summary")).body))
 
     async def _power_w(self, stats: antminer_stats.Stats) -> float | None:
         """Watts of the statistics or of the service that was found; None where there is none."""
@@ -259,10 +260,11 @@ class AntminerReader:
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
-        """Bounds a look as a whole."""
+        """Bounds a look as a whole. After one that fails nobody is recognised."""
         try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                yield
+            with self._seen.lasting():
+                async with asyncio.timeout(READ_LIMIT_S):
+                    yield
         except TimeoutError as error:
             raise UnreachableError(
                 f"{self._links.rpc.address} did not answer everything within {READ_LIMIT_S:g} s."

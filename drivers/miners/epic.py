@@ -8,8 +8,8 @@ pools, passwords, resets, updates.
 
 A machine without a password is read, not written to. The password comes from a file, goes into the
 body of each write and appears in no message. Before each write the summary and the MAC are read
-again on the same link. A yes is only an acceptance; silence after a write is an unknown outcome and
-nothing is repeated here.
+again on the same link; a fast read leaves the MAC out on the connection on which it was seen. A yes
+is only an acceptance; silence after a write is an unknown outcome and nothing is repeated here.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.http import HttpLink, HttpReply
+from drivers.link.recognition import Recognition, require_mac
 from drivers.link.tcp import NoAnswerError
 from drivers.miners.models import HardwareModel, models
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
@@ -47,7 +48,7 @@ _CAPABILITIES = "/capabilities"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sight:
-    """The machine at the other end, recognised, and the times around the questions."""
+    """The machine at the other end, recognised, and the times around its summary."""
 
     summary: Row
     mac: str
@@ -63,6 +64,7 @@ class EpicReader:
         self._link = link
         self._mac = mac
         self._turn = asyncio.Lock()
+        self._seen: Recognition[str] = Recognition()
         self._known: tuple[str, wire.Capabilities] | None = None
 
     async def identify(self) -> MinerIdentity:
@@ -72,26 +74,26 @@ class EpicReader:
             return self._identity_of(sight, await self._capabilities(sight, is_fresh=True))
 
     async def read(self) -> MinerReading:
-        """Two questions: what it does, and whether it is the machine that is meant."""
+        """What it does, and its MAC where that was not seen on the connection."""
         async with self._talking():
-            sight = await self._recognised()
+            sight = await self._recognised(is_fast=True)
             known = await self._capabilities(sight)
-        summary = sight.summary
-        boards = wire.boards_of(summary, known)
-        hashrate_hs = wire.believed_hashrate_hs(boards, _nameplate_hs(known))
-        power_w, provenance = wire.power_of(summary, known, hashrate_hs, _nameplate_w(known))
-        return MinerReading(
-            miner_id=self.miner_id,
-            requested_at_s=sight.requested_at_s,
-            replied_at_s=sight.replied_at_s,
-            taken_at_ms=time.time_ns() // 1_000_000,
-            activity=wire.activity_of(summary, boards, hashrate_hs),
-            hashrate_hs=hashrate_hs,
-            power_w=power_w,
-            power_provenance=provenance,
-            profile=wire.PROFILE,
-            boards=boards,
-        )
+            summary = sight.summary
+            boards = wire.boards_of(summary, known)
+            hashrate_hs = wire.believed_hashrate_hs(boards, _nameplate_hs(known))
+            power_w, provenance = wire.power_of(summary, known, hashrate_hs, _nameplate_w(known))
+            return MinerReading(
+                miner_id=self.miner_id,
+                requested_at_s=sight.requested_at_s,
+                replied_at_s=sight.replied_at_s,
+                taken_at_ms=time.time_ns() // 1_000_000,
+                activity=wire.activity_of(summary, boards, hashrate_hs),
+                hashrate_hs=hashrate_hs,
+                power_w=power_w,
+                power_provenance=provenance,
+                profile=wire.PROFILE,
+                boards=boards,
+            )
 
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely."""
@@ -117,35 +119,39 @@ class EpicReader:
 
     @asynccontextmanager
     async def _talking(self) -> AsyncIterator[None]:
-        """Reads that nobody else's come between, bounded as a whole."""
+        """Reads that nobody else's come between, bounded as a whole. After one that fails nobody
+        is recognised."""
         try:
-            async with asyncio.timeout(READ_LIMIT_S), self._turn:
-                yield
+            with self._seen.lasting():
+                async with asyncio.timeout(READ_LIMIT_S), self._turn:
+                    yield
         except TimeoutError as error:
             raise UnreachableError(
                 f"{self._link.address} did not answer everything within {READ_LIMIT_S:g} s."
             ) from error
 
-    async def _recognised(self) -> _Sight:
+    async def _recognised(self, *, is_fast: bool = False) -> _Sight:
         """Who is at the other end. Raises WrongDeviceError for any but the pinned machine."""
         answer = await self._link.get(_SUMMARY)
         summary = self._table(answer, _SUMMARY)
         if not wire.is_power_play(summary):
             raise self._stranger()
-        network = await self._link.get(_NETWORK)
-        mac = wire.mac_of(self._table(network, _NETWORK))
-        if self._mac is not None and mac != self._mac:
-            raise WrongDeviceError(
-                f"Machine {self.miner_id} should have the MAC {self._mac}, but "
-                f"{mac or 'a machine without one'} answers at {self._link.address}: "
-                "check the address, or pin the new MAC if the machine was exchanged."
-            )
+        mac = self._seen.on(answer.connection) if is_fast else None
         return _Sight(
             summary=summary,
-            mac=mac,
+            mac=await self._seen_mac() if mac is None else mac,
             requested_at_s=answer.requested_at_s,
-            replied_at_s=network.replied_at_s,
+            replied_at_s=answer.replied_at_s,
         )
+
+    async def _seen_mac(self) -> str:
+        """The MAC of who is at the other end, which is the pinned one."""
+        self._seen.forget()
+        network = await self._link.get(_NETWORK)
+        mac = wire.mac_of(self._table(network, _NETWORK))
+        require_mac(mac, pinned=self._mac, miner_id=self.miner_id, address=self._link.address)
+        self._seen.keep(mac, network.connection)
+        return mac
 
     async def _capabilities(self, sight: _Sight, *, is_fresh: bool = False) -> wire.Capabilities:
         """What the machine is; it never changes, so it is asked once for each MAC."""

@@ -12,14 +12,13 @@ to ``/settings``. For the same reason no preset is chosen, tuned or not. What el
 pools, passwords, keys, resets, updates, tuning.
 
 Reads are open, with exceptions that firmware may make; writes need the password of the web page.
-The login's token is kept and renewed once when the machine has forgotten it. A refused password is
-not tried again for a while, as the machine locks everybody out who tries too often. A yes is only
-an acceptance; silence after a write is an unknown outcome and nothing is repeated here.
+A yes is only an acceptance; silence after a write is an unknown outcome and nothing is repeated
+here. A fast read asks who is there on a connection on which nobody was recognised; all else asks.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,7 +32,9 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.http import HttpLink, HttpReply
+from drivers.link.recognition import Recognition, require_mac
 from drivers.link.tcp import NoAnswerError
+from drivers.link.vnish_login import VnishLogin
 from drivers.miners.models import find_model
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading, Profile
 from drivers.wire import vnish as wire
@@ -47,13 +48,9 @@ DEFAULT_PORT = 80
 READ_LIMIT_S = 9.0
 WRITE_LIMIT_S = 20.0
 WRITE_ANSWER_S = 10.0
-# How long the machine locks everybody out is not published.
-LOGIN_PAUSE_S = 60.0
 
 _API = "/api/v1/"
 _UNAUTHORIZED = 401
-_FORBIDDEN = 403
-_TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +84,9 @@ class VnishReader:
         self.miner_id = miner_id
         self._link = link
         self._mac = mac
-        self._password = password
-        self._token: str | None = None
+        self._login = VnishLogin(miner_id=miner_id, link=link, password=password)
         self._are_reads_closed = False
-        self._no_login: tuple[float, RefusedError] | None = None
+        self._seen: Recognition[device.Info] = Recognition()
         self._parts: _Parts | None = None
 
     async def identify(self) -> MinerIdentity:
@@ -102,30 +98,29 @@ class VnishReader:
         return self._identity_of(info, model, _nameplate_hs(info, miner))
 
     async def read(self) -> MinerReading:
-        """Two questions: who, and what it does."""
+        """What it does, and who it is where nobody was recognised on the connection."""
         async with self._bounded():
-            requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-            info = await self._recognised()
+            info, reply = await self._at_work()
             parts = await self._parts_of(info)
-            miner = wire.miner_of(await self._get("summary"))
-            replied_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        boards = wire.boards_of(miner, info, parts.model, parts.factory)
-        hashrate_hs = wire.believed_hashrate_hs(miner, info, boards, _nameplate_hs(info, miner))
-        made_for_w = max(_nameplate_w(info) or 0.0, parts.preset_w)
-        power_w, provenance = wire.power_of(miner, hashrate_hs, made_for_w)
-        activity = wire.activity_of(miner, hashrate_hs)
-        return MinerReading(
-            miner_id=self.miner_id,
-            requested_at_s=requested_at_s,
-            replied_at_s=replied_at_s,
-            taken_at_ms=time.time_ns() // 1_000_000,
-            activity=activity,
-            hashrate_hs=hashrate_hs,
-            power_w=power_w,
-            power_provenance=provenance,
-            profile=wire.profile_of(miner, activity),
-            boards=boards,
-        )
+            miner = wire.miner_of(self._table(reply, "summary"))
+            boards = wire.boards_of(miner, info, parts.model, parts.factory)
+            nameplate_hs = _nameplate_hs(info, miner)
+            hashrate_hs = wire.believed_hashrate_hs(miner, info, boards, nameplate_hs)
+            made_for_w = max(_nameplate_w(info) or 0.0, parts.preset_w)
+            power_w, provenance = wire.power_of(miner, hashrate_hs, made_for_w)
+            activity = wire.activity_of(miner, hashrate_hs)
+            return MinerReading(
+                miner_id=self.miner_id,
+                requested_at_s=reply.requested_at_s,
+                replied_at_s=reply.replied_at_s,
+                taken_at_ms=time.time_ns() // 1_000_000,
+                activity=activity,
+                hashrate_hs=hashrate_hs,
+                power_w=power_w,
+                power_provenance=provenance,
+                profile=wire.profile_of(miner, activity),
+                boards=boards,
+            )
 
     async def read_details(self) -> MinerDetails:
         """The slow read; parts and preset are asked anew, as they may have been exchanged."""
@@ -161,10 +156,11 @@ class VnishReader:
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
-        """Several reads, bounded as a whole."""
+        """Several reads, bounded as a whole. After one that fails nobody is recognised."""
         try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                yield
+            with self._seen.lasting():
+                async with asyncio.timeout(READ_LIMIT_S):
+                    yield
         except TimeoutError as error:
             raise UnreachableError(
                 f"{self._link.address} did not answer everything within {READ_LIMIT_S:g} s."
@@ -172,20 +168,29 @@ class VnishReader:
 
     async def _recognised(self) -> device.Info:
         """Who is at the other end. Raises WrongDeviceError for any but the pinned machine."""
-        info = device.info_of(await self._get("info"))
+        self._seen.forget()
+        reply = await self._reply("info")
+        info = device.info_of(self._table(reply, "info"))
         if not info.is_vnish:
             raise WrongDeviceError(
                 f"What answers at {self._link.address} is not VNish, but calls itself "
                 f"{info.firmware_name[:40]!r}: check the address and the family of the "
                 "configuration."
             )
-        if self._mac is not None and info.mac != self._mac:
-            raise WrongDeviceError(
-                f"Machine {self.miner_id} should have the MAC {self._mac}, but "
-                f"{info.mac[:40] or 'a machine without one'} answers at {self._link.address}: "
-                "check the address, or pin the new MAC if the machine was exchanged."
-            )
+        require_mac(info.mac, pinned=self._mac, miner_id=self.miner_id, address=self._link.address)
+        self._seen.keep(info, reply.connection)
         return info
+
+    async def _at_work(self) -> tuple[device.Info, HttpReply]:
+        """What the machine does. On a connection on which nobody was recognised, and before a
+        login, it is asked who it is."""
+        reply = await self._once("summary")
+        info = self._seen.on(reply.connection)
+        if info is None or reply.status == _UNAUTHORIZED:
+            info = await self._recognised()
+        if reply.status == _UNAUTHORIZED:
+            reply = await self._after_login("summary")
+        return info, reply
 
     async def _parts_of(self, info: device.Info) -> _Parts:
         parts = self._parts
@@ -198,53 +203,26 @@ class VnishReader:
         return parts
 
     async def _get(self, path: str) -> Row:
+        return self._table(await self._reply(path), path)
+
+    async def _reply(self, path: str) -> HttpReply:
         """One read. Where the machine wants a login for it, one is made if there is a password."""
-        headers = await self._bearer() if self._are_reads_closed else {}
-        reply = await self._link.get(_API + path, headers=headers)
-        if reply.status == _UNAUTHORIZED:
-            self._are_reads_closed = True
-            self._token = None
-            reply = await self._link.get(_API + path, headers=await self._bearer())
+        reply = await self._once(path)
+        return await self._after_login(path) if reply.status == _UNAUTHORIZED else reply
+
+    async def _once(self, path: str) -> HttpReply:
+        headers = self._login.held() if self._are_reads_closed else {}
+        return await self._link.get(_API + path, headers=headers)
+
+    async def _after_login(self, path: str) -> HttpReply:
+        self._are_reads_closed = True
+        self._login.forget()
+        return await self._link.get(_API + path, headers=await self._login.bearer())
+
+    def _table(self, reply: HttpReply, path: str) -> Row:
         if not reply.is_ok:
             raise envelope.refusal(reply.status, reply.body, path)
         return envelope.decode_table(reply.body, path)
-
-    async def _bearer(self) -> Mapping[str, str]:
-        """The header of a login, which is made if there is none."""
-        if self._token is None:
-            self._token = await self._logged_in()
-        return {"Authorization": f"Bearer {self._token}"}
-
-    async def _logged_in(self) -> str:
-        now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        if self._no_login is not None and now_s < self._no_login[0]:
-            refused = self._no_login[1]
-            raise type(refused)(str(refused))
-        if self._password is None:
-            raise RefusedError(
-                f"Machine {self.miner_id} wants a login: name a password_file for it."
-            )
-        body = envelope.encode_unlock(self._password)
-        headers = {"Content-Type": "application/json"}
-        reply = await self._link.send("POST", f"{_API}unlock", body=body, headers=headers)
-        if reply.is_ok:
-            return envelope.token_of(reply.body)
-        refused = self._refused_login(reply)
-        self._no_login = (now_s + LOGIN_PAUSE_S, refused)
-        raise refused
-
-    def _refused_login(self, reply: HttpReply) -> RefusedError:
-        """The machine's answer is in no error: it might repeat what it was told."""
-        if reply.status == _TOO_MANY:
-            return BusyError(
-                f"Machine {self.miner_id} takes no login for now, it was tried too often: "
-                "look who else tries, and wait a minute."
-            )
-        reason = "refuses the password" if reply.status == _FORBIDDEN else "refuses the login"
-        return RefusedError(
-            f"Machine {self.miner_id} {reason} (HTTP {reply.status}): put the password of its web "
-            f"page into its password_file. It is not tried again for {LOGIN_PAUSE_S:g} s."
-        )
 
     def _identity_of(
         self, info: device.Info, model: device.Model, nameplate_hs: float | None
@@ -321,11 +299,11 @@ class VnishMiner(VnishReader):
         if reply.status != _UNAUTHORIZED:
             return reply
         errand.is_sent = False
-        self._token = None
+        self._login.forget()
         return await self._post(path, body, errand)
 
     async def _post(self, path: str, body: bytes | None, errand: _Errand) -> HttpReply:
-        headers = {**await self._bearer(), "Content-Type": "application/json"}
+        headers = {**await self._login.bearer(), "Content-Type": "application/json"}
         errand.is_sent = True
         return await self._link.send(
             "POST", _API + path, body=body, headers=headers, answer_s=WRITE_ANSWER_S

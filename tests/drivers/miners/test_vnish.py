@@ -113,15 +113,30 @@ async def test_it_identifies_by_two_signs_and_reads_what_is_true(
     assert "unlock" not in asked(network)
 
 
-async def test_a_fast_read_is_two_questions_once_the_parts_are_known(
+async def test_a_fast_read_is_one_question_on_the_connection_on_which_it_was_recognised(
     hall: Open, miner_in: Make
 ) -> None:
     network = await hall()
     miner = miner_in(network)
     await miner.read()
     vnishes(network).asked.clear()
+    first = await miner.read()
+    assert asked(network) == ["summary"]
+    assert (await miner.read()).boards == first.boards
+    await vnishes(network).pages.close()
+    vnishes(network).asked.clear()
+    assert (await miner.read()).boards == first.boards
+    assert asked(network) == ["summary", "info"]
+
+
+async def test_everything_but_a_fast_read_asks_who_is_there(hall: Open, miner_in: Make) -> None:
+    network = await hall()
+    miner = miner_in(network)
     await miner.read()
-    assert asked(network) == ["info", "summary"]
+    for verb in (miner.identify, miner.read_details, miner.sleep):
+        vnishes(network).asked.clear()
+        await verb()
+        assert asked(network)[0] == "info"
 
 
 async def test_details_have_serials_pools_preset_and_percents(hall: Open, miner_in: Make) -> None:
@@ -182,6 +197,7 @@ async def test_another_machine_at_an_address_without_a_pin_is_known_by_its_own_p
     await reader.read()
     other = replace(network.farm.labels[0], mac="02:00:00:00:00:78", board_serials=("X", "Y", "Z"))
     network.farm.labels[0] = other  # type: ignore[index] # a list
+    await vnishes(network).pages.close()
     assert [board.serial for board in (await reader.read()).boards] == ["X", "Y", "Z"]
     await reader.close()
 

@@ -17,8 +17,8 @@ from drivers.errors import (
     UnsupportedError,
     WrongDeviceError,
 )
+from drivers.link import vnish_login
 from drivers.link.http import HttpLink
-from drivers.miners import vnish
 from drivers.miners.vnish import VnishMiner, VnishReader
 from drivers.readings import Activity
 from simulator.clock import started_now
@@ -163,7 +163,7 @@ async def test_a_wrong_password_is_said_once_and_not_hammered_on(
             await verb()
         assert "hunter2" not in f"{caught.value} {caught.value.reply!r} {caplog.text}"
     assert vnishes(network).logins(0).asked == 1
-    monkeypatch.setattr(vnish, "LOGIN_PAUSE_S", 0.0)
+    monkeypatch.setattr(vnish_login, "LOGIN_PAUSE_S", 0.0)
     miner = miner_in(network, password="hunter2")
     with pytest.raises(RefusedError, match="HTTP 403"):
         await miner.sleep()
