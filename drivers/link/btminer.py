@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from drivers.errors import BadReplyError, RefusedError
 from drivers.link.tcp import NoAnswerError, TcpExchange
+from drivers.readings import BoardReading
 from drivers.wire import whatsminer_v2 as wire
 from drivers.wire.cgminer import Answer, Row, encode_command
-from drivers.wire.whatsminer_standing import Sight, sight_of
+from drivers.wire.whatsminer_standing import Sight, Standing, sight_of
 from drivers.wire.whatsminer_who import badge_of
 
 
@@ -32,11 +33,33 @@ class Mining:
         """By what this names its machine."""
         return badge_of(self.summary, self.devs)
 
+    @property
+    def board_count(self) -> int:
+        """How many boards it tells of."""
+        return 0 if self.devs is None else len(self.devs.rows("DEVS"))
+
     def sight(self, seen_at_s: float) -> Sight | None:
         """A machine wholly at work; None for any other, and for more than one answer."""
         if self.summary is None or self.devs is None or not self.is_joined:
             return None
         return sight_of(self.summary, self.devs, seen_at_s=seen_at_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a fast read tells from; ``standing`` where not all of it was asked anew."""
+
+    status: wire.Status
+    mining: Mining
+    sight: Sight | None
+    supply: Row | None
+    standing: Standing | None
+
+    def boards(self, count: int) -> tuple[BoardReading, ...]:
+        """All of them; of a machine that is off those it had, by their count."""
+        if self.sight is not None and not self.status.is_off:
+            return self.sight.boards
+        return wire.boards_of(self.mining.devs, is_off=self.status.is_off, count=count)
 
 
 class Btminer:

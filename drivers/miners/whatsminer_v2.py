@@ -29,17 +29,19 @@ from drivers.errors import (
     UnsupportedError,
     WrongDeviceError,
 )
-from drivers.link.btminer import Btminer, Mining
+from drivers.link.btminer import Btminer, Mining, Seen
 from drivers.link.frames import FramedLink
 from drivers.link.sealed import SealedLink
 from drivers.link.tcp import NoAnswerError, TcpExchange
-from drivers.miners.whatsminer_known import Known, Seen
+from drivers.miners.models import find_model, nameplate_hs
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import whatsminer_v2 as wire
 from drivers.wire import whatsminer_who as who
+from drivers.wire.cgminer import Row
 from drivers.wire.whatsminer_reply import encode_read
 from drivers.wire.whatsminer_standing import Standing, standing_of
 from drivers.wire.whatsminer_v3 import percent_of
+from drivers.wire.whatsminer_who import Known
 
 FAMILY = "whatsminer-v2"
 DEFAULT_PORT = 4028
@@ -82,7 +84,7 @@ class WhatsminerV2Reader:
         """Who answers. Two signs: API version with firmware, and a whole MAC with the serial."""
         async with self._talking(READ_LIMIT_S):
             known, _, mining = await self._look()
-        return known.identity(FAMILY, mining.summary)
+        return known.identity(FAMILY, _nameplate_hs(known, mining.summary))
 
     async def read(self) -> MinerReading:
         """``status``, summary with boards, and the wattmeter, each on a connection of its own as
@@ -91,14 +93,14 @@ class WhatsminerV2Reader:
         by what the wattmeter said at the same working point."""
         requested_at_s = _now_s()
         async with self._talking(READ_LIMIT_S):
-            seen = await self._ask_fast()
-            known, status, summary = seen.known, seen.status, seen.mining.summary
-            boards = seen.boards
+            known, seen = await self._ask_fast()
+            status, summary = seen.status, seen.mining.summary
+            boards = seen.boards(known.board_count)
             hashrate_hs = 0.0
             if summary is not None and not status.is_off:
-                nameplate_hs = known.nameplate_hs(summary)
-                hashrate_hs = wire.require_believable(boards, summary, nameplate_hs)
-            power = wire.power_of(summary, seen.supply, known.nameplate_w)
+                rated_hs = _nameplate_hs(known, summary)
+                hashrate_hs = wire.require_believable(boards, summary, rated_hs)
+            power = wire.power_of(summary, seen.supply, _nameplate_w(known))
             if seen.standing is not None:
                 power, self._standing = seen.standing.metered(power), seen.standing
             elif requested_at_s >= self._settling_until_s:
@@ -125,14 +127,13 @@ class WhatsminerV2Reader:
             supply = await self._reads.supply(is_off=status.is_off, is_fresh=True)
             listed = None if known.version.is_api_v1 else await self._reads.ask("get_error_code")
         summary, devs = mining.summary, mining.devs
+        rated_w, rated_hs = _nameplate_w(known), _nameplate_hs(known, summary)
         serial = None if supply is None else str(supply.values.get("serial_no") or "") or None
         rows = wire.boards_of(devs, is_off=status.is_off)
         return MinerDetails(
-            identity=known.identity(FAMILY, summary),
+            identity=known.identity(FAMILY, rated_hs),
             pools=() if pools is None else wire.pools_of(pools),
-            profiles=wire.profiles_at(
-                summary, status, known.nameplate_w, known.nameplate_hs(summary)
-            ),
+            profiles=wire.profiles_at(summary, status, rated_w, rated_hs),
             board_serials=tuple([board.serial for board in rows if board.serial]),
             fan_speeds_rpm=() if summary is None else wire.fan_speeds_of(summary),
             uptime_s=None if summary is None else wire.uptime_of(summary),
@@ -161,7 +162,7 @@ class WhatsminerV2Reader:
                 f"{self._links.reads.address} did not answer everything within {limit_s:g} s."
             ) from error
 
-    async def _ask_fast(self) -> Seen:
+    async def _ask_fast(self) -> tuple[Known, Seen]:
         """What a fast read tells from. Nothing stands unless all of it succeeds and is believed."""
         before, self._is_certain = self._known if self._is_certain else None, False
         held, self._standing = self._standing, None
@@ -180,9 +181,7 @@ class WhatsminerV2Reader:
         if held is None or held.pin_share is None:
             supply = await self._reads.supply(is_off=status.is_off, is_fresh=False)
         self._is_certain = True
-        return Seen(
-            known=known, status=status, mining=mining, sight=sight, supply=supply, standing=held
-        )
+        return known, Seen(status=status, mining=mining, sight=sight, supply=supply, standing=held)
 
     async def _look(self) -> tuple[Known, wire.Status, Mining]:
         """Who it is, by every sign there is, with ``status``, ``summary`` and its boards."""
@@ -221,7 +220,7 @@ class WhatsminerV2Reader:
         return await self._recognised(is_fresh=bool(mining.badge))
 
     def _badged(self, known: Known, mining: Mining) -> Known:
-        self._known = known.badged(mining)
+        self._known = known.badged(mining.badge, mining.board_count)
         return self._known
 
     async def _typed(self, known: Known, status: wire.Status) -> Known:
@@ -380,3 +379,12 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
 
 def _now_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _nameplate_w(known: Known) -> float | None:
+    model = find_model(known.model_name)
+    return None if model is None else model.nameplate_power_w
+
+
+def _nameplate_hs(known: Known, summary: Row | None) -> float | None:
+    return nameplate_hs(known.model_name, None if summary is None else wire.nameplate_of(summary))
