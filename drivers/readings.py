@@ -97,7 +97,9 @@ class BoardReading:
 class MinerReading:
     """One fast read of a machine: what the governor needs.
 
-    ``requested_at_s`` is taken before the first byte left, so every value is younger than it.
+    ``requested_at_s`` is taken before the first byte left, so every value is younger than it, but
+    for a profile that a machine which goes on as it did told less than a minute before, with no
+    write of this driver in between (docs/polling.md).
     """
 
     miner_id: str

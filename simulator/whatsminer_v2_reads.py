@@ -30,13 +30,15 @@ _MAINS_V = 231.5
 @dataclass(slots=True, kw_only=True)
 class Traits:
     """What one machine keeps besides its physics. ``tokens`` are signs with when they lapse;
-    ``shown_off`` is what a lying machine claims of itself."""
+    ``shown_off`` is what a lying machine claims of itself, ``mining_from_s`` is when mining was
+    started by a command."""
 
     salt: str
     percent: int = 100
     limit_w: int = 0
     mode: str = "Normal"
     tuned_from_s: float = 0.0
+    mining_from_s: float = 0.0
     is_busy: bool = False
     shown_off: bool | None = None
     faults: dict[str, str] = field(default_factory=dict)
@@ -88,9 +90,15 @@ class Moment:
         return self.machine.is_awake and self.now_s >= self.traits.tuned_from_s
 
     @property
+    def uptime_s(self) -> int:
+        """Seconds since the machine started, a minute before it mined."""
+        return max(0, int(self.now_s - self.machine.started_s)) + 60
+
+    @property
     def elapsed_s(self) -> int:
-        """Seconds since the machine started; goes on while it is stopped."""
-        return max(0, int(self.now_s - self.machine.started_s))
+        """Seconds since mining started; goes on while it is stopped."""
+        from_s = max(self.machine.started_s, self.traits.mining_from_s)
+        return max(0, int(self.now_s - from_s))
 
     def board_mhs(self, board: int) -> float:
         """True hashrate of a board in MH/s."""
@@ -163,7 +171,7 @@ def _summary(at: Moment) -> Json:
         "Fan Speed Out": 5040,
         "Power": watts,
         "Power Rate": round(watts / mhs * 1e6, 2) if mhs else 0.0,
-        "Uptime": at.elapsed_s + 60,
+        "Uptime": at.uptime_s,
         "Hash Stable": at.is_tuned,
         "Hash Stable Cost Seconds": 627,
         "Target Freq": 600,

@@ -211,6 +211,7 @@ def _start(at: Moment, machine: Machine, now_s: float) -> bool:
     if machine.is_awake:
         return False
     at.traits.percent = _FULL_PERCENT
+    at.traits.mining_from_s = now_s
     machine.select_profile(_limited(at, machine), now_s=now_s)
     at.traits.tuned_from_s = now_s + _HASHES_LAG * machine.timings.wake_s
     return machine.wake(now_s=now_s)

@@ -10,18 +10,56 @@ from dataclasses import dataclass
 
 from drivers.errors import BadReplyError, RefusedError
 from drivers.link.tcp import NoAnswerError, TcpExchange
+from drivers.readings import BoardReading
 from drivers.wire import whatsminer_v2 as wire
 from drivers.wire.cgminer import Answer, Row, encode_command
+from drivers.wire.whatsminer_standing import Sight, Standing, sight_of
+from drivers.wire.whatsminer_who import badge_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mining:
     """What the mining program says; None where mining is off and it is not there. ``is_flat`` is
-    the shape in which firmware with API v3 answers, and nothing else is told then."""
+    the shape in which firmware with API v3 answers, and nothing else is told then. ``is_joined``
+    where one answer told all of it."""
 
     summary: Row | None = None
     devs: Answer | None = None
     is_flat: bool = False
+    is_joined: bool = False
+
+    @property
+    def badge(self) -> tuple[str, ...]:
+        """By what this names its machine."""
+        return badge_of(self.summary, self.devs)
+
+    @property
+    def board_count(self) -> int:
+        """How many boards it tells of."""
+        return 0 if self.devs is None else len(self.devs.rows("DEVS"))
+
+    def sight(self, seen_at_s: float) -> Sight | None:
+        """A machine wholly at work; None for any other, and for more than one answer."""
+        if self.summary is None or self.devs is None or not self.is_joined:
+            return None
+        return sight_of(self.summary, self.devs, seen_at_s=seen_at_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a fast read tells from; ``standing`` where not all of it was asked anew."""
+
+    status: wire.Status
+    mining: Mining
+    sight: Sight | None
+    supply: Row | None
+    standing: Standing | None
+
+    def boards(self, count: int) -> tuple[BoardReading, ...]:
+        """All of them; of a machine that is off those it had, by their count."""
+        if self.sight is not None and not self.status.is_off:
+            return self.sight.boards
+        return wire.boards_of(self.mining.devs, is_off=self.status.is_off, count=count)
 
 
 class Btminer:
@@ -58,25 +96,36 @@ class Btminer:
                 return None
             raise
 
+    async def status(self) -> wire.Status:
+        """Off or not, and the percent in force."""
+        return wire.status_of(await self.ask("status"))
+
     async def mining(self, *, is_off: bool) -> Mining:
         """``summary`` and all boards, in one question where the machine takes it."""
-        question = f"summary+{self._boards_command}"
+        question = self._question
         is_proven = self._joined.get(question)
         if is_off or is_proven is False:
             return await self._by_turns(is_off=is_off)
         try:
-            reply = await self._exchange.ask(encode_command(question))
-            answers = wire.joined_of(wire.decode_read(reply.reply), question)
+            found = await self.joined()
         except (RefusedError, BadReplyError, NoAnswerError) as error:
             if is_proven and not isinstance(error, RefusedError):
                 raise
             # Only a machine that answers each of them has shown that it does not join them.
             found = await self._by_turns(is_off=False)
-            self._joined[question] = False
-            return found
-        self._joined[question] = True
-        summary, devs = answers
-        return Mining(summary=summary.row("SUMMARY"), devs=devs)
+        self._joined[question] = found.is_joined
+        return found
+
+    async def joined(self) -> Mining:
+        """``summary`` and all boards in one question, come what may."""
+        question = self._question
+        reply = await self._exchange.ask(encode_command(question))
+        summary, devs = wire.joined_of(wire.decode_read(reply.reply), question)
+        return Mining(summary=summary.row("SUMMARY"), devs=devs, is_joined=True)
+
+    @property
+    def _question(self) -> str:
+        return f"summary+{self._boards_command}"
 
     async def supply(self, *, is_off: bool, is_fresh: bool) -> Row | None:
         """What the power supply tells; None for a machine without such a command. One that has no

@@ -29,17 +29,19 @@ from drivers.errors import (
     UnsupportedError,
     WrongDeviceError,
 )
-from drivers.link.btminer import Btminer, Mining
+from drivers.link.btminer import Btminer, Mining, Seen
 from drivers.link.frames import FramedLink
 from drivers.link.sealed import SealedLink
 from drivers.link.tcp import NoAnswerError, TcpExchange
-from drivers.miners.models import HardwareModel, find_model
+from drivers.miners.models import find_model, nameplate_hs
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import whatsminer_v2 as wire
 from drivers.wire import whatsminer_who as who
 from drivers.wire.cgminer import Row
 from drivers.wire.whatsminer_reply import encode_read
+from drivers.wire.whatsminer_standing import Standing, standing_of
 from drivers.wire.whatsminer_v3 import percent_of
+from drivers.wire.whatsminer_who import Known
 
 FAMILY = "whatsminer-v2"
 DEFAULT_PORT = 4028
@@ -48,6 +50,8 @@ V3_PORT = 4433
 READ_LIMIT_S = 9.0
 DETAILS_LIMIT_S = 12.0
 PROBE_LIMIT_S = 2.0
+# A percent or a sleep may take effect late: for so long after a write nothing stands.
+SETTLING_S = 120.0
 
 _WHOLE = "100%"
 _BLINK = {"color": "red", "period": 200, "duration": 100, "start": 0}  # ms
@@ -61,30 +65,6 @@ class Links:
     newer: FramedLink
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What was found out of a machine and rarely changes. ``type_name`` and ``board_count`` are
-    "" and 0 until mining has been seen on; ``badge`` is by what its mining reads name it."""
-
-    version: who.Version
-    owner: who.Owner
-    type_name: str = ""
-    board_count: int = 0
-    badge: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> HardwareModel | None:
-        return find_model(who.model_of(self.type_name))
-
-    @property
-    def signs(self) -> tuple[str, ...]:
-        return who.signs_of(self.version, self.owner, self.type_name)
-
-    @property
-    def nameplate_w(self) -> float | None:
-        return None if self.model is None else self.model.nameplate_power_w
-
-
 class WhatsminerV2Reader:
     """One machine without a password: read, never written to. ``mac`` pins it."""
 
@@ -94,44 +74,46 @@ class WhatsminerV2Reader:
         self._mac = mac
         self._turn = asyncio.Lock()
         self._reads = Btminer(links.reads)
-        self._known: _Known | None = None
+        self._known: Known | None = None
         self._is_certain = False
         self._probed: tuple[who.Version, who.Owner] | None = None
+        self._standing: Standing | None = None
+        self._settling_until_s = 0.0
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API version with firmware, and a whole MAC with the serial."""
         async with self._talking(READ_LIMIT_S):
             known, _, mining = await self._look()
-        return _identity(known, mining.summary)
+        return known.identity(FAMILY, _nameplate_hs(known, mining.summary))
 
     async def read(self) -> MinerReading:
-        """Three questions, each on a connection of its own as this API has it: ``status``, summary
-        and boards in one, and the wattmeter; who answers is asked where they do not tell."""
-        requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        """``status``, summary with boards, and the wattmeter, each on a connection of its own as
+        this API has it; the second alone while what the others said less than a minute before
+        stands (drivers/wire/whatsminer_standing.py). The watts are the firmware's then, corrected
+        by what the wattmeter said at the same working point."""
+        requested_at_s = _now_s()
         async with self._talking(READ_LIMIT_S):
-            before, self._is_certain = self._known if self._is_certain else None, False
-            known = before or await self._recognised(is_fresh=True)
-            status, mining = await self._seen()
-            if before is not None:
-                known = await self._same(before, mining)
-            known = self._badged(known, mining)
-            supply = await self._reads.supply(is_off=status.is_off, is_fresh=False)
-            self._is_certain = True
-        summary, devs = mining.summary, mining.devs
-        boards = wire.boards_of(devs, is_off=status.is_off, count=known.board_count)
-        hashrate_hs = 0.0
-        if summary is not None and not status.is_off:
-            hashrate_hs = wire.require_believable(boards, summary, _nameplate_hs(known, summary))
-        power_w, provenance = wire.power_of(summary, supply, known.nameplate_w)
+            known, seen = await self._ask_fast()
+            status, summary = seen.status, seen.mining.summary
+            boards = seen.boards(known.board_count)
+            hashrate_hs = 0.0
+            if summary is not None and not status.is_off:
+                rated_hs = _nameplate_hs(known, summary)
+                hashrate_hs = wire.require_believable(boards, summary, rated_hs)
+            power = wire.power_of(summary, seen.supply, _nameplate_w(known))
+            if seen.standing is not None:
+                power, self._standing = seen.standing.metered(power), seen.standing
+            elif requested_at_s >= self._settling_until_s:
+                self._standing = standing_of(seen.sight, status, power, asked_at_s=requested_at_s)
         return MinerReading(
             miner_id=self.miner_id,
             requested_at_s=requested_at_s,
-            replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),
+            replied_at_s=_now_s(),
             taken_at_ms=time.time_ns() // 1_000_000,
             activity=wire.activity_of(summary, status, boards, hashrate_hs),
             hashrate_hs=hashrate_hs,
-            power_w=power_w,
-            power_provenance=provenance,
+            power_w=power[0],
+            power_provenance=power[1],
             profile=_WHOLE if status.is_off else f"{status.percent or 100}%",
             boards=boards,
         )
@@ -145,14 +127,13 @@ class WhatsminerV2Reader:
             supply = await self._reads.supply(is_off=status.is_off, is_fresh=True)
             listed = None if known.version.is_api_v1 else await self._reads.ask("get_error_code")
         summary, devs = mining.summary, mining.devs
+        rated_w, rated_hs = _nameplate_w(known), _nameplate_hs(known, summary)
         serial = None if supply is None else str(supply.values.get("serial_no") or "") or None
         rows = wire.boards_of(devs, is_off=status.is_off)
         return MinerDetails(
-            identity=_identity(known, summary),
+            identity=known.identity(FAMILY, rated_hs),
             pools=() if pools is None else wire.pools_of(pools),
-            profiles=wire.profiles_at(
-                summary, status, known.nameplate_w, _nameplate_hs(known, summary)
-            ),
+            profiles=wire.profiles_at(summary, status, rated_w, rated_hs),
             board_serials=tuple([board.serial for board in rows if board.serial]),
             fan_speeds_rpm=() if summary is None else wire.fan_speeds_of(summary),
             uptime_s=None if summary is None else wire.uptime_of(summary),
@@ -181,38 +162,68 @@ class WhatsminerV2Reader:
                 f"{self._links.reads.address} did not answer everything within {limit_s:g} s."
             ) from error
 
-    async def _look(self) -> tuple[_Known, wire.Status, Mining]:
+    async def _ask_fast(self) -> tuple[Known, Seen]:
+        """What a fast read tells from. Nothing stands unless all of it succeeds and is believed."""
+        before, self._is_certain = self._known if self._is_certain else None, False
+        held, self._standing = self._standing, None
+        known = before or await self._recognised(is_fresh=True)
+        ask = self._status_and_mining if held is None else self._mining_first
+        status, mining = await ask()
+        sight = mining.sight(_now_s())
+        if before is not None:
+            known = await self._same(before, mining)
+        if status is not None or known is not before or (held and not held.holds(sight)):
+            held = None
+        known = self._badged(known, mining)
+        if status is None:
+            status = await self._reads.status() if held is None else held.status
+        supply = None
+        if held is None or held.pin_share is None:
+            supply = await self._reads.supply(is_off=status.is_off, is_fresh=False)
+        self._is_certain = True
+        return known, Seen(status=status, mining=mining, sight=sight, supply=supply, standing=held)
+
+    async def _look(self) -> tuple[Known, wire.Status, Mining]:
         """Who it is, by every sign there is, with ``status``, ``summary`` and its boards."""
         known = await self._certain()
         await self._require_no_v3(known)
-        status, mining = await self._seen()
+        status, mining = await self._status_and_mining()
         known = self._badged(known, mining)
         return await self._typed(known, status), status, mining
 
-    async def _seen(self) -> tuple[wire.Status, Mining]:
-        status = wire.status_of(await self._reads.ask("status"))
-        mining = await self._reads.mining(is_off=status.is_off)
+    async def _status_and_mining(self) -> tuple[wire.Status, Mining]:
+        status = await self._reads.status()
+        return status, await self._mining(is_off=status.is_off)
+
+    async def _mining_first(self) -> tuple[wire.Status | None, Mining]:
+        """Of a machine that was at work: in sleep its mining program may fail, which ``status``
+        tells."""
+        try:
+            return None, await self._reads.joined()
+        except (RefusedError, BadReplyError) as error:
+            status = await self._reads.status()
+            if isinstance(error, BadReplyError) and not status.is_off:
+                raise
+        return status, await self._mining(is_off=status.is_off)
+
+    async def _mining(self, *, is_off: bool) -> Mining:
+        mining = await self._reads.mining(is_off=is_off)
         if mining.is_flat:
             raise self._is_v3("summary")
-        return status, mining
+        return mining
 
-    async def _same(self, known: _Known, mining: Mining) -> _Known:
+    async def _same(self, known: Known, mining: Mining) -> Known:
         """The machine of the read before, or whoever is asked for its MAC. A badge that was seen
         beside the MAC stands for it in fast reads; nothing is written on its strength."""
-        badge = who.badge_of(mining.summary, mining.devs)
-        if badge and badge == known.badge:
+        if mining.badge and mining.badge == known.badge:
             return known
-        return await self._recognised(is_fresh=bool(badge))
+        return await self._recognised(is_fresh=bool(mining.badge))
 
-    def _badged(self, known: _Known, mining: Mining) -> _Known:
-        badge = who.badge_of(mining.summary, mining.devs)
-        count = 0 if mining.devs is None else len(mining.devs.rows("DEVS"))
-        if (badge, count) != (known.badge, known.board_count):
-            count = max(count, known.board_count)
-            known = self._known = replace(known, badge=badge, board_count=count)
-        return known
+    def _badged(self, known: Known, mining: Mining) -> Known:
+        self._known = known.badged(mining.badge, mining.board_count)
+        return self._known
 
-    async def _typed(self, known: _Known, status: wire.Status) -> _Known:
+    async def _typed(self, known: Known, status: wire.Status) -> Known:
         """With the hardware's type, asked once; firmware that does not tell it leaves it ""."""
         if known.type_name:
             return known
@@ -224,14 +235,14 @@ class WhatsminerV2Reader:
             known = self._known = replace(known, type_name=who.type_of(answer))
         return known
 
-    async def _certain(self) -> _Known:
+    async def _certain(self) -> Known:
         """Who answers, asked anew with nothing taken for granted."""
-        self._is_certain = False
+        self._is_certain, self._standing = False, None
         known = await self._recognised(is_fresh=True)
         self._is_certain = True
         return known
 
-    async def _recognised(self, *, is_fresh: bool) -> _Known:
+    async def _recognised(self, *, is_fresh: bool) -> Known:
         """Who answers now. Raises WrongDeviceError for any but the pinned machine."""
         before = self._known
         if before is None or is_fresh:
@@ -252,7 +263,7 @@ class WhatsminerV2Reader:
         if before is not None and (before.version, before.owner) == (version, owner):
             return before
         self._reads.forget()
-        self._known = _Known(version=version, owner=owner)
+        self._known = Known(version=version, owner=owner)
         return self._known
 
     def _require_whatsminer(self, version: who.Version) -> None:
@@ -264,7 +275,7 @@ class WhatsminerV2Reader:
                 "check the address and the family of the configuration."
             )
 
-    async def _require_no_v3(self, known: _Known) -> None:
+    async def _require_no_v3(self, known: Known) -> None:
         """Whether API v3 is spoken next door, asked once for a firmware: then v2 only seems to
         work. A port that takes the connection and says nothing usable leaves it open."""
         if known.version.is_api_v1 or self._probed == (known.version, known.owner):
@@ -324,14 +335,17 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
                 await self._require_no_v3(known)
                 if profile is not None:
                     parameters = {"percent": str(await self._percent(profile))}
-            await self._sealed.order(command, parameters)
+            try:
+                await self._sealed.order(command, parameters)
+            finally:
+                self._settling_until_s = _now_s() + SETTLING_S
 
     async def _percent(self, name: str) -> int:
         """The number behind a profile's name, where this machine takes it now."""
         percent = percent_of(name, is_fast_boot=True)
         if percent is None:
             raise UnsupportedError(f"{name!r} is not the name of a profile of {self.miner_id}.")
-        status, mining = await self._seen()
+        status, mining = await self._status_and_mining()
         if status.is_off:
             raise BusyError(
                 f"Machine {self.miner_id} is stopped or just starting: it takes a percent once it "
@@ -349,7 +363,7 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
             )
         return percent
 
-    def _require_writable(self, known: _Known) -> None:
+    def _require_writable(self, known: Known) -> None:
         if known.version.is_api_v1:
             raise UnsupportedError(
                 f"Machine {self.miner_id} speaks API {known.version.api}, which kwota only reads: "
@@ -363,21 +377,14 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
             )
 
 
-def _identity(known: _Known, summary: Row | None) -> MinerIdentity:
-    return MinerIdentity(
-        family=FAMILY,
-        model=who.model_of(known.type_name),
-        mac=known.owner.mac,
-        serial=known.owner.serial,
-        firmware=known.version.firmware,
-        board_count=known.board_count,
-        nameplate_hashrate_hs=_nameplate_hs(known, summary),
-        signs=known.signs,
-    )
+def _now_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _nameplate_hs(known: _Known, summary: Row | None) -> float | None:
-    told_hs = None if summary is None else wire.nameplate_of(summary)
-    if told_hs is not None or known.model is None:
-        return told_hs
-    return known.model.nameplate_hashrate_hs
+def _nameplate_w(known: Known) -> float | None:
+    model = find_model(known.model_name)
+    return None if model is None else model.nameplate_power_w
+
+
+def _nameplate_hs(known: Known, summary: Row | None) -> float | None:
+    return nameplate_hs(known.model_name, None if summary is None else wire.nameplate_of(summary))

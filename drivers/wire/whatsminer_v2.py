@@ -276,6 +276,11 @@ def uptime_of(summary: Row) -> int | None:
     return None if key is None else round(_number(summary, key))
 
 
+def elapsed_of(summary: Row) -> float | None:
+    """Seconds since the mining program started; None where it does not say."""
+    return _maybe(summary, "Elapsed")
+
+
 def faults_told(listed: Answer | None, summary: Row | None) -> tuple[MinerFault, ...]:
     """Of ``get_error_code``, or of ``summary`` where older firmware has them."""
     if listed is not None:

@@ -6,9 +6,11 @@ its ``get_version`` has the type.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from drivers.errors import BadReplyError
+from drivers.readings import MinerIdentity
 from drivers.wire.cgminer import Answer, Row
 
 _API = re.compile(r"(?:whatsminer v)?([0-9]\.[0-9.]{1,8})\Z")
@@ -53,6 +55,47 @@ class Owner:
     def has_mac(self) -> bool:
         """Whether it is a whole MAC."""
         return _MAC.match(self.mac) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What was found out of a machine and rarely changes. ``type_name`` and ``board_count`` are
+    "" and 0 until mining has been seen on; ``badge`` is by what its mining reads name it."""
+
+    version: Version
+    owner: Owner
+    type_name: str = ""
+    board_count: int = 0
+    badge: tuple[str, ...] = ()
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """One sentence for each independent sign; a write needs two."""
+        return signs_of(self.version, self.owner, self.type_name)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model in the table."""
+        return model_of(self.type_name)
+
+    def badged(self, badge: tuple[str, ...], board_count: int) -> Self:
+        """With what its mining reads show now; boards are as many as were ever seen."""
+        if (badge, board_count) == (self.badge, self.board_count):
+            return self
+        return replace(self, badge=badge, board_count=max(board_count, self.board_count))
+
+    def identity(self, family: str, nameplate_hashrate_hs: float | None) -> MinerIdentity:
+        """In the words of readings.py."""
+        return MinerIdentity(
+            family=family,
+            model=self.model_name,
+            mac=self.owner.mac,
+            serial=self.owner.serial,
+            firmware=self.version.firmware,
+            board_count=self.board_count,
+            nameplate_hashrate_hs=nameplate_hashrate_hs,
+            signs=self.signs,
+        )
 
 
 def version_of(answer: Answer) -> Version:

@@ -219,8 +219,14 @@ async def test_a_limit_restarts_mining_and_one_too_low_crashes_it(open_hall) -> 
     assert (await caller.order("adjust_power_limit", power_limit="99999"))["Code"] == 131
     assert machine.point.name == "100%"
     assert (await ask(site, {"cmd": "get_error_code"}))["Msg"]["error_code"] == []
+    machine.started_s -= 100.0
+    traits(site).mining_from_s -= 100.0
+    assert (await ask(site, {"cmd": "summary"}))["SUMMARY"][0]["Elapsed"] >= 100
     assert (await caller.order("restart_btminer"))["Code"] == 131
     assert machine.is_awake
+    summary = (await ask(site, {"cmd": "summary"}))["SUMMARY"][0]
+    assert summary["Elapsed"] < 20
+    assert summary["Uptime"] >= 160
 
 
 WRONG = [

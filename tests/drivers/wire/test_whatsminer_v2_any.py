@@ -10,6 +10,7 @@ from drivers.errors import DriverError
 from drivers.wire import whatsminer_v2 as wire
 from drivers.wire import whatsminer_who as who
 from drivers.wire.cgminer import Answer
+from drivers.wire.whatsminer_standing import sight_of
 
 SUMMARY = {
     "Power": 3300,
@@ -21,6 +22,7 @@ SUMMARY = {
     "Btminer Fast Boot": "enable",
     "Fan Speed In": 5000,
     "Uptime": 5,
+    "Elapsed": 4,
     "Error Code Count": 1,
     "Error Code 0": 110,
     "MAC": "C4:08:28:00:A4:19",
@@ -76,8 +78,15 @@ def read_everything(answer: Answer) -> None:
     if summary is None:
         return
     tried(who.owner_in, summary)
-    for read in (wire.power_limit_of, wire.fan_speeds_of, wire.uptime_of, wire.faults_in):
+    for read in (
+        wire.power_limit_of,
+        wire.fan_speeds_of,
+        wire.uptime_of,
+        wire.elapsed_of,
+        wire.faults_in,
+    ):
         tried(read, summary)
+    sight_of(summary, answer, seen_at_s=1.0)  # raises nothing
     tried(wire.power_of, summary, supply, 3276.0)
     tried(wire.profiles_at, summary, status, 3276.0, tried(wire.nameplate_of, summary))
     hashrate_hs = tried(wire.require_believable, boards, summary, 118e12) or 0.0

@@ -100,3 +100,22 @@ def test_mining_reads_name_a_machine_by_its_mac_or_by_all_its_boards(
         boards = [{"ASC": slot, "PCB SN": serial} for slot, serial in enumerate(serials)]
         devs = decode_answer(json.dumps({"STATUS": [], "DEVS": boards}).encode())
     assert who.badge_of(row, devs) == badge
+
+
+def test_what_is_known_keeps_the_most_boards_and_the_newest_badge() -> None:
+    version = who.Version(api="2.0.5", firmware="20230714.15.Rel", type_name="")
+    owner = who.Owner(mac="c4:08:28:00:a4:19", serial="S", power_supply_serial=None)
+    known = who.Known(version=version, owner=owner, type_name="M50_VH31")
+    seen = known.badged(("A", "B", "C"), 3)
+    assert (seen.badge, seen.board_count) == (("A", "B", "C"), 3)
+    assert seen.badged(("A", "B", "C"), 3) is seen
+    asleep = seen.badged((), 0)
+    assert (asleep.badge, asleep.board_count) == ((), 3)
+    identity = asleep.identity("whatsminer-v2", 118e12)
+    assert (identity.model, identity.mac, identity.serial) == (
+        "WhatsMiner M50",
+        owner.mac,
+        owner.serial,
+    )
+    assert (identity.board_count, identity.nameplate_hashrate_hs) == (3, 118e12)
+    assert identity.is_writable

@@ -1,11 +1,15 @@
 """A hall with one simulated M50 of API v2 and one M60S of API v3, on addresses of its own."""
 
+import asyncio
+import json
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from drivers.link.frames import FramedLink
@@ -18,6 +22,11 @@ from simulator.farm_file import FarmFile
 from simulator.network import Network
 from simulator.whatsminer_v2 import WhatsminerV2Farm
 from simulator.whatsminer_v2_reads import Traits
+from simulator.whatsminer_v2_writes import WRITES
+
+Open = Callable[..., Awaitable[Any]]
+Listen = Callable[[Any], Awaitable[int]]
+Reply = Callable[[str], bytes | None]
 
 NET = f"127.{64 + os.getpid() % 64}.0.0"  # every test process has addresses of its own
 PASSWORD = "farmpass"  # the simulator's own
@@ -81,6 +90,49 @@ class Hall:
         )
 
 
+class Between:
+    """Hands questions on to the simulated machine, unless ``replies`` knows better; None is what
+    it does not know, and b"" is a close without a word."""
+
+    def __init__(self, site: Any) -> None:
+        self.site = site
+        self.asked: list[str] = []
+        self.replies: Reply = lambda command: None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await reader.read(1 << 16)  # a small question comes in one piece
+        document = json.loads(question)
+        self.asked.append(document.get("command", document.get("cmd", "write")))
+        reply = self.replies(self.asked[-1])
+        writer.write(self.site.whatsminers.reply(0, question) or b"" if reply is None else reply)
+        await writer.drain()
+
+    def act(self, write: str, **fields: str) -> None:
+        """Somebody else's write."""
+        WRITES[write](self.site.whatsminers.moment(0), fields)
+
+    def taken(self) -> list[str]:
+        """What was asked since this was asked last."""
+        taken, self.asked = self.asked, []
+        return taken
+
+
+class Clock:
+    """The clock that drivers and simulated machines share, for whoever cannot wait."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+        self._clock_gettime = time.clock_gettime
+
+    def read(self, which: int) -> float:
+        """Seconds of the system's clock, and those that were skipped."""
+        return self._clock_gettime(which) + self.ahead_s
+
+    def skip(self, span_s: float) -> None:
+        """Go on as if this time had passed."""
+        self.ahead_s += span_s
+
+
 @pytest_asyncio.fixture
 async def hall() -> AsyncIterator[Callable[..., Awaitable[Hall]]]:
     """Opens a hall; the arguments are the [whatsminer_v2] table."""
@@ -105,3 +157,22 @@ async def hall() -> AsyncIterator[Callable[..., Awaitable[Hall]]]:
             return Hall(network=network)
 
         yield start
+
+
+@pytest.fixture
+def between(hall: Open, listen: Listen) -> Callable[..., Awaitable[tuple[Between, Any]]]:
+    """A machine, what stands before it, and a driver; the arguments are the [whatsminer_v2]."""
+
+    async def make(**table: Any) -> tuple[Between, Any]:
+        site = await hall(**table)
+        between = Between(site)
+        return between, site.miner(port=await listen(between.serve))
+
+    return make
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "clock_gettime", clock.read)
+    return clock

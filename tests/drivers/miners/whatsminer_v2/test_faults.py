@@ -94,7 +94,7 @@ async def test_a_slow_machine_is_waited_for_up_to_a_limit(
     site = await hall(answer_delay_s=0.15)
     reader = site.reader()
     assert (await reader.read()).activity is Activity.HASHING
-    monkeypatch.setattr(whatsminer_v2, "READ_LIMIT_S", 0.2)
+    monkeypatch.setattr(whatsminer_v2, "READ_LIMIT_S", 0.1)
     started_s = time.monotonic()
     with pytest.raises(UnreachableError, match="did not answer everything"):
         await reader.read()
@@ -120,7 +120,8 @@ async def test_one_verb_at_a_time_asks_one_question_at_a_time(hall: Open, listen
     await asyncio.gather(reader.read(), reader.read(), reader.read())
     assert at_once[1] == 1
     once = ["status", "summary+edevs", "get_psu"]
-    assert asked == ["get_version", "get_miner_info", *once * 3]
+    again = ["summary+edevs"]  # of a machine that goes on as it did
+    assert asked == ["get_version", "get_miner_info", *once, *again * 2]
 
 
 STRANGERS: list[tuple[bytes, type[DriverError]]] = [

@@ -215,7 +215,7 @@ async def test_firmware_without_edevs_devdetails_and_psu_is_read_by_what_it_has(
     assert reading.power_provenance is PowerProvenance.FIRMWARE_ESTIMATE
     assert asked.count("edevs") == asked.count("summary+edevs") == 1  # found out once
     await reader.read()
-    assert asked[-2:] == ["status", "summary+devs"]
+    assert asked[-2:] == ["get_psu", "summary+devs"]
 
 
 async def test_closing_is_always_possible(hall: Open) -> None:
