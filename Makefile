@@ -64,7 +64,7 @@ check: packages $(DEV_STAMP) ## everything that CI checks, in some ten minutes o
 	wait "$$campaign"; \
 	cat "$$demo/campaign"; \
 	test ! -e "$$demo/campaign.failed"; \
-	{ nice -n 10 $(MAKE) lint types layers manual >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
+	{ nice -n 10 $(MAKE) lint tidy types layers manual >"$$demo/static" 2>&1 || touch "$$demo/static.failed"; } & \
 	static=$$!; \
 	KWOTA_DEMO="$$demo" $(MAKE) test-system; \
 	wait "$$static"; \
@@ -79,6 +79,10 @@ packages:
 lint: $(DEV_STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+
+.PHONY: tidy
+tidy: $(DEV_STAMP) ## the house's own rules for every file
+	@$(BIN)/python -m pytest -q tests/test_tidy.py
 
 .PHONY: types
 types: $(DEV_STAMP) ## mypy, strict
@@ -100,7 +104,8 @@ test: test-fast test-campaign test-system ## pytest: all parts
 
 .PHONY: test-fast
 test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on three processes, with coverage
-	@$(BIN)/python -m pytest -ra -n 3 -m "not system and not scenario and not closed_loop and not campaign and not torture" --cov
+	@$(BIN)/python -m pytest -ra -n 3 --cov --ignore tests/test_tidy.py \
+		-m "not system and not scenario and not closed_loop and not campaign and not torture"
 
 .PHONY: test-campaign
 test-campaign: $(DEV_STAMP) ## pytest: 500 drawn sites with faults in virtual time, on both cores
