@@ -58,14 +58,18 @@ async def block(polls: Sequence[Poll], begin: int, count: int, concurrent: int) 
     return time.process_time() - started_s
 
 
-async def compared(polls: Sequence[Poll], task: Task, *, concurrent: int, size: int) -> Task:
-    """CPU of a poll, of a raw exchange beside it, and of one in the other."""
+def raw_of(task: Task) -> list[Poll]:
+    """The recorded bytes, exchanged again."""
     tape = unpacked(task["tape"])
-    raw = [
+    return [
         RawExchange(tape, task["tape_ports"], machine).read
         for machine in task["machines"][: task["raw_machines"]]
     ]
-    beside = min(concurrent, len(polls))
+
+
+async def compared(polls: Sequence[Poll], task: Task, *, concurrent: int, size: int) -> Task:
+    """CPU of a poll, of a raw exchange beside it, and of one in the other."""
+    raw, beside = raw_of(task), min(concurrent, len(polls))
     await block(raw, 0, 4 * beside, beside)
     await block(polls, 0, min(size, len(polls)), concurrent)
     rows, began_s, done = [], time.monotonic(), 0
@@ -133,8 +137,21 @@ async def closed(poller: Poller) -> None:
     await asyncio.gather(*[post.device.close() for post in poller.miners])
 
 
+async def asking(polls: Sequence[Poll], task: Task) -> float:
+    """CPU of a read in which nothing stands any more, over that of a raw exchange of the tape."""
+    raw, size = raw_of(task), min(task["polls"], len(polls))
+    await block(raw, 0, task["raw_polls"], size)
+    await asyncio.sleep(task["asks_again_s"])
+    rows = []
+    for begin in range(0, len(polls) - size + 1, size):
+        own_s = await block(polls, begin, size, CONCURRENT) / size
+        rows.append(own_s * task["raw_polls"] / await block(raw, 0, task["raw_polls"], CONCURRENT))
+    return statistics.median(rows)
+
+
 async def kwota(task: Task) -> Task:
-    """Fast reads as the daemon makes them: seat, driver, post."""
+    """Fast reads as the daemon makes them: seat, driver, post. Where a family asks some things only
+    now and then, ``mean_times_raw`` is over reads ten seconds apart of which so many ask."""
     empty_mb = resident_mb()
     poller = poller_of(task)
 
@@ -148,7 +165,13 @@ async def kwota(task: Task) -> Task:
     await block(first, 0, len(first), CONCURRENT)
     full_s = (time.process_time() - started_s) / len(first)
     polls = [lambda post=post: poll(post, is_full=False) for post in poller.miners]
+    await block(polls, 0, len(polls), CONCURRENT)
     found = await compared(polls, task, concurrent=CONCURRENT, size=task["polls"])
+    if task["asks_again_s"]:
+        reads = task["asks_again_s"] / task["period_s"]
+        times, asking_times = found["times_raw"], await asking(polls, task)
+        found["asking_times_raw"] = round(asking_times, 3)
+        found["mean_times_raw"] = round(times + (asking_times - times) / reads, 3)
     await closed(poller)
     return {**found, "full_us_per_poll": round(full_s * 1e6, 1), "rss_empty_mb": round(empty_mb, 1)}
 
