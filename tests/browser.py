@@ -14,11 +14,21 @@ import pytest
 
 PICTURES = Path(__file__).parents[1] / "artefacts" / "screenshots"
 BROWSER = shutil.which("chromium")
-LIMIT_S = 60.0  # of a test that names none
+LIMIT_S = 180.0  # of a test that names none: it may be the one that starts the browser
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All pages in one process, as each needs a browser of its own."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(LIMIT_S))
+
 
 Browse = Callable[..., Awaitable[tuple[str, list[str]]]]
 
