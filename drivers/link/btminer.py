@@ -7,6 +7,7 @@ again of another firmware; one that does not is asked for each of them, as is on
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from drivers.errors import BadReplyError, RefusedError
 from drivers.link.tcp import NoAnswerError, TcpExchange
@@ -17,7 +18,7 @@ from drivers.wire.whatsminer_standing import Sight, Standing, sight_of
 from drivers.wire.whatsminer_who import badge_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Mining:
     """What the mining program says; None where mining is off and it is not there. ``is_flat`` is
     the shape in which firmware with API v3 answers, and nothing else is told then. ``is_joined``
@@ -28,12 +29,12 @@ class Mining:
     is_flat: bool = False
     is_joined: bool = False
 
-    @property
+    @cached_property
     def badge(self) -> tuple[str, ...]:
         """By what this names its machine."""
         return badge_of(self.summary, self.devs)
 
-    @property
+    @cached_property
     def board_count(self) -> int:
         """How many boards it tells of."""
         return 0 if self.devs is None else len(self.devs.rows("DEVS"))
