@@ -29,12 +29,13 @@ from drivers.errors import (
 )
 from drivers.link.http import HttpLink, HttpReply
 from drivers.link.tcp import NoAnswerError
-from drivers.link.token import TokenLink
+from drivers.miners.braiins_pages import BraiinsPages, Known, table_in
 from drivers.miners.models import HardwareModel, models
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading, Profile
 from drivers.wire import braiins as wire
 from drivers.wire import braiins_reply as envelope
 from drivers.wire import braiins_target as target
+from drivers.wire.braiins_standing import Standing, standing_of
 from drivers.wire.cgminer import Row
 
 FAMILY = "braiins"
@@ -44,22 +45,14 @@ READ_LIMIT_S = 9.0
 DETAILS_LIMIT_S = 20.0
 WRITE_LIMIT_S = 14.0
 
-_API = "/api/v1/"
-_VERSION = "version/"
-_DETAILS = "miner/details"
+# A target or a pause may take effect late: for so long after a write nothing stands.
+SETTLING_S = 120.0
+
+_STATS = "miner/stats"
 _BOARDS = "miner/hw/hashboards"
 _CONFIGURATION = "configuration/miner"
 _CONSTRAINTS = "configuration/constraints"
 _TUNER = "performance/tuner-state"
-_PAGE_NAME = b"Braiins OS"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """Who answered, and on which signs that rests."""
-
-    details: wire.DeviceDetails
-    signs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,64 +72,79 @@ class BraiinsReader:
         self, *, miner_id: str, link: HttpLink, mac: str | None, password: str | None = None
     ) -> None:
         self.miner_id = miner_id
-        self._link = link
-        self._mac = mac
-        self._password = password
-        log_in = None if password is None else self._login
-        self._pages = TokenLink(link=link, prefix=_API, log_in=log_in)
+        self._pages = BraiinsPages(miner_id=miner_id, link=link, mac=mac, password=password)
+        self._standing: Standing | None = None
+        self._settling_until_s = 0.0
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API with firmware, and one MAC in two places."""
         async with self._bounded(READ_LIMIT_S):
-            known = await self._recognised()
-            boards = wire.boards_of(await self._table(_BOARDS))
+            known = await self._pages.recognised()
+            boards = wire.boards_of(await self._pages.table(_BOARDS))
         return self._identity_of(known, len(boards))
 
     async def read(self) -> MinerReading:
-        """Four questions, and the tuner's state where the answers leave open what it is."""
+        """Watts and boards; and, where that does not stand (drivers/wire/braiins_standing.py), what
+        the machine says of itself, its power target, and where they leave it open its tuner."""
         async with self._bounded(READ_LIMIT_S):
-            requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-            details = self._pinned(wire.details_of(await self._table(_DETAILS)))
-            stats = await self._table("miner/stats")
-            boards = wire.boards_of(await self._table(_BOARDS))
-            settings = target.configuration_of(await self._table(_CONFIGURATION))
-            power_w, provenance = wire.power_of(stats)
+            requested_at_s = _now_s()
+            stats, listed = await self._pages.reply(_STATS), await self._pages.reply(_BOARDS)
+            power_w, provenance = wire.power_of(table_in(stats, _STATS))
+            boards = wire.boards_of(table_in(listed, _BOARDS))
+            held, self._standing = self._standing, None
+            details = self._seen_on(stats, listed)
             state: int | None = None
-            if details.may_hash and not wire.is_risen(boards, power_w, settings.target_w):
-                state = wire.tuner_state_of(await self._table(_TUNER))
-                boards = wire.with_ramps(boards, state, power_w, settings.target_w)
-            replied_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        model = _model(details)
-        nameplate_w = None if model is None else model.nameplate_power_w
-        wire.believe_power(power_w, nameplate_w, settings.target_w)
-        return MinerReading(
-            miner_id=self.miner_id,
-            requested_at_s=requested_at_s,
-            replied_at_s=replied_at_s,
-            taken_at_ms=time.time_ns() // 1_000_000,
-            activity=wire.activity_of(details, state, boards),
-            hashrate_hs=wire.believed_hashrate_hs(boards, _nameplate_hs(details)),
-            power_w=power_w,
-            power_provenance=provenance,
-            profile=None if settings.target_w is None else target.profile_name(settings.target_w),
-            boards=boards,
-        )
+            if details is not None and held is not None and held.holds(boards, power_w, _now_s()):
+                settings = held.settings
+            else:
+                held, details = None, await self._pages.details()
+                settings = target.configuration_of(await self._pages.table(_CONFIGURATION))
+                if details.may_hash and not wire.is_risen(boards, power_w, settings.target_w):
+                    state = wire.tuner_state_of(await self._pages.table(_TUNER))
+                    boards = wire.with_ramps(boards, state, power_w, settings.target_w)
+            replied_at_s = _now_s()
+            model = _model(details)
+            nameplate_w = None if model is None else model.nameplate_power_w
+            wire.believe_power(power_w, nameplate_w, settings.target_w)
+            reading = MinerReading(
+                miner_id=self.miner_id,
+                requested_at_s=requested_at_s,
+                replied_at_s=replied_at_s,
+                taken_at_ms=time.time_ns() // 1_000_000,
+                activity=wire.activity_of(details, state, boards),
+                hashrate_hs=wire.believed_hashrate_hs(boards, _nameplate_hs(details)),
+                power_w=power_w,
+                power_provenance=provenance,
+                profile=_profile_name(settings),
+                boards=boards,
+            )
+        if requested_at_s < self._settling_until_s:
+            held = None
+        elif held is None and details.may_hash:
+            held = standing_of(settings, boards, power_w, asked_at_s=requested_at_s)
+        self._standing = held
+        return reading
+
+    def _seen_on(self, *replies: HttpReply) -> wire.DeviceDetails | None:
+        """What the machine said of itself on the one connection on which all of this came."""
+        seen = [self._pages.seen.on(reply.connection) for reply in replies]
+        return None if None in seen else seen[0]
 
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely."""
         async with self._bounded(DETAILS_LIMIT_S):
-            known = await self._recognised()
-            listed = await self._table(_BOARDS)
+            known = await self._pages.recognised()
+            listed = await self._pages.table(_BOARDS)
             boards = wire.boards_of(listed)
-            settings = target.configuration_of(await self._table(_CONFIGURATION))
-            limits = await self._table(_CONSTRAINTS)
+            settings = target.configuration_of(await self._pages.table(_CONFIGURATION))
+            limits = await self._pages.table(_CONSTRAINTS)
             tuned = None
             if known.details.may_hash:
-                tuned = target.tuned_of(await self._table(_TUNER))
-            groups = envelope.tables_of(await self._body("pools/"), "pools")
-            cooling = await self._table("cooling/state")
-            errors = await self._table("miner/errors")
-            licence = await self._table_if_any("license/license")
+                tuned = target.tuned_of(await self._pages.table(_TUNER))
+            groups = envelope.tables_of(await self._pages.body("pools/"), "pools")
+            cooling = await self._pages.table("cooling/state")
+            errors = await self._pages.table("miner/errors")
+            licence = await self._pages.table_if_any("license/license")
         pause_s = target.pause_s_of(settings, limits)
         return MinerDetails(
             identity=self._identity_of(known, len(boards)),
@@ -156,84 +164,22 @@ class BraiinsReader:
         )
 
     async def close(self) -> None:
-        """Close the connection. The token is left to run out."""
-        await self._link.close()
+        """Close the connection."""
+        await self._pages.close()
 
     @asynccontextmanager
     async def _bounded(self, limit_s: float) -> AsyncIterator[None]:
+        """Several reads, bounded as a whole. After one that fails nobody is recognised."""
         try:
-            async with asyncio.timeout(limit_s):
-                yield
+            with self._pages.seen.lasting():
+                async with asyncio.timeout(limit_s):
+                    yield
         except TimeoutError as error:
             raise UnreachableError(
-                f"{self._link.address} did not answer everything within {limit_s:g} s."
+                f"{self._pages.address} did not answer everything within {limit_s:g} s."
             ) from error
 
-    async def _table(self, path: str) -> Row:
-        return envelope.table_of(await self._body(path), path.rstrip("/"))
-
-    async def _table_if_any(self, path: str) -> Row | None:
-        """None where this firmware has no such page."""
-        reply = await self._get(path)
-        if envelope.is_absent(reply.status):
-            return None
-        return envelope.table_of(_yes(reply, path), path)
-
-    async def _body(self, path: str) -> bytes:
-        return _yes(await self._get(path), path)
-
-    async def _get(self, path: str) -> HttpReply:
-        reply = await self._pages.get(path)
-        if reply.status == HTTPStatus.UNAUTHORIZED and self._password is None:
-            raise RefusedError(
-                f"Machine {self.miner_id} answers only after a login: give it a password_file with "
-                "the password of its user root."
-            )
-        return reply
-
-    async def _login(self) -> str:
-        """A new token."""
-        body = envelope.encode_login(self._password or "")
-        reply = await self._pages.once("POST", "auth/login", token="", body=body)
-        if envelope.is_absent(reply.status):
-            await self._require_rest()
-        if not reply.is_ok:
-            # Without the body: nobody knows what a firmware repeats in it.
-            raise envelope.refusal_of(reply.status, b"", "the login")
-        return envelope.session_of(reply.body).token
-
-    async def _require_rest(self) -> None:
-        """Say why there is no REST API here. Raises UnsupportedError and WrongDeviceError."""
-        page = await self._link.get("/")
-        if _PAGE_NAME in page.body:
-            raise UnsupportedError(
-                f"Machine {self.miner_id} runs a Braiins OS without the REST API of 25.07: "
-                "upgrade its firmware to 25.07 or later."
-            )
-        raise WrongDeviceError(
-            f"What answers at {self._link.address} is not Braiins OS: "
-            "check the address and the family of the configuration."
-        )
-
-    async def _recognised(self) -> _Known:
-        """Who answers, asked anew. Raises for another machine, another system, an old firmware."""
-        reply = await self._get(_VERSION)
-        # An old firmware shows its page under every address.
-        if envelope.is_absent(reply.status) or reply.body.lstrip().startswith(b"<"):
-            await self._require_rest()
-        api = wire.api_of(envelope.table_of(_yes(reply, _VERSION), "version"))
-        details = self._pinned(wire.details_of(await self._table(_DETAILS)))
-        second_mac = wire.mac_of(await self._table("network/"))
-        signs = [f"version answers as API {api} and miner/details as Braiins OS {details.firmware}"]
-        if wire.is_mac(details.mac) and details.mac == second_mac:
-            signs.append(f"miner/details and network name the same MAC {details.mac}")
-        return _Known(details=details, signs=tuple(signs))
-
-    def _pinned(self, details: wire.DeviceDetails) -> wire.DeviceDetails:
-        address = self._link.address
-        return wire.pinned(details, mac=self._mac, miner_id=self.miner_id, address=address)
-
-    def _identity_of(self, known: _Known, board_count: int) -> MinerIdentity:
+    def _identity_of(self, known: Known, board_count: int) -> MinerIdentity:
         details = known.details
         return MinerIdentity(
             family=FAMILY,
@@ -254,7 +200,7 @@ class BraiinsMiner(BraiinsReader):
         """Switch one hashboard, by its number in ``miner/hw/hashboards``."""
 
         async def has_board() -> None:
-            boards = wire.boards_of(await self._table(_BOARDS))
+            boards = wire.boards_of(await self._pages.table(_BOARDS))
             if board not in {one.board for one in boards}:
                 raise UnsupportedError(f"Machine {self.miner_id} has no board {board}.")
 
@@ -276,13 +222,13 @@ class BraiinsMiner(BraiinsReader):
             )
 
         async def may_be_set() -> None:
-            settings = target.configuration_of(await self._table(_CONFIGURATION))
+            settings = target.configuration_of(await self._pages.table(_CONFIGURATION))
             if settings.target_w is None:
                 raise RefusedError(
                     f"No power target rules machine {self.miner_id}: set its tuner to the mode "
                     "power target in Braiins OS, then try again."
                 )
-            limits = target.range_of(await self._table(_CONSTRAINTS))
+            limits = target.range_of(await self._pages.table(_CONSTRAINTS))
             if limits is None or not limits.least_w <= watts <= limits.most_w:
                 raise RefusedError(
                     f"{watts} W is not within the limits of machine {self.miner_id}: "
@@ -338,7 +284,7 @@ class BraiinsMiner(BraiinsReader):
             if is_sent:
                 raise self._unknown(order, b"") from error
             raise UnreachableError(
-                f"{self._link.address} did not answer within {WRITE_LIMIT_S:g} s; "
+                f"{self._pages.address} did not answer within {WRITE_LIMIT_S:g} s; "
                 f"{order.path} was not sent."
             ) from error
         if reply.is_ok:
@@ -348,12 +294,13 @@ class BraiinsMiner(BraiinsReader):
         raise self._unknown(order, reply.body) if isinstance(refusal, BadReplyError) else refusal
 
     async def _once(self, order: _Order, token: str) -> HttpReply:
+        self._standing, self._settling_until_s = None, _now_s() + WRITE_LIMIT_S + SETTLING_S
         return await self._pages.once(
             order.method, order.path, token=token, body=order.body, answer_s=WRITE_LIMIT_S
         )
 
     async def _require_writable(self) -> None:
-        known = await self._recognised()
+        known = await self._pages.recognised()
         if len(known.signs) < 2:
             raise WrongDeviceError(
                 f"Machine {self.miner_id} is not certain to be the one meant "
@@ -368,16 +315,18 @@ class BraiinsMiner(BraiinsReader):
         )
 
 
-def _yes(reply: HttpReply, path: str) -> bytes:
-    if not reply.is_ok:
-        raise envelope.refusal_of(reply.status, reply.body, path)
-    return reply.body
-
-
 def _model(details: wire.DeviceDetails) -> HardwareModel | None:
     """The row of this model; the spelling differs from the makers' own in capitals."""
     name = details.model.casefold().removesuffix(" nopic")
     return next((model for model in models().values() if model.name.casefold() == name), None)
+
+
+def _now_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _profile_name(settings: target.Configuration) -> str | None:
+    return None if settings.target_w is None else target.profile_name(settings.target_w)
 
 
 def _nameplate_hs(details: wire.DeviceDetails) -> float | None:

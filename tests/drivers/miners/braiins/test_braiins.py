@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from drivers.device import SelectsProfile, Sleeps, SwitchesBoards
-from drivers.errors import UnsupportedError
+from drivers.errors import DriverError, UnsupportedError
 from drivers.link.http import HttpLink, HttpReply
-from drivers.readings import Activity, PowerProvenance
+from drivers.miners import braiins
+from drivers.miners.braiins import BraiinsMiner
+from drivers.readings import Activity, MinerReading, PowerProvenance
 from simulator.faults import FaultKind
 
 Open = Callable[..., Awaitable[Any]]
@@ -103,34 +105,140 @@ async def test_a_power_target_moves_the_watts_and_is_read_back(hall: Open) -> No
     assert site.true_w == pytest.approx(3010.0, abs=1.0)
 
 
-async def test_the_tuner_is_asked_only_where_the_watts_of_the_target_are_not_there(
-    hall: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
+STATS, BOARDS, DETAILS = "miner/stats", "miner/hw/hashboards", "miner/details"
+CONFIGURATION, TUNER = "configuration/miner", "performance/tuner-state"
+ALL = [STATS, BOARDS, DETAILS, CONFIGURATION]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The pages that were asked for; whoever looks takes them out."""
+    pages: list[str] = []
     send = HttpLink.send
 
     async def told(link: HttpLink, method: str, path: str, **rest: Any) -> HttpReply:
-        asked.append(path.removeprefix("/api/v1/"))
+        pages.append(path.removeprefix("/api/v1/"))
         return await send(link, method, path, **rest)
 
     monkeypatch.setattr(HttpLink, "send", told)
+    return pages
+
+
+async def taken(asked: list[str], miner: BraiinsMiner) -> tuple[list[str], MinerReading]:
+    """What one fast read asks for, and gives."""
+    asked.clear()
+    reading = await miner.read()
+    return list(asked), reading
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets the driver's clock leap."""
+    real, ahead = braiins.time.clock_gettime, [0.0]
+    monkeypatch.setattr(braiins.time, "clock_gettime", lambda clock: real(clock) + ahead[0])
+
+    def leap(seconds: float) -> None:
+        ahead[0] += seconds
+
+    return leap
+
+
+async def test_what_it_said_of_itself_stands_for_a_minute_while_it_goes_on_as_it_did(
+    hall: Open, asked: list[str], later: Callable[[float], None]
+) -> None:
+    miner = (await hall()).miner()
+    await miner.read()
+    for _ in range(5):
+        pages, reading = await taken(asked, miner)
+        assert pages == [STATS, BOARDS]
+        assert (reading.activity, reading.profile) == (Activity.HASHING, "3010W")
+        later(10.0)
+    later(10.0)
+    assert (await taken(asked, miner))[0] == ALL
+    assert (await taken(asked, miner))[0] == [STATS, BOARDS]
+
+
+async def test_a_target_that_somebody_else_sets_is_seen_in_the_read_in_which_the_watts_move(
+    hall: Open, asked: list[str]
+) -> None:
+    site = await hall()
+    miner, other = site.miner(), site.miner()
+    await miner.read()
+    await other.select_profile("2410W")
+    await asyncio.sleep(0.3)
+    pages, reading = await taken(asked, miner)
+    assert (pages, reading.profile) == (ALL, "2410W")
+
+
+async def test_a_pause_and_a_board_that_somebody_else_switches_off_are_seen_at_once(
+    hall: Open, asked: list[str]
+) -> None:
+    site = await hall()
+    miner, other = site.miner(), site.miner()
+    await miner.read()
+    await other.switch_board(2, is_on=False)
+    await asyncio.sleep(0.2)
+    pages, reading = await taken(asked, miner)
+    assert pages[:4] == ALL
+    assert [board.is_enabled for board in reading.boards] == [True, False, True]
+    await other.sleep()
+    await asyncio.sleep(0.3)
+    pages, reading = await taken(asked, miner)
+    assert (pages, reading.activity) == (ALL, Activity.SLEEPING)
+
+
+async def test_after_a_write_everything_is_asked_until_it_must_have_taken_effect(
+    hall: Open, asked: list[str], later: Callable[[float], None]
+) -> None:
+    miner = (await hall()).miner()
+    await miner.read()
+    await miner.select_profile("3010W")
+    for _ in range(13):
+        assert (await taken(asked, miner))[0] == ALL
+        later(10.0)
+    later(10.0)
+    assert (await taken(asked, miner))[0] == ALL
+    assert (await taken(asked, miner))[0] == [STATS, BOARDS]
+
+
+async def test_a_read_that_began_before_a_write_leaves_nothing_standing(
+    hall: Open, asked: list[str]
+) -> None:
+    miner = (await hall()).miner()
+    await miner.read()
+    await asyncio.gather(miner.read(), miner.select_profile("3010W"))
+    assert (await taken(asked, miner))[0] == ALL
+
+
+async def test_nothing_stands_after_a_read_that_failed_or_on_another_connection(
+    hall: Open, asked: list[str]
+) -> None:
     site = await hall()
     miner = site.miner()
     await miner.read()
-    asked.clear()
-    assert (await miner.read()).activity is Activity.HASHING
-    risen = ["miner/details", "miner/stats", "miner/hw/hashboards", "configuration/miner"]
-    assert asked == risen
+    await site.fault(FaultKind.UNREACHABLE)
+    with pytest.raises(DriverError):
+        await miner.read()
+    site.network.farm.clear_faults()
+    await site.network.apply_faults()
+    assert (await taken(asked, miner))[0] == ALL
+    await miner.close()
+    assert (await taken(asked, miner))[0] == ALL
+
+
+async def test_the_tuner_is_asked_only_where_the_watts_of_the_target_are_not_there(
+    hall: Open, asked: list[str]
+) -> None:
+    miner = (await hall()).miner()
+    assert (await taken(asked, miner))[0][-4:] == ALL
     await miner.select_profile("2410W")
     await asyncio.sleep(0.3)
     await miner.select_profile("3010W")
-    asked.clear()
-    assert (await miner.read()).activity is Activity.RAMPING
-    assert asked == [*risen, "performance/tuner-state"]
+    pages, reading = await taken(asked, miner)
+    assert (pages, reading.activity) == ([*ALL, TUNER], Activity.RAMPING)
     await asyncio.sleep(1.1)
-    asked.clear()
-    assert (await miner.read()).activity is Activity.HASHING
-    assert asked == risen
+    pages, reading = await taken(asked, miner)
+    assert (pages, reading.activity) == (ALL, Activity.HASHING)
 
 
 async def test_a_board_is_switched_off_and_on_by_its_own_number(hall: Open) -> None:

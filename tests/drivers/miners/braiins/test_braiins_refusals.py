@@ -131,7 +131,7 @@ async def test_a_slow_machine_is_waited_for_up_to_the_limit(
     site = await hall(answer_delay_s=0.1)
     miner = site.miner()
     assert (await miner.read()).activity is Activity.HASHING
-    monkeypatch.setattr(braiins, "READ_LIMIT_S", 0.25)
+    monkeypatch.setattr(braiins, "READ_LIMIT_S", 0.15)
     with pytest.raises(UnreachableError, match="did not answer everything within"):
         await miner.read()
     monkeypatch.setattr(braiins, "WRITE_LIMIT_S", 0.15)
@@ -154,7 +154,7 @@ async def test_the_registry_opens_a_miner_with_a_password_and_a_reader_without(
     assert (await miner.read()).activity is Activity.HASHING
     assert isinstance(reader, BraiinsReader)
     assert not isinstance(reader, BraiinsMiner)
-    assert reader._link.address == "10.1.1.13:80"
+    assert reader._pages.address == "10.1.1.13:80"
     assert "farm-pass" not in f"{vars(miner)['_pages']!r} {miner!r}"
     await miner.close()
     await reader.close()
