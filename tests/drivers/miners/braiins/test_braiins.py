@@ -216,7 +216,7 @@ async def test_nothing_stands_after_a_read_that_failed_or_on_another_connection(
     site = await hall()
     miner = site.miner()
     await miner.read()
-    await site.fault(FaultKind.UNREACHABLE)
+    await site.fault(FaultKind.MINER_GARBAGE)
     with pytest.raises(DriverError):
         await miner.read()
     site.network.farm.clear_faults()
