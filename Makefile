@@ -104,7 +104,7 @@ test: test-fast test-campaign test-system ## pytest: all parts
 
 .PHONY: test-fast
 test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on three processes, with coverage
-	@$(BIN)/python -m pytest -ra -n 3 --dist loadgroup --cov --ignore tests/test_tidy.py \
+	@$(BIN)/python -m pytest -ra -n 3 --cov --ignore tests/test_tidy.py \
 		-m "not system and not scenario and not closed_loop and not campaign and not torture"
 
 .PHONY: test-campaign

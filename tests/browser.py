@@ -22,12 +22,11 @@ OPTIONS = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All pages in one process, as each needs a browser of its own."""
+    """Time to start a browser for whatever test is the first to need it."""
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("browser"))
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(LIMIT_S))
+        is_limited = item.get_closest_marker("timeout") is not None
+        if "browser" in getattr(item, "fixturenames", ()) and not is_limited:
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
 
 
 Browse = Callable[..., Awaitable[tuple[str, list[str]]]]
