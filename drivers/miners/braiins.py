@@ -27,9 +27,9 @@ from drivers.errors import (
     UnsupportedError,
     WrongDeviceError,
 )
+from drivers.link.braiins_pages import BraiinsPages, Known, table_in
 from drivers.link.http import HttpLink, HttpReply
 from drivers.link.tcp import NoAnswerError
-from drivers.miners.braiins_pages import BraiinsPages, Known, table_in
 from drivers.miners.models import HardwareModel, models
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading, Profile
 from drivers.wire import braiins as wire
