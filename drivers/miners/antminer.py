@@ -101,8 +101,7 @@ class AntminerReader:
             return await self._identity(await self._look())
 
     async def read(self) -> MinerReading:
-        """Statistics, watts where somebody tells them, and with a password the pages, unless what
-        they said stands (drivers/wire/antminer_standing.py)."""
+        """Statistics, watts where there are any; the pages where what they said does not stand."""
         async with self._in_time():
             look, held = await self._fast_look()
             power_w = await self._power_w(look.stats)
@@ -194,8 +193,7 @@ class AntminerReader:
         return look
 
     async def _stats(self, *, may_be_closed: bool) -> antminer_stats.Stats | None:
-        """None where the port may be closed and is: some firmware may end the whole mining program
-        in sleep."""
+        """None where the port is closed, as some firmware may end its mining program in sleep."""
         try:
             return await self._api.stats()
         except UnreachableError as error:
