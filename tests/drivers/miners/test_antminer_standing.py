@@ -51,22 +51,20 @@ async def taken(asked: list[str], miner: AntminerMiner) -> tuple[list[str], Mine
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, float], None]:
-    """Lets the driver's clock leap, and the run of the machine with it."""
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets all clocks leap, that of the simulated machine as well."""
     real, ahead = antminer.time.clock_gettime, [0.0]
     monkeypatch.setattr(antminer.time, "clock_gettime", lambda clock: real(clock) + ahead[0])
 
-    def leap(site: Any, seconds: float) -> None:
+    def leap(seconds: float) -> None:
         ahead[0] += seconds
-        site.traits.mining_since_s -= seconds
-        site.machine.started_s -= seconds
 
     return leap
 
 
 @pytest.mark.parametrize("stats", ["legacy", "new_api"])
 async def test_what_the_pages_said_stands_for_a_minute_while_it_hashes_on(
-    hall: Open, asked: list[str], later: Callable[[Any, float], None], stats: str
+    hall: Open, asked: list[str], later: Callable[[float], None], stats: str
 ) -> None:
     site = await hall(stats=stats)
     miner = site.miner()
@@ -76,8 +74,8 @@ async def test_what_the_pages_said_stands_for_a_minute_while_it_hashes_on(
         assert (pages, reading.activity, reading.profile) == ([STATS], Activity.HASHING, "normal")
         assert reading.hashrate_hs == pytest.approx(104e12)
         assert reading.requested_at_s < reading.replied_at_s
-        later(site, 10.0)
-    later(site, 10.0)
+        later(10.0)
+    later(10.0)
     assert (await taken(asked, miner))[0] == [CONFIG, INFO, STATS]
     assert (await taken(asked, miner))[0] == [STATS]
 
@@ -167,7 +165,7 @@ async def test_other_boards_are_asked_who_they_belong_to(hall: Open, asked: list
 
 
 async def test_after_a_write_the_mode_is_asked_until_it_must_have_taken_effect(
-    hall: Open, asked: list[str], later: Callable[[Any, float], None]
+    hall: Open, asked: list[str], later: Callable[[float], None]
 ) -> None:
     site = await hall(needs_reboot=True)
     miner = site.miner()
@@ -176,7 +174,7 @@ async def test_after_a_write_the_mode_is_asked_until_it_must_have_taken_effect(
     for _ in range(12):
         pages, reading = await taken(asked, miner)
         assert (CONFIG in pages, reading.profile) == (True, "low")
-        later(site, 10.0)
+        later(10.0)
     assert CONFIG in (await taken(asked, miner))[0]
     assert (await taken(asked, miner))[0] == [STATS]
     await miner.locate(is_on=True)
