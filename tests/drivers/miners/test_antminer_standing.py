@@ -223,4 +223,5 @@ async def test_nothing_stands_after_watts_that_failed(hall: Open, asked: list[st
     site.traits.is_service_old = True
     with pytest.raises(DriverError, match="any more"):
         await miner.read()
+    site.traits.is_service_old = False
     assert (await taken(asked, miner))[0] == [CONFIG, INFO, STATS]
