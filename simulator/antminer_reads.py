@@ -83,7 +83,8 @@ class Moment:
     @property
     def elapsed_s(self) -> int:
         """Seconds since the mining program started."""
-        return max(0, int(self.now_s - self.traits.mining_since_s))
+        since_s = max(self.traits.mining_since_s, self.machine.started_s)
+        return max(0, int(self.now_s - since_s))
 
     @property
     def shows_nothing(self) -> bool:

@@ -78,10 +78,11 @@ def _wanted(at: Moment, told: object) -> int | None:
 def _follow(at: Moment, machine: Machine, now_s: float) -> bool:
     """Do as the kept mode says; any change restarts the mining program."""
     if at.traits.mode == SLEEP:
-        return machine.sleep(now_s=now_s)
-    name = "low" if at.traits.mode == at.table.low_mode else "normal"
-    is_moved = machine.select_profile(machine.model.profile_index(name), now_s=now_s)
-    is_woken = machine.wake(now_s=now_s)
-    if is_moved or is_woken:
+        is_followed = machine.sleep(now_s=now_s)
+    else:
+        name = "low" if at.traits.mode == at.table.low_mode else "normal"
+        is_moved = machine.select_profile(machine.model.profile_index(name), now_s=now_s)
+        is_followed = machine.wake(now_s=now_s) or is_moved
+    if is_followed:
         at.traits.mining_since_s = now_s
-    return is_moved or is_woken
+    return is_followed

@@ -7,6 +7,7 @@ pools of our own, frequencies, passwords, resets, reboots.
 
 Without a password the API alone is read: it knows no MAC, so one sign of identity is missing and
 nothing is written. With it the MAC is checked: by fast reads on each new connection, else always.
+What the pages said of MAC and mode stands for a minute while the machine hashes on in the same run.
 
 The mode is one field of a form that also holds the pools: the form is posted as it was read. The
 answer takes 20 s and more, and a yes is only an acceptance; what the machine does is read later.
@@ -15,18 +16,19 @@ soonest. One that lowers it is never kept waiting: energy that is not bought wei
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from drivers.errors import (
     BadReplyError,
     RefusedError,
-    UnknownOutcomeError,
     UnreachableError,
     WrongDeviceError,
 )
+from drivers.link.antminer_api import AntminerApi
 from drivers.link.cgi import CgiPages, LoginRefusedError
 from drivers.link.power_service import PowerService
 from drivers.link.recognition import Recognition, require_mac
@@ -45,7 +47,8 @@ from drivers.wire import antminer as wire
 from drivers.wire import antminer_modes as modes
 from drivers.wire import antminer_stats, antminer_web
 from drivers.wire.antminer_look import Look
-from drivers.wire.cgminer import Answer, decode_answer
+from drivers.wire.antminer_standing import Standing, sight_of, standing_of
+from drivers.wire.cgminer import decode_answer
 
 FAMILY = "antminer"
 DEFAULT_PORT = 4028
@@ -55,6 +58,9 @@ USER = "root"
 READ_LIMIT_S = 9.0
 FORM_LIMIT_S = 30.0  # the answer takes some 21 s
 WRITE_LIMIT_S = READ_LIMIT_S + FORM_LIMIT_S
+
+# A mode may take effect late: for so long after a write nothing stands.
+SETTLING_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +78,6 @@ class _Known:
 
     model: HardwareModel | None = None
     ideal_hs: float | None = None
-    has_flag: bool = True
     dark_since_s: float | None = None
     told: modes.Told | None = None
 
@@ -83,9 +88,12 @@ class AntminerReader:
     def __init__(self, *, miner_id: str, links: Links, mac: str | None) -> None:
         self.miner_id = miner_id
         self._links = links
+        self._api = AntminerApi(links.rpc)
         self._mac = mac
         self._known = _Known()
         self._seen: Recognition[antminer_web.SystemInfo] = Recognition()
+        self._standing: Standing | None = None
+        self._settling_until_s = 0.0
 
     async def identify(self) -> MinerIdentity:
         """Who answers. The API is one sign; it knows no MAC."""
@@ -93,9 +101,9 @@ class AntminerReader:
             return await self._identity(await self._look())
 
     async def read(self) -> MinerReading:
-        """Statistics, configuration where there is a password, watts where somebody tells them."""
+        """Statistics, watts where there are any; the pages where what they said does not stand."""
         async with self._in_time():
-            look = await self._look(is_fast=True)
+            look, held = await self._fast_look()
             power_w = await self._power_w(look.stats)
             hashrate_hs = wire.believed_hashrate_hs(look.stats, self._nameplate_hs())
             activity = wire.activity_of(
@@ -105,7 +113,7 @@ class AntminerReader:
                 dark_s=self._dark_s(hashrate_hs, look),
             )
             is_ramping = activity is Activity.RAMPING
-            return MinerReading(
+            reading = MinerReading(
                 miner_id=self.miner_id,
                 requested_at_s=look.requested_at_s,
                 replied_at_s=_now_s(),
@@ -119,10 +127,12 @@ class AntminerReader:
                 profile=modes.profile_of(look.mode, self._low_mode()),
                 boards=wire.boards_of(look.stats, self._board_count(), is_ramping=is_ramping),
             )
+        self._standing = None if look.requested_at_s < self._settling_until_s else held
+        return reading
 
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely; also finds out anew what this machine has."""
-        self._known.has_flag = True
+        self._api.try_flag()
         async with self._in_time():
             look = await self._look()
             identity = await self._identity(look)
@@ -146,34 +156,50 @@ class AntminerReader:
         if self._links.pages is not None:
             await self._links.pages.close()
 
+    async def _fast_look(self) -> tuple[Look, Standing | None]:
+        """The machine as a fast read needs it, and what may stand after it if all of it succeeds.
+        Where something is held the statistics come first, and show whether it still stands."""
+        requested_at_s = _now_s()
+        held, self._standing = self._standing, None
+        if held is not None:
+            stats = await self._stats(may_be_closed=True) if held.is_young(requested_at_s) else None
+            if stats is not None and held.holds(sight_of(stats, seen_at_s=_now_s())):
+                return held.look(stats, requested_at_s=requested_at_s), held
+            self._seen.forget()
+        look = await self._look(is_fast=True)
+        return look, standing_of(look, seen_at_s=_now_s())
+
     async def _look(self, *, is_fast: bool = False) -> Look:
         """The machine as it is now, recognised. Raises WrongDeviceError for any but the pinned."""
         requested_at_s, pages = _now_s(), self._links.pages
-        info = config = None
+        self._standing = info = config = None
         if pages is not None:
             info = None if is_fast else await self._info(pages)
             page = await pages.page("get_miner_conf")
             info = info or self._seen.on(page.connection) or await self._info(pages)
             config = antminer_web.config_of(page.body)
-        stats, is_running = antminer_stats.NO_STATS, True
-        try:
-            stats = await self._stats()
-        except UnreachableError as error:
-            # Some firmware may end the whole mining program in sleep: then its port is closed.
-            is_closed = isinstance(error.__cause__, ConnectionRefusedError)
-            if config is None or config.mode not in modes.SLEEP_MODES or not is_closed:
-                raise
-            is_running = False
+        is_asleep = config is not None and config.mode in modes.SLEEP_MODES
+        stats = await self._stats(may_be_closed=is_asleep)
         look = Look(
-            stats=stats,
+            stats=stats or antminer_stats.NO_STATS,
             info=info,
             config=config,
-            is_running=is_running,
+            is_running=stats is not None,
             requested_at_s=requested_at_s,
         )
-        if look.mode in (None, modes.NORMAL_MODE) and stats.ideal_hs is not None:
-            self._known.ideal_hs = stats.ideal_hs
+        self._known.model = find_model(look.stats.type_name) or self._known.model
+        if look.mode in (None, modes.NORMAL_MODE) and look.stats.ideal_hs is not None:
+            self._known.ideal_hs = look.stats.ideal_hs
         return look
+
+    async def _stats(self, *, may_be_closed: bool) -> antminer_stats.Stats | None:
+        """None where the port is closed, as some firmware may end its mining program in sleep."""
+        try:
+            return await self._api.stats()
+        except UnreachableError as error:
+            if may_be_closed and isinstance(error.__cause__, ConnectionRefusedError):
+                return None
+            raise
 
     async def _info(self, pages: CgiPages) -> antminer_web.SystemInfo:
         page = await pages.page("get_system_info")
@@ -183,39 +209,11 @@ class AntminerReader:
         self._seen.keep(info, page.connection)
         return info
 
-    async def _stats(self) -> antminer_stats.Stats:
-        """Raises WrongDeviceError where something else than a stock Antminer answers."""
-        stats = antminer_stats.stats_of(await self._ask("stats", has_flag=True))
-        name = stats.type_name or wire.type_of(await self._ask("version"))
-        self._require_stock(name)
-        return stats
-
-    def _require_stock(self, name: str) -> None:
-        if not name:
-            raise WrongDeviceError(
-                f"What answers at {self._links.rpc.address} is no Antminer with Bitmain's own "
-                "firmware: check the address and the family of the configuration."
-            )
-        self._known.model = find_model(name) or self._known.model
-
-    async def _ask(self, command: str, *, has_flag: bool = False) -> Answer:
-        """One question. Where the flag is not understood, once more without it, and so from now."""
-        is_new_api = has_flag and self._known.has_flag
-        reply = await self._links.rpc.ask(wire.encode_question(command, is_new_api=is_new_api))
-        try:
-            return wire.accepted(decode_answer(reply.reply), command)
-        except RefusedError:
-            if not is_new_api:
-                raise
-        self._known.has_flag = False
-        return await self._ask(command)
-
     async def _identity(self, look: Look) -> MinerIdentity:
         name, firmware, info = "", "", look.info
         if look.is_running:
-            version = await self._ask("version")
-            name, firmware = wire.type_of(version), wire.compiled_of(version)
-            self._require_stock(name)
+            name, firmware = await self._api.version()
+            self._known.model = find_model(name) or self._known.model
         signs = [f"version answers as the API of an {name}"] if name else []
         if info is not None:
             firmware = info.firmware or firmware
@@ -244,12 +242,12 @@ class AntminerReader:
 
     async def _pools(self, look: Look) -> tuple[PoolReading, ...]:
         if look.is_running or look.config is None:
-            return wire.pools_of(await self._ask("pools"))
+            return wire.pools_of(await self._api.ask("pools"))
         return antminer_web.resting_pools_of(look.config)
 
     async def _faults(self) -> tuple[MinerFault, ...]:
         if self._links.pages is None:
-            return wire.faults_of(await self._ask("summary", has_flag=True))
+            return wire.faults_of(await self._api.ask("summary", has_flag=True))
         return wire.faults_of(decode_answer((await self._links.pages.page("summary")).body))
 
     async def _power_w(self, stats: antminer_stats.Stats) -> float | None:
@@ -286,12 +284,9 @@ class AntminerReader:
 
     def _dark_s(self, hashrate_hs: float, look: Look) -> float:
         """For how long the machine has been seen awake without a hash."""
-        if hashrate_hs > 0 or look.is_asleep:
-            self._known.dark_since_s = None
-            return 0.0
-        if self._known.dark_since_s is None:
-            self._known.dark_since_s = look.requested_at_s
-        return look.requested_at_s - self._known.dark_since_s
+        known = self._known
+        known.dark_since_s = look.dark_since_s(hashrate_hs, known.dark_since_s)
+        return 0.0 if known.dark_since_s is None else look.requested_at_s - known.dark_since_s
 
 
 class AntminerMiner(AntminerReader):
@@ -327,18 +322,19 @@ class AntminerMiner(AntminerReader):
                 if form is None:
                     return
                 is_sent = True
-                reply = await pages.post("set_miner_conf", form, answer_s=FORM_LIMIT_S)
+                with self._settling():
+                    reply = await pages.post("set_miner_conf", form, answer_s=FORM_LIMIT_S)
                 antminer_web.require_done(reply)
         except (NoAnswerError, BadReplyError) as error:
             if is_sent:
-                raise self._unknown(error.reply) from error
+                raise antminer_web.unknown(self.miner_id, error.reply) from error
             raise
         except (UnreachableError, LoginRefusedError):
             self._known.told = before  # nothing was sent, or nothing was taken
             raise
         except TimeoutError as error:
             if is_sent:
-                raise self._unknown(b"") from error
+                raise antminer_web.unknown(self.miner_id, b"") from error
             raise UnreachableError(
                 f"{pages.address} did not answer within {WRITE_LIMIT_S:g} s; no mode was sent."
             ) from error
@@ -350,10 +346,22 @@ class AntminerMiner(AntminerReader):
         await self._certain()
         form = antminer_web.encode_blink(is_on=is_on)
         try:
-            reply = await pages.post("blink", form, answer_s=READ_LIMIT_S)
+            with self._settling():
+                reply = await pages.post("blink", form, answer_s=READ_LIMIT_S)
         except (NoAnswerError, BadReplyError) as error:
-            raise self._unknown(error.reply, what="An order for its light") from error
+            raise antminer_web.unknown(
+                self.miner_id, error.reply, what="An order for its light"
+            ) from error
         antminer_web.require_blink(reply, is_on=is_on)
+
+    @contextmanager
+    def _settling(self) -> Iterator[None]:
+        """One write: no read that began before it has settled leaves anything standing."""
+        self._standing, self._settling_until_s = None, math.inf
+        try:
+            yield
+        finally:
+            self._settling_until_s = _now_s() + SETTLING_S
 
     async def _certain(self) -> Look:
         """The machine as it is now. Raises WrongDeviceError for one that may be another."""
@@ -386,13 +394,6 @@ class AntminerMiner(AntminerReader):
         form = antminer_web.encode_form(look.config, mode, is_text=told.is_text)
         self._known.told = told
         return form
-
-    def _unknown(self, reply: bytes, *, what: str = "A mode") -> UnknownOutcomeError:
-        return UnknownOutcomeError(
-            f"{what} was sent to machine {self.miner_id} and no usable answer came: "
-            "read back what it did before sending anything else.",
-            reply=reply,
-        )
 
 
 def _now_s() -> float:

@@ -36,3 +36,9 @@ class Look:
     def is_hashing(self) -> bool:
         """Whether any board hashes."""
         return any(chain.hashrate_hs > 0 for chain in self.stats.chains)
+
+    def dark_since_s(self, hashrate_hs: float, before_s: float | None) -> float | None:
+        """Since when the machine is awake without a hash; ``before_s`` is what was so before."""
+        if hashrate_hs > 0 or self.is_asleep:
+            return None
+        return self.requested_at_s if before_s is None else before_s

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from drivers.errors import BadReplyError, RefusedError
+from drivers.errors import BadReplyError, RefusedError, UnknownOutcomeError
 from drivers.readings import PoolReading
 from drivers.wire.antminer_stats import type_name
 from drivers.wire.cgminer import Answer, decode_answer
@@ -113,6 +113,15 @@ def require_done(body: bytes) -> None:
         raise RefusedError(
             f"The machine refused the new mode: {words} (code {code[:20]}).", reply=body
         )
+
+
+def unknown(miner_id: str, reply: bytes, *, what: str = "A mode") -> UnknownOutcomeError:
+    """A form that was sent and not answered as a form is."""
+    return UnknownOutcomeError(
+        f"{what} was sent to machine {miner_id} and no usable answer came: "
+        "read back what it did before sending anything else.",
+        reply=reply,
+    )
 
 
 def encode_blink(*, is_on: bool) -> bytes:

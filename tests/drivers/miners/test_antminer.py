@@ -313,5 +313,5 @@ async def test_no_pool_password_is_in_what_the_driver_shows(hall: Open) -> None:
     site.traits.fan_pwm = "100"
     site.traits.mode = "soon"  # a configuration that cannot be read
     with pytest.raises(BadReplyError) as caught:
-        await miner.read()
+        await miner.identify()
     assert "pool-secret" not in f"{caught.value!r} {caught.value.reply!r} {caught.value.__cause__}"

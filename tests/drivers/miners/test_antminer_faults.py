@@ -92,6 +92,7 @@ async def test_a_slow_machine_is_given_up_in_time(
     site = await hall(page_s=0.3)
     miner = miner_over(site, links_to(site, answer_s=1.0))
     assert (await miner.read()).activity is Activity.HASHING
+    miner = miner_over(site, links_to(site, answer_s=1.0))  # of which nothing stands
     for limit_s, verb in ((0.2, miner.read), (0.4, miner.read), (0.4, miner.sleep)):
         monkeypatch.setattr(antminer, "READ_LIMIT_S", limit_s)
         with pytest.raises(UnreachableError, match="did not answer everything within"):
