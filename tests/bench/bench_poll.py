@@ -54,7 +54,7 @@ FULL = {
     "watch_s": 30.0,
 }
 # Families that ask some things only once in so many seconds.
-ASKS_AGAIN_S = {"whatsminer-v2": 60.0}
+ASKS_AGAIN_S = {"whatsminer-v2": 60.0, "braiins": 60.0, "antminer": 60.0}
 QUICK = FULL | {
     "polls": 8,
     "raw_polls": 8,
