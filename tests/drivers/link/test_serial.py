@@ -100,8 +100,10 @@ async def test_a_slow_reply_of_one_unit_is_never_anothers(plugged) -> None:
     line.units[1].turnaround_s = 0.13
     bus = plugged(line)
     timing = Timing(connect_s=1.0, answer_s=0.1, quiet_s=0.1, unit_gap_s=0.0)
-    values = []
-    for _ in range(10):
+    values, rounds = [], 0
+    # Where this process is kept from its processor, two requests may reach the line as one.
+    while line.units[1].requests < 10 and rounds < 30:
+        rounds += 1
         for unit in (1, 2):
             try:
                 values.append((unit, (await bus.read(four(unit), timing)).registers))
