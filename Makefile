@@ -82,7 +82,7 @@ lint: $(DEV_STAMP) ## ruff: rules and format
 
 .PHONY: tidy
 tidy: $(DEV_STAMP) ## the house's own rules for every file
-	@$(BIN)/python -m pytest -q tests/test_tidy.py
+	@$(BIN)/python -m pytest -q --timeout 600 tests/test_tidy.py
 
 .PHONY: types
 types: $(DEV_STAMP) ## mypy, strict

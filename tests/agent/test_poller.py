@@ -170,6 +170,7 @@ def seats_for(count: int) -> int:
 
 
 @pytest.mark.closed_loop
+@pytest.mark.timeout(300)
 @settings(max_examples=15, deadline=None)
 @given(
     count=st.integers(10, 150),
@@ -205,6 +206,7 @@ def test_machines_that_are_away_delay_nobody_and_are_found_again(
 
 
 @pytest.mark.closed_loop
+@pytest.mark.timeout(300)
 def test_a_whole_hall_that_hangs_at_once_costs_the_others_less_than_a_second() -> None:
     fleet = Fleet()
     devices = [Device(fleet=fleet) for _ in range(3000)]
@@ -250,6 +252,7 @@ def test_slow_machines_are_not_cut_short_while_there_is_room() -> None:
 
 
 @pytest.mark.closed_loop
+@pytest.mark.timeout(300)
 def test_full_reads_are_spread_over_the_ten_minutes_and_fast_ones_over_the_period() -> None:
     fleet = Fleet()
     devices = [Device(fleet=fleet, answer_s=0.01) for _ in range(300)]
