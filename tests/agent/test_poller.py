@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, cast
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_time import LoopClock, VirtualLoop
@@ -169,8 +168,6 @@ def seats_for(count: int) -> int:
     return math.ceil(count / PERIOD_S * HOLD_S) + 2
 
 
-@pytest.mark.closed_loop
-@pytest.mark.timeout(300)
 @settings(max_examples=15, deadline=None)
 @given(
     count=st.integers(10, 150),
@@ -205,8 +202,6 @@ def test_machines_that_are_away_delay_nobody_and_are_found_again(
             assert one.read_s[-1] > back_s
 
 
-@pytest.mark.closed_loop
-@pytest.mark.timeout(300)
 def test_a_whole_hall_that_hangs_at_once_costs_the_others_less_than_a_second() -> None:
     fleet = Fleet()
     devices = [Device(fleet=fleet) for _ in range(3000)]
@@ -251,8 +246,6 @@ def test_slow_machines_are_not_cut_short_while_there_is_room() -> None:
     assert min(len(one.read_s) for one in devices) >= 8
 
 
-@pytest.mark.closed_loop
-@pytest.mark.timeout(300)
 def test_full_reads_are_spread_over_the_ten_minutes_and_fast_ones_over_the_period() -> None:
     fleet = Fleet()
     devices = [Device(fleet=fleet, answer_s=0.01) for _ in range(300)]

@@ -50,8 +50,7 @@ BARS = {
 
 
 @pytest.mark.strangers
-@pytest.mark.system
-@pytest.mark.timeout(300)  # eight processes one after the other, two of them with large libraries
+@pytest.mark.timeout(180)  # eight processes one after the other, two of them with large libraries
 def test_the_benchmark_reads_a_small_farm_with_every_reader_and_writes_all_its_keys(
     tmp_path: Path,
 ) -> None:
