@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_time import LoopClock, VirtualLoop
@@ -168,6 +169,7 @@ def seats_for(count: int) -> int:
     return math.ceil(count / PERIOD_S * HOLD_S) + 2
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=15, deadline=None)
 @given(
     count=st.integers(10, 150),
