@@ -99,7 +99,8 @@ manual: $(DEV_STAMP) ## the manual in build/manual; a warning, a dead link or a 
 
 # The fast tests wait for a third of their time, which the campaign uses: it gives way to them. The
 # system tests wait much and compute little, so eight run at once, after the rest and beside the
-# linters; `check` begins the long demonstration that they judge before everything else.
+# linters; `check` begins the long demonstration that they judge before everything else. Only files
+# that name a mark are looked into: eight processes that import all of them take two minutes.
 .PHONY: test
 test: test-fast test-campaign test-system ## pytest: all parts
 
@@ -110,11 +111,12 @@ test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on three processes,
 
 .PHONY: test-campaign
 test-campaign: $(DEV_STAMP) ## pytest: 500 drawn sites with faults in virtual time, on both cores
-	@$(BIN)/python -m pytest -ra -m campaign
+	@$(BIN)/python -m pytest -ra -m campaign $$(grep -rl 'mark\.campaign' tests --include='test_*.py')
 
 .PHONY: test-system
 test-system: $(DEV_STAMP) ## pytest: whole sites, on real sockets, files and brokers, or in virtual time
-	@$(BIN)/python -m pytest -ra -n 8 --dist loadfile --no-loadscope-reorder -m "system or closed_loop"
+	@$(BIN)/python -m pytest -ra -n 8 --dist loadfile --no-loadscope-reorder -m "system or closed_loop" \
+		$$(grep -rlE 'mark\.(system|closed_loop)' tests --include='test_*.py' | sort)
 
 .PHONY: scenarios
 scenarios: $(DEV_STAMP) ## every named scenario in virtual time, judged by the plant's true energy
