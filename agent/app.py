@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -49,6 +48,7 @@ from agent.policy import load_policy
 from agent.poller import Poller
 from agent.poolside import open_downlink
 from agent.posts import MeterPost, MinerPost
+from agent.process import prepare
 from agent.proof import proof_of
 from agent.publisher import Publisher
 from agent.purchases import PurchasesError, read_file
@@ -114,7 +114,7 @@ def run(settings: Settings, *, is_shadow: bool = False) -> int:
     A shadow run has no actuator at all: it decides and journals, and there is nobody to act.
     """
     code = EXIT_OK
-    _allow_files()
+    prepare()
     try:
         asyncio.run(_main(settings, is_shadow=is_shadow))
     except* _CLEAR_ERRORS as errors:
@@ -122,12 +122,6 @@ def run(settings: Settings, *, is_shadow: bool = False) -> int:
             sys.stderr.write(f"kwota: {error}\n")
         code = EXIT_FAILED
     return code
-
-
-def _allow_files() -> None:
-    """As many open files as this account may have: every machine under way needs one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _leaves(errors: BaseExceptionGroup[Exception]) -> list[BaseException]:

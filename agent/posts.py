@@ -7,6 +7,7 @@ it lives on the event loop, so nothing here needs a lock.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from agent.core.commissioning import Nameplate
 from agent.core.decisions import Command
@@ -72,6 +73,24 @@ class Limits:
     full_s: float = 30.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verbs:
+    """What a driver can do; the same for each machine of one kind, and slow to find out."""
+
+    switches_boards: bool
+    sleeps: bool
+    selects_profile: bool
+
+
+@cache
+def _verbs_of(driver: type) -> _Verbs:
+    return _Verbs(
+        switches_boards=issubclass(driver, SwitchesBoards),
+        sleeps=issubclass(driver, Sleeps),
+        selects_profile=issubclass(driver, SelectsProfile),
+    )
+
+
 @dataclass(slots=True, kw_only=True)
 class MinerPost:
     """A machine. ``mailbox`` holds the newest command not yet taken up: a newer one replaces it."""
@@ -111,9 +130,10 @@ class MinerPost:
     def _can_sleep(self) -> bool:
         """The driver has the verb, and nothing that was read says that this machine has not."""
         can = self.details is None or self.details.can_sleep
-        return can and isinstance(self.device, Sleeps)
+        return can and _verbs_of(type(self.device)).sleeps
 
     def _seen(self) -> MinerView:
+        verbs = _verbs_of(type(self.device))
         return MinerView(
             miner_id=self.miner_id,
             family=self.family,
@@ -122,8 +142,8 @@ class MinerPost:
             reading=self.reading,
             pending=self.pending,
             fault=self.fault,
-            can_switch_boards=isinstance(self.device, SwitchesBoards),
+            can_switch_boards=verbs.switches_boards,
             can_sleep=self._can_sleep,
-            can_select_profile=isinstance(self.device, SelectsProfile),
+            can_select_profile=verbs.selects_profile,
             confirmed=self.confirmed,
         )

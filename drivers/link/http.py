@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import aiohttp
+from yarl import URL
 
 from drivers.errors import BadReplyError, UnreachableError
 from drivers.link.tcp import REPLY_LIMIT_BYTES, NoAnswerError
@@ -34,7 +35,8 @@ class Login:
 class HttpReply:
     """What came back, and when. ``requested_at_s`` is taken before the first byte left.
 
-    ``connection`` is the number of the connection on which it came, counted by its link from 1.
+    ``headers`` are looked up in any case of letters. ``connection`` is the number of the connection
+    on which it came, counted by its link from 1.
     """
 
     status: int
@@ -65,6 +67,7 @@ class HttpLink:
     ) -> None:
         self._host = host
         self._port = port
+        self._root = URL.build(scheme="http", host=host, port=port, path="/")
         self._digest = digest
         self._connect_s = connect_s
         self._answer_s = answer_s
@@ -137,7 +140,7 @@ class HttpLink:
         requested_at_s: float,
     ) -> HttpReply:
         session = self._opened()
-        url = f"http://{self._host}:{self._port}{path}"
+        url = self._root.join(URL(path, encoded=True))
         asking = session.request(method, url, data=body, headers=headers, allow_redirects=False)
         async with asking as response:
             whole = bytearray()
@@ -151,7 +154,7 @@ class HttpLink:
                     )
             return HttpReply(
                 status=response.status,
-                headers={name.lower(): value for name, value in response.headers.items()},
+                headers=response.headers,
                 body=bytes(whole),
                 requested_at_s=requested_at_s,
                 replied_at_s=time.clock_gettime(time.CLOCK_BOOTTIME),

@@ -26,6 +26,8 @@ class TokenLink:
         """A token other than ``worn``, from a login if need be; "" where nobody logs in."""
         if self._log_in is None:
             return ""
+        if self._token and self._token != worn:
+            return self._token
         async with self._logging_in:
             if self._token == worn:
                 self._token = ""

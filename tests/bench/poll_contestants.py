@@ -23,6 +23,7 @@ from poll_tape import RawExchange, unpacked
 from agent.lanes import Lanes, Sizes
 from agent.poller import Poller
 from agent.posts import Limits, MinerPost
+from agent.process import prepare
 from agent.siteclock import SiteClock
 from drivers.miners.registry import FAMILIES, open_miner
 
@@ -177,20 +178,22 @@ async def kwota(task: Task) -> Task:
 
 
 async def settled(poller: Poller, task: Task) -> float:
-    """Wait for everybody's first reads, no longer than the task says; how long it took."""
+    """Wait for everybody's first reads, no longer than the task says, and for three periods more,
+    until what they made late is made up for; how long it took."""
     began_s = time.monotonic()
     while any(post.reading is None or post.details is None for post in poller.miners):
         await asyncio.sleep(min(task["period_s"], 1.0))
         if time.monotonic() - began_s > task["settle_s"]:
             break
-    await asyncio.sleep(task["period_s"])
+    await asyncio.sleep(3.0 * task["period_s"])
     return time.monotonic() - began_s
 
 
 async def daemon(task: Task) -> Task:
     """The poller's own loops at their period, and a snapshot a second as the governor takes it.
 
-    Watched from when all have had their first reads, the full ones too, and a period more.
+    Watched once all have had their first reads, the full ones too; where a family asks some things
+    only now and then, for long enough that each machine is asked for them.
     """
     empty_mb = resident_mb()
     poller = poller_of(task)
@@ -202,7 +205,8 @@ async def daemon(task: Task) -> Task:
     settled_s = await settled(poller, task)
     before_s, began_s = time.process_time(), time.monotonic()
     seen, polls, oldest_s = dict.fromkeys(range(count)), 0, 0.0
-    while time.monotonic() - began_s < task["watch_s"]:
+    watch_s = max(task["watch_s"], task["asks_again_s"])
+    while time.monotonic() - began_s < watch_s:
         snapshot = poller.snapshot()
         for place, view in enumerate(snapshot.miners):
             if view.reading is not None and view.reading is not seen[place]:
@@ -288,7 +292,7 @@ CONTESTANTS = {"kwota": kwota, "daemon": daemon, "pyasic": pyasic, "pyasic_rs": 
 
 def main() -> None:
     task = json.loads(sys.stdin.read())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    prepare()
     warnings.simplefilter("ignore")
     figures = asyncio.run(CONTESTANTS[sys.argv[1]](task))
     sys.stdout.write(json.dumps(figures) + "\n")
