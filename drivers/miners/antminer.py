@@ -16,10 +16,9 @@ soonest. One that lowers it is never kept waiting: energy that is not bought wei
 """
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from drivers.errors import (
@@ -30,6 +29,7 @@ from drivers.errors import (
 )
 from drivers.link.antminer_api import AntminerApi
 from drivers.link.cgi import CgiPages, LoginRefusedError
+from drivers.link.held import Held
 from drivers.link.power_service import PowerService
 from drivers.link.recognition import Recognition, require_mac
 from drivers.link.tcp import NoAnswerError, TcpExchange
@@ -58,9 +58,6 @@ USER = "root"
 READ_LIMIT_S = 9.0
 FORM_LIMIT_S = 30.0  # the answer takes some 21 s
 WRITE_LIMIT_S = READ_LIMIT_S + FORM_LIMIT_S
-
-# A mode may take effect late: for so long after a write nothing stands.
-SETTLING_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +89,7 @@ class AntminerReader:
         self._mac = mac
         self._known = _Known()
         self._seen: Recognition[antminer_web.SystemInfo] = Recognition()
-        self._standing: Standing | None = None
-        self._settling_until_s = 0.0
+        self._held: Held[Standing] = Held()
 
     async def identify(self) -> MinerIdentity:
         """Who answers. The API is one sign; it knows no MAC."""
@@ -127,7 +123,7 @@ class AntminerReader:
                 profile=modes.profile_of(look.mode, self._low_mode()),
                 boards=wire.boards_of(look.stats, self._board_count(), is_ramping=is_ramping),
             )
-        self._standing = None if look.requested_at_s < self._settling_until_s else held
+        self._held.keep(held, requested_at_s=look.requested_at_s)
         return reading
 
     async def read_details(self) -> MinerDetails:
@@ -160,7 +156,7 @@ class AntminerReader:
         """The machine as a fast read needs it, and what may stand after it if all of it succeeds.
         Where something is held the statistics come first, and show whether it still stands."""
         requested_at_s = _now_s()
-        held, self._standing = self._standing, None
+        held = self._held.take()
         if held is not None:
             stats = await self._stats(may_be_closed=True) if held.is_young(requested_at_s) else None
             if stats is not None and held.holds(sight_of(stats, seen_at_s=_now_s())):
@@ -172,7 +168,8 @@ class AntminerReader:
     async def _look(self, *, is_fast: bool = False) -> Look:
         """The machine as it is now, recognised. Raises WrongDeviceError for any but the pinned."""
         requested_at_s, pages = _now_s(), self._links.pages
-        self._standing = info = config = None
+        self._held.forget()
+        info = config = None
         if pages is not None:
             info = None if is_fast else await self._info(pages)
             page = await pages.page("get_miner_conf")
@@ -322,7 +319,7 @@ class AntminerMiner(AntminerReader):
                 if form is None:
                     return
                 is_sent = True
-                with self._settling():
+                with self._held.writing():
                     reply = await pages.post("set_miner_conf", form, answer_s=FORM_LIMIT_S)
                 antminer_web.require_done(reply)
         except (NoAnswerError, BadReplyError) as error:
@@ -346,22 +343,13 @@ class AntminerMiner(AntminerReader):
         await self._certain()
         form = antminer_web.encode_blink(is_on=is_on)
         try:
-            with self._settling():
+            with self._held.writing():
                 reply = await pages.post("blink", form, answer_s=READ_LIMIT_S)
         except (NoAnswerError, BadReplyError) as error:
             raise antminer_web.unknown(
                 self.miner_id, error.reply, what="An order for its light"
             ) from error
         antminer_web.require_blink(reply, is_on=is_on)
-
-    @contextmanager
-    def _settling(self) -> Iterator[None]:
-        """One write: no read that began before it has settled leaves anything standing."""
-        self._standing, self._settling_until_s = None, math.inf
-        try:
-            yield
-        finally:
-            self._settling_until_s = _now_s() + SETTLING_S
 
     async def _certain(self) -> Look:
         """The machine as it is now. Raises WrongDeviceError for one that may be another."""

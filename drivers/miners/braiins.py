@@ -28,6 +28,7 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.braiins_pages import BraiinsPages, Known, table_in
+from drivers.link.held import Held
 from drivers.link.http import HttpLink, HttpReply
 from drivers.link.tcp import NoAnswerError
 from drivers.miners.models import HardwareModel, models
@@ -44,9 +45,6 @@ DEFAULT_PORT = 80
 READ_LIMIT_S = 9.0
 DETAILS_LIMIT_S = 20.0
 WRITE_LIMIT_S = 14.0
-
-# A target or a pause may take effect late: for so long after a write nothing stands.
-SETTLING_S = 120.0
 
 _STATS = "miner/stats"
 _BOARDS = "miner/hw/hashboards"
@@ -73,8 +71,7 @@ class BraiinsReader:
     ) -> None:
         self.miner_id = miner_id
         self._pages = BraiinsPages(miner_id=miner_id, link=link, mac=mac, password=password)
-        self._standing: Standing | None = None
-        self._settling_until_s = 0.0
+        self._held: Held[Standing] = Held()
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API with firmware, and one MAC in two places."""
@@ -84,22 +81,25 @@ class BraiinsReader:
         return self._identity_of(known, len(boards))
 
     async def read(self) -> MinerReading:
-        """Watts and boards; and, where that does not stand (drivers/wire/braiins_standing.py), what
-        the machine says of itself, its power target, and where they leave it open its tuner."""
+        """Watts and boards; where it does not stand (drivers/wire/braiins_standing.py) the power
+        target; and where they leave it open what the machine says of itself, and its tuner."""
         async with self._bounded(READ_LIMIT_S):
             requested_at_s = _now_s()
             stats, listed = await self._pages.reply(_STATS), await self._pages.reply(_BOARDS)
             power_w, provenance = wire.power_of(table_in(stats, _STATS))
             boards = wire.boards_of(table_in(listed, _BOARDS))
-            held, self._standing = self._standing, None
-            details = self._seen_on(stats, listed)
+            held, details = self._held.take(), self._seen_on(stats, listed)
             state: int | None = None
             if details is not None and held is not None and held.holds(boards, power_w, _now_s()):
                 settings = held.settings
             else:
-                held, details = None, await self._pages.details()
+                held = None
                 settings = target.configuration_of(await self._pages.table(_CONFIGURATION))
-                if details.may_hash and not wire.is_risen(boards, power_w, settings.target_w):
+                is_risen = wire.is_risen(boards, power_w, settings.target_w)
+                is_settled = self._held.is_settled(requested_at_s)
+                if not (details and details.may_hash and is_risen and is_settled):
+                    details = await self._pages.details()
+                if details.may_hash and not is_risen:
                     state = wire.tuner_state_of(await self._pages.table(_TUNER))
                     boards = wire.with_ramps(boards, state, power_w, settings.target_w)
             replied_at_s = _now_s()
@@ -118,11 +118,9 @@ class BraiinsReader:
                 profile=_profile_name(settings),
                 boards=boards,
             )
-        if requested_at_s < self._settling_until_s:
-            held = None
-        elif held is None and details.may_hash:
+        if held is None and details.may_hash:
             held = standing_of(settings, boards, power_w, asked_at_s=requested_at_s)
-        self._standing = held
+        self._held.keep(held, requested_at_s=requested_at_s)
         return reading
 
     def _seen_on(self, *replies: HttpReply) -> wire.DeviceDetails | None:
@@ -294,10 +292,10 @@ class BraiinsMiner(BraiinsReader):
         raise self._unknown(order, reply.body) if isinstance(refusal, BadReplyError) else refusal
 
     async def _once(self, order: _Order, token: str) -> HttpReply:
-        self._standing, self._settling_until_s = None, _now_s() + WRITE_LIMIT_S + SETTLING_S
-        return await self._pages.once(
-            order.method, order.path, token=token, body=order.body, answer_s=WRITE_LIMIT_S
-        )
+        with self._held.writing():
+            return await self._pages.once(
+                order.method, order.path, token=token, body=order.body, answer_s=WRITE_LIMIT_S
+            )
 
     async def _require_writable(self) -> None:
         known = await self._pages.recognised()

@@ -31,6 +31,7 @@ from drivers.errors import (
 )
 from drivers.link.btminer import Btminer, Mining, Seen
 from drivers.link.frames import FramedLink
+from drivers.link.held import Held
 from drivers.link.sealed import SealedLink
 from drivers.link.tcp import NoAnswerError, TcpExchange
 from drivers.miners.models import find_model, nameplate_hs
@@ -50,8 +51,6 @@ V3_PORT = 4433
 READ_LIMIT_S = 9.0
 DETAILS_LIMIT_S = 12.0
 PROBE_LIMIT_S = 2.0
-# A percent or a sleep may take effect late: for so long after a write nothing stands.
-SETTLING_S = 120.0
 
 _WHOLE = "100%"
 _BLINK = {"color": "red", "period": 200, "duration": 100, "start": 0}  # ms
@@ -77,8 +76,7 @@ class WhatsminerV2Reader:
         self._known: Known | None = None
         self._is_certain = False
         self._probed: tuple[who.Version, who.Owner] | None = None
-        self._standing: Standing | None = None
-        self._settling_until_s = 0.0
+        self._held: Held[Standing] = Held()
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API version with firmware, and a whole MAC with the serial."""
@@ -101,10 +99,12 @@ class WhatsminerV2Reader:
                 rated_hs = _nameplate_hs(known, summary)
                 hashrate_hs = wire.require_believable(boards, summary, rated_hs)
             power = wire.power_of(summary, seen.supply, _nameplate_w(known))
-            if seen.standing is not None:
-                power, self._standing = seen.standing.metered(power), seen.standing
-            elif requested_at_s >= self._settling_until_s:
-                self._standing = standing_of(seen.sight, status, power, asked_at_s=requested_at_s)
+            held = seen.standing
+            if held is None:
+                held = standing_of(seen.sight, status, power, asked_at_s=requested_at_s)
+            else:
+                power = held.metered(power)
+            self._held.keep(held, requested_at_s=requested_at_s)
         return MinerReading(
             miner_id=self.miner_id,
             requested_at_s=requested_at_s,
@@ -165,7 +165,7 @@ class WhatsminerV2Reader:
     async def _ask_fast(self) -> tuple[Known, Seen]:
         """What a fast read tells from. Nothing stands unless all of it succeeds and is believed."""
         before, self._is_certain = self._known if self._is_certain else None, False
-        held, self._standing = self._standing, None
+        held = self._held.take()
         known = before or await self._recognised(is_fresh=True)
         ask = self._status_and_mining if held is None else self._mining_first
         status, mining = await ask()
@@ -237,7 +237,8 @@ class WhatsminerV2Reader:
 
     async def _certain(self) -> Known:
         """Who answers, asked anew with nothing taken for granted."""
-        self._is_certain, self._standing = False, None
+        self._is_certain = False
+        self._held.forget()
         known = await self._recognised(is_fresh=True)
         self._is_certain = True
         return known
@@ -335,10 +336,8 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
                 await self._require_no_v3(known)
                 if profile is not None:
                     parameters = {"percent": str(await self._percent(profile))}
-            try:
+            with self._held.writing():
                 await self._sealed.order(command, parameters)
-            finally:
-                self._settling_until_s = _now_s() + SETTLING_S
 
     async def _percent(self, name: str) -> int:
         """The number behind a profile's name, where this machine takes it now."""

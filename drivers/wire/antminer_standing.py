@@ -13,10 +13,8 @@ from drivers.wire.antminer_look import Look
 from drivers.wire.antminer_modes import NORMAL_MODE
 from drivers.wire.antminer_stats import Stats
 from drivers.wire.antminer_web import MinerConfig, SystemInfo
+from drivers.wire.standing import RUN_SLACK_S, is_same_run, is_young
 
-STANDS_S = 60.0
-# A run is told in whole seconds, some time before its answer is here.
-RUN_SLACK_S = 3.0
 # Normal, and those that lower the power of one model or another.
 MINING_MODES = frozenset({NORMAL_MODE, 2, 3})
 
@@ -48,7 +46,7 @@ class Standing:
 
     def is_young(self, now_s: float) -> bool:
         """Whether it was asked for less than a minute ago."""
-        return 0.0 <= now_s - self.asked_at_s < STANDS_S
+        return is_young(self.asked_at_s, now_s)
 
     def look(self, stats: Stats, *, requested_at_s: float) -> Look:
         """The machine by these statistics and by what stands."""
@@ -65,14 +63,13 @@ class Standing:
         if now is None:
             return False
         then = self.sight
-        passed_s = now.seen_at_s - then.seen_at_s
         return (
             self.is_young(now.seen_at_s)
             and now.type_name == then.type_name
             and now.serials == then.serials
             and now.told_mode == then.told_mode
             and now.hashing >= then.hashing
-            and abs(now.run_s - then.run_s - passed_s) <= RUN_SLACK_S
+            and is_same_run(grown_s=now.run_s - then.run_s, passed_s=now.seen_at_s - then.seen_at_s)
         )
 
 

@@ -1,8 +1,8 @@
 """Whether what a machine with Braiins OS said of its settings before still stands.
 
-Its power target and its state cost a request each, and say the same for hours. Watts and boards
-show whether they would now: a target, a pause or a fault moves the watts, or stops a board. Where
-any of it moved, nothing stands.
+Its power target costs a request and is the same for hours. Watts and boards show whether it is now:
+a target, a pause or a fault moves the watts, or stops a board. Where any of it moved, nothing
+stands.
 
 Knows no socket and no clock, and remembers nothing.
 """
@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from drivers.readings import BoardReading
 from drivers.wire.braiins import is_risen
 from drivers.wire.braiins_target import Configuration
-
-STANDS_S = 60.0
-WATTS_SHARE = 0.03
+from drivers.wire.standing import are_same_watts, is_young
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +28,11 @@ class Standing:
     def holds(self, boards: Sequence[BoardReading], power_w: float | None, now_s: float) -> bool:
         """Whether a machine of which this is seen now would say the same again."""
         return (
-            0.0 <= now_s - self.asked_at_s < STANDS_S
+            is_young(self.asked_at_s, now_s)
             and _enabled(boards) == self.enabled
             and is_risen(boards, power_w, self.settings.target_w)
             and power_w is not None
-            and abs(power_w - self.power_w) <= WATTS_SHARE * self.power_w
+            and are_same_watts(power_w, self.power_w)
         )
 
 

@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from drivers.errors import BadReplyError
 from drivers.readings import BoardReading, PowerProvenance
 from drivers.wire.cgminer import Answer, Row
+from drivers.wire.standing import RUN_SLACK_S, are_same_watts, is_same_run, is_young
 from drivers.wire.whatsminer_v2 import Status, boards_of, elapsed_of, power_of
 from drivers.wire.whatsminer_who import badge_of
 
-STANDS_S = 60.0
-# A run is told in whole or broken seconds, some time before its answer is here.
-RUN_SLACK_S = 3.0
-WATTS_SHARE = 0.03
 # Farther apart, the wattmeter and the firmware's figure do not measure the same thing.
 METER_SHARE = 0.10
 
@@ -57,10 +54,6 @@ class Standing:
     pin_share: float | None
     sight: Sight
 
-    def is_young(self, now_s: float) -> bool:
-        """Whether it was asked for less than a minute ago."""
-        return 0.0 <= now_s - self.asked_at_s < STANDS_S
-
     def metered(
         self, told: tuple[float | None, PowerProvenance]
     ) -> tuple[float | None, PowerProvenance]:
@@ -76,13 +69,12 @@ class Standing:
         if now is None:
             return False
         then = self.sight
-        passed_s = now.seen_at_s - then.seen_at_s
         return (
-            self.is_young(now.seen_at_s)
+            is_young(self.asked_at_s, now.seen_at_s)
             and now.badge == then.badge
             and now.hashing >= then.hashing
-            and abs(now.run_s - then.run_s - passed_s) <= RUN_SLACK_S
-            and abs(now.told_w - then.told_w) <= WATTS_SHARE * then.told_w
+            and are_same_watts(now.told_w, then.told_w)
+            and is_same_run(grown_s=now.run_s - then.run_s, passed_s=now.seen_at_s - then.seen_at_s)
         )
 
 

@@ -11,8 +11,6 @@ from drivers.wire.antminer_look import Look
 from drivers.wire.antminer_modes import SLEEP_MODES
 from drivers.wire.antminer_standing import (
     MINING_MODES,
-    RUN_SLACK_S,
-    STANDS_S,
     Sight,
     Standing,
     sight_of,
@@ -20,6 +18,7 @@ from drivers.wire.antminer_standing import (
 )
 from drivers.wire.antminer_stats import NO_STATS, Chain, Stats
 from drivers.wire.antminer_web import MinerConfig, SystemInfo
+from drivers.wire.standing import RUN_SLACK_S, STANDS_S
 
 NAME = "Antminer S19j Pro"
 INFO = SystemInfo(type_name=NAME, mac="02:00:00:00:00:01", serial="", firmware="")

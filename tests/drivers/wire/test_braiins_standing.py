@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.readings import BoardReading
-from drivers.wire.braiins_standing import STANDS_S, Standing, standing_of
+from drivers.wire.braiins_standing import Standing, standing_of
 from drivers.wire.braiins_target import Configuration
+from drivers.wire.standing import STANDS_S
 
 SETTINGS = Configuration(target_w=3000, is_scaling=False, pause_s=None)
 

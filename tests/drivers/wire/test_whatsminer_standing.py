@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from drivers.readings import BoardReading, PowerProvenance
 from drivers.wire.cgminer import Row
+from drivers.wire.standing import RUN_SLACK_S, STANDS_S, WATTS_SHARE
 from drivers.wire.whatsminer_standing import (
     METER_SHARE,
-    RUN_SLACK_S,
-    STANDS_S,
-    WATTS_SHARE,
     Sight,
     Standing,
     sight_of,
