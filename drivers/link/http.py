@@ -143,9 +143,9 @@ class HttpLink:
         url = self._root.join(URL(path, encoded=True))
         asking = session.request(method, url, data=body, headers=headers, allow_redirects=False)
         async with asking as response:
-            whole = bytearray()
-            async for chunk in response.content.iter_any():
-                whole += chunk
+            content, whole = response.content, bytearray()
+            while not content.at_eof():
+                whole += await content.readany()
                 if len(whole) > self._limit_bytes:
                     response.close()
                     raise BadReplyError(

@@ -153,6 +153,7 @@ async def asking(polls: Sequence[Poll], task: Task) -> float:
 async def kwota(task: Task) -> Task:
     """Fast reads as the daemon makes them: seat, driver, post. Where a family asks some things only
     now and then, ``mean_times_raw`` is over reads ten seconds apart of which so many ask."""
+    prepare()
     empty_mb = resident_mb()
     poller = poller_of(task)
 
@@ -195,6 +196,7 @@ async def daemon(task: Task) -> Task:
     Watched once all have had their first reads, the full ones too; where a family asks some things
     only now and then, for long enough that each machine is asked for them.
     """
+    prepare()
     empty_mb = resident_mb()
     poller = poller_of(task)
     count = len(poller.miners)
@@ -292,7 +294,7 @@ CONTESTANTS = {"kwota": kwota, "daemon": daemon, "pyasic": pyasic, "pyasic_rs": 
 
 def main() -> None:
     task = json.loads(sys.stdin.read())
-    prepare()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     warnings.simplefilter("ignore")
     figures = asyncio.run(CONTESTANTS[sys.argv[1]](task))
     sys.stdout.write(json.dumps(figures) + "\n")
