@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from ports import free_port
 
 from agent.core.note import VerifierKey
 from agent.doctor.examination import configuration, examine
@@ -102,10 +103,7 @@ async def site(mosquitto: Callable[..., object], tmp_path: Path) -> AsyncIterato
         network = Network(farm=build_farm(FarmFile.model_validate(FARM), started_now()))
         await network.open()
         stack.push_async_callback(network.close)
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            page_port = probe.getsockname()[1]
-        here = Site(tmp_path, network, broker.port, page_port)
+        here = Site(tmp_path, network, broker.port, free_port())
         (tmp_path / "journal").mkdir()
         shutil.copy(POLICY, tmp_path / "policy.toml")
         enroll(tmp_path / "log.key", "pool.example/edge/f-a/1")

@@ -1,11 +1,11 @@
 """What the doctor says of the controller itself: clock, disk, memory, load and heat."""
 
-import socket
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from agent.doctor.controller import (
     clock_finding,
@@ -30,13 +30,6 @@ CALM = HostFacts(
     temperature_max_c=None,
     uptime_s=3_600.0,
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def settings_with(tmp_path: Path, max_bytes: int = 1_000_000_000) -> Settings:

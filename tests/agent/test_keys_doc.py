@@ -7,11 +7,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from agent.commands.enroll import enroll_device
 from agent.core.note import VerifierKey
@@ -119,7 +120,7 @@ def tpm(state: Path) -> Iterator[str]:
     if swtpm is None or not has_tpm_libraries():
         pytest.skip("no swtpm or no TPM libraries: sealing the keys to a TPM is NOT tested")
     state.mkdir(exist_ok=True)
-    port = free_pair()
+    port = free_port(in_a_row=2)
     flags = ["--flags", "not-need-init,startup-clear", "--tpmstate", f"dir={state}"]
     doors = [f"type=tcp,bindaddr=127.0.0.1,port={one}" for one in (port, port + 1)]
     words = [swtpm, "socket", "--tpm2", "--server", doors[0], "--ctrl", doors[1], *flags]
@@ -141,17 +142,6 @@ def has_tpm_libraries() -> bool:
     words = ["systemd-creds", "has-tpm2"]
     said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
     return "+system" in said and ctypes.util.find_library("tss2-esys") is not None
-
-
-def free_pair() -> int:
-    """A free port whose next one is free as well."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                two.bind(("127.0.0.1", port + 1))
-                return port
 
 
 def listens(port: int) -> bool:

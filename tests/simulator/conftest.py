@@ -10,7 +10,6 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ports import free_port
 
 from simulator.clock import started_now
 from simulator.farm import Farm, build_farm
@@ -175,13 +175,6 @@ def device() -> Device:
 @pytest.fixture
 def other_device() -> Device:
     return Device(origin="pool.example/edge/farm-1-edge-2/1")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture

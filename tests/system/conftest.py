@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from agent.control_client import NoDaemonError, RefusedError, ask
 from agent.demo.child import Child, start, start_python
@@ -42,13 +43,6 @@ MOSQUITTO = shutil.which("mosquitto", path=":".join(PROGRAMS))
 START_LIMIT_S = 60.0
 DEMO_FARM = REPO / "simulator" / "farms" / "demo.toml"
 DEMO: pytest.StashKey["subprocess.Popen[bytes]"] = pytest.StashKey()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def now_ms() -> int:

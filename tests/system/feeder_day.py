@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import leaping
+from ports import free_port
 
 from agent.cli import main as kwota
 from agent.control_client import ask
@@ -117,13 +117,6 @@ poll_s = 5.0
         if label.index != STRANGER:
             uri = f"luxos://{label.address}:4028"
             yield f'[[miners]]\nid = "m{label.index}"\nuri = "{uri}"\nmac = "{label.mac}"'
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def begins(farm: Farm, where: str) -> None:

@@ -4,6 +4,7 @@ import socket
 import sys
 
 import pytest
+from ports import free_port
 
 from agent.demo.child import start
 
@@ -31,12 +32,6 @@ def refusal(site, config: str) -> str:
     assert len(said) == 1, said
     site.agent.check()
     return said[0]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def other(site, *changes: tuple[str, str]) -> str:

@@ -7,7 +7,6 @@ password, a token for the page and one for the webhook.
 import base64
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from ports import free_port
 
 from agent.control_client import ask
 from agent.keys import load_vkeys
@@ -24,12 +24,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 PASSWORD = "Planted-passw0rd/of+the=broker"
 TOKEN = "planted-token-0123456789abcdef-of-the-page"
 HOOK = "planted-token-0123456789abcdef-of-the-hook"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def openssl(directory: Path, *words: str) -> None:

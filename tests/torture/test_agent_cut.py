@@ -16,7 +16,6 @@ import os
 import random
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from typing import Any
 
 import pytest
 from diskimage import ImageDisk, checked, copy_of, image_disk, mounted
+from ports import free_port
 
 from agent.control_client import NoDaemonError, RefusedError, ask, send_purchases
 from agent.core.note import parse_vkey
@@ -316,13 +316,6 @@ class Site:
             assert self.defects(self.journal("inner")) == ()
         pool = self.truth("/v1/pool")
         assert (pool["equivocations"], pool["rejects"]) == (0, {}), pool["last_rejects"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import json
 import shutil
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from ports import free_port
 
 from agent.status.server import Proof, StatusServer, open_status_server
 from agent.status.view import SiteView
@@ -30,9 +30,7 @@ pytestmark = pytest.mark.skipif(
 async def scraping(directory: Path, server: StatusServer) -> AsyncIterator[str]:
     """A Prometheus that scrapes the server; its own address."""
     assert PROMETHEUS is not None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (directory / "token").write_text(TOKEN)
     config = directory / "prometheus.yml"
     config.write_text(
