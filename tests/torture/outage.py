@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
 import orjson
@@ -35,7 +36,6 @@ sys.path[:0] = [str(TESTS / "bench"), str(TESTS / "simulator" / "replay")]
 
 from bench_journal import live_latency_s  # noqa: E402 – a program beside this one
 from conftest import Recorded  # noqa: E402 – the farm in virtual time on a real journal
-from ports import free_port  # noqa: E402
 
 from agent.broker import parse_broker  # noqa: E402
 from agent.core.note import parse_vkey  # noqa: E402
@@ -276,7 +276,9 @@ async def suffer(run: Outage, given: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(open_journal(settings, run.key, run.clock()))
         recorder = Recorder(journal)
-        async with delivering(run, journal, cosigner, free_port()):
+        with create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        async with delivering(run, journal, cosigner, port):
             await write(run, recorder, seconds, hours, given.commit_s)
         run.figures |= {
             "write_s": round(time.monotonic() - started_s, 1),
