@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 def test_a_killed_agent_goes_on_without_losing_or_doubling_a_watt_hour(site) -> None:
     site.start_broker()
     site.start_farm(20)
-    site.buy(count=2, window_s=45)
+    site.buy(count=2, window_s=45, lead_in_s=30)  # up in time also where eight sites start at once
     first = site.start_agent()
     site.wait_until(site.judged[0].start_ms + 20_000)
     first.process.send_signal(signal.SIGKILL)

@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(150)]
 def test_what_flowed_in_the_silence_is_attributed_to_the_watt_hour(site) -> None:
     site.start_broker()
     site.start_farm(6)
-    site.buy(count=1, window_s=40)
+    site.buy(count=1, window_s=40, lead_in_s=30)  # up in time also where eight sites start at once
     site.start_agent()
     site.wait_until(site.judged[0].start_ms + 5_000)
     site.fault("meter_silent")
