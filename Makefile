@@ -106,7 +106,7 @@ test: test-fast test-campaign test-system ## pytest: all parts
 
 .PHONY: test-fast
 test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on three processes, with coverage
-	@$(BIN)/python -m pytest -ra -n 3 --cov --ignore tests/test_tidy.py \
+	@.ci/pytest-twice $(BIN)/python -n 3 --cov --ignore tests/test_tidy.py \
 		-m "not system and not scenario and not closed_loop and not campaign and not torture"
 
 .PHONY: test-campaign
@@ -115,7 +115,7 @@ test-campaign: $(DEV_STAMP) ## pytest: 500 drawn sites with faults in virtual ti
 
 .PHONY: test-system
 test-system: $(DEV_STAMP) ## pytest: whole sites, on real sockets, files and brokers, or in virtual time
-	@$(BIN)/python -m pytest -ra -n 8 --dist loadfile --no-loadscope-reorder -m "system or closed_loop" \
+	@.ci/pytest-twice $(BIN)/python -n 8 --dist loadfile --no-loadscope-reorder -m "system or closed_loop" \
 		$$(grep -rlE 'mark\.(system|closed_loop)' tests --include='test_*.py' | sort)
 
 .PHONY: scenarios
