@@ -2,6 +2,8 @@
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated
 
@@ -48,10 +50,11 @@ def locate(
         raise CommandError(f"--for takes 1 to {SECONDS_MAX} seconds", Code.WRONG_INPUT)
     path = socket_of(socket, config)
     try:
-        told = blink(path, miner, is_on=not is_off)
-        if not is_off:
-            _wait(miner, seconds)
-            told = blink(path, miner, is_on=False)
+        with _ends() as ended:  # before it blinks: from then on somebody may want it to end
+            told = blink(path, miner, is_on=not is_off)
+            if not is_off:
+                _wait(miner, seconds, ended)
+                told = blink(path, miner, is_on=False)
     except (NoDaemonError, RefusedError) as error:
         raise refused(error) from error
     if is_json:
@@ -60,23 +63,29 @@ def locate(
         print_text(f"the light of {miner} is as before\n")
 
 
-def _wait(miner: str, seconds: int) -> None:
-    """Until the time is over, or somebody presses Ctrl-C or ends the process in order."""
+@contextmanager
+def _ends() -> Iterator[list[int]]:
+    """What came of Ctrl-C and of orders to end, meanwhile: one number each."""
     ended: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> None:
         ended.append(number)
 
     before = {one: signal.signal(one, end) for one in (signal.SIGINT, signal.SIGTERM)}
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    begun_s = time.monotonic()
     try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"{miner} blinks", total=seconds)
-            while not ended and time.monotonic() - begun_s < seconds:
-                time.sleep(min(_STEP_S, seconds))
-                progress.update(task, completed=time.monotonic() - begun_s)
+        yield ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _wait(miner: str, seconds: int, ended: list[int]) -> None:
+    """Until the time is over, or somebody presses Ctrl-C or ends the process in order."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    begun_s = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"{miner} blinks", total=seconds)
+        while not ended and time.monotonic() - begun_s < seconds:
+            time.sleep(min(_STEP_S, seconds))
+            progress.update(task, completed=time.monotonic() - begun_s)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from agent.commands import locate as locating
 from agent.control_client import NoDaemonError, RefusedError, blink
 from agent.control_locate import add_locate_route
 from agent.core.decisions import Setpoint, Stage
@@ -227,6 +228,26 @@ async def test_the_verb_blinks_for_its_time_and_ends_early_at_ctrl_c(hall: Hall)
             told, _ = await verb.communicate()
             assert (verb.returncode, json.loads(told)["is_on"]) == (0, False)
             assert not hall.is_blinking(LUXOS)
+
+
+def test_ctrl_c_in_the_moment_in_which_it_begins_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[bool] = []
+
+    def blinking(_path: Path, _miner: str, *, is_on: bool) -> dict[str, bool]:
+        told.append(is_on)
+        if is_on:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {"is_on": is_on}
+
+    monkeypatch.setattr(locating, "blink", blinking)
+    try:
+        locating.locate(LUXOS, seconds=3000, is_json=True, socket=tmp_path / "none.sock")
+    except KeyboardInterrupt:
+        pytest.fail("it went, and the light goes on blinking")
+    assert told == [True, False]
+    assert json.loads(capsys.readouterr().out) == {"is_on": False}
 
 
 async def blinks(hall: Hall) -> None:
