@@ -52,7 +52,7 @@ demo: $(RUN_STAMP) ## simulated farm, broker, pool, agent and page; DEMO_ARGS="-
 	@$(BIN)/kwota demo $(DEMO_ARGS)
 
 .PHONY: check
-check: packages $(DEV_STAMP) ## everything that CI checks, in some ten minutes on two cores
+check: packages $(DEV_STAMP) ## everything that CI checks, in ten to twenty-five minutes on two cores
 	@demo=$$(mktemp -d); \
 	setsid tests/system/demo.sh "$$demo" "$$PWD/$(BIN)/python" & \
 	trap 'kill -- -$$(cat "$$demo/pid") 2>/dev/null || true; rm -rf "$$demo"' EXIT; \
@@ -106,7 +106,7 @@ test: test-fast test-campaign test-system ## pytest: all parts
 
 .PHONY: test-fast
 test-fast: $(DEV_STAMP) ## pytest: all but the system tests, on three processes, with coverage
-	@.ci/pytest-twice $(BIN)/python -n 3 --cov --ignore tests/test_tidy.py \
+	@$(BIN)/python -m pytest -ra -n 3 --cov --ignore tests/test_tidy.py \
 		-m "not system and not scenario and not closed_loop and not campaign and not torture"
 
 .PHONY: test-campaign
