@@ -78,14 +78,13 @@ class Lane:
 class _Seat:
     """Where a poll sits, since when, and how long it may."""
 
-    __slots__ = ("began_s", "lane", "limit", "limit_s", "timer")
+    __slots__ = ("began_s", "lane", "limit", "limit_s")
 
     def __init__(self, lane: Lane, limit: asyncio.Timeout, began_s: float, limit_s: float) -> None:
         self.lane = lane
         self.limit = limit
         self.began_s = began_s
         self.limit_s = limit_s
-        self.timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +111,8 @@ class Lanes:
         self._usual_s = _USUAL_FIRST_S
         self._live = Lane(sizes.live)
         self._slow = Lane(sizes.slow)
+        self._seated: dict[_Seat, None] = {}  # in the live lane, not for long yet
+        self._timer: asyncio.TimerHandle | None = None  # for the first of them to be there long
         self._overdue: dict[_Seat, None] = {}  # long in the live lane, the longest first
         self._cut: set[_Seat] = set()  # of the live lane, leaving
 
@@ -138,8 +139,8 @@ class Lanes:
             spent_s = loop.time() - began_s
             raise UnreachableError(f"no complete answer within {spent_s:.0f} s") from error
         finally:
-            if seat.timer is not None:
-                seat.timer.cancel()
+            if not is_suspect:
+                self._seated.pop(seat, None)
                 self._overdue.pop(seat, None)
                 self._cut.discard(seat)
             seat.lane.leave()
@@ -150,18 +151,30 @@ class Lanes:
         return max(self._hold_least_s, HOLD_TIMES * self._usual_s)
 
     def _watch(self, seat: _Seat) -> None:
-        loop = asyncio.get_running_loop()
-        due_s = seat.began_s + min(self.hold_s, seat.limit_s)
-        seat.timer = loop.call_at(due_s, self._overstay, seat)
+        """One timer for all: nearly everybody leaves long before it goes off."""
+        self._seated[seat] = None
+        due_s = self._due_s(seat)
+        if self._timer is None or due_s < self._timer.when():
+            self._set_timer(due_s)
 
-    def _overstay(self, seat: _Seat) -> None:
-        """It may go on until its own limit, as long as nobody waits."""
+    def _due_s(self, seat: _Seat) -> float:
+        return seat.began_s + min(self.hold_s, seat.limit_s)
+
+    def _set_timer(self, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(at_s, self._look)
+
+    def _look(self) -> None:
+        """Who has sat for long may go on until its own limit, as long as nobody waits."""
+        self._timer = None
         now_s = asyncio.get_running_loop().time()
-        if now_s < seat.began_s + min(self.hold_s, seat.limit_s) - _TICK_S:
-            self._watch(seat)  # everybody has become slower since
-            return
-        seat.limit.reschedule(seat.began_s + seat.limit_s)
-        self._overdue[seat] = None
+        for seat in [seat for seat in self._seated if now_s >= self._due_s(seat) - _TICK_S]:
+            del self._seated[seat]
+            seat.limit.reschedule(seat.began_s + seat.limit_s)
+            self._overdue[seat] = None
+        if self._seated:
+            self._set_timer(min([self._due_s(seat) for seat in self._seated]))
         self._make_room()
 
     def _make_room(self) -> None:

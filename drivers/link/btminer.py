@@ -7,7 +7,7 @@ again of another firmware; one that does not is asked for each of them, as is on
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Self
 
 from drivers.errors import BadReplyError, RefusedError
 from drivers.link.tcp import NoAnswerError, TcpExchange
@@ -18,23 +18,25 @@ from drivers.wire.whatsminer_standing import Sight, Standing, sight_of
 from drivers.wire.whatsminer_who import badge_of
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mining:
-    """What the mining program says; None where mining is off and it is not there. ``is_flat`` is
-    the shape in which firmware with API v3 answers, and nothing else is told then. ``is_joined``
-    where one answer told all of it."""
+    """What the mining program says; None where mining is off and it is not there. ``badge`` is by
+    what this names its machine. ``is_flat`` is the shape in which firmware with API v3 answers, and
+    nothing else is told then. ``is_joined`` where one answer told all of it."""
 
     summary: Row | None = None
     devs: Answer | None = None
+    badge: tuple[str, ...] = ()
     is_flat: bool = False
     is_joined: bool = False
 
-    @cached_property
-    def badge(self) -> tuple[str, ...]:
-        """By what this names its machine."""
-        return badge_of(self.summary, self.devs)
+    @classmethod
+    def of(cls, summary: Row | None, devs: Answer | None, *, is_joined: bool = False) -> Self:
+        """What these two answers say together."""
+        badge = badge_of(summary, devs)
+        return cls(summary=summary, devs=devs, badge=badge, is_joined=is_joined)
 
-    @cached_property
+    @property
     def board_count(self) -> int:
         """How many boards it tells of."""
         return 0 if self.devs is None else len(self.devs.rows("DEVS"))
@@ -43,7 +45,7 @@ class Mining:
         """A machine wholly at work; None for any other, and for more than one answer."""
         if self.summary is None or self.devs is None or not self.is_joined:
             return None
-        return sight_of(self.summary, self.devs, seen_at_s=seen_at_s)
+        return sight_of(self.summary, self.devs, self.badge, seen_at_s=seen_at_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ class Btminer:
         question = self._question
         reply = await self._exchange.ask(encode_command(question))
         summary, devs = wire.joined_of(wire.decode_read(reply.reply), question)
-        return Mining(summary=summary.row("SUMMARY"), devs=devs, is_joined=True)
+        return Mining.of(summary.row("SUMMARY"), devs, is_joined=True)
 
     @property
     def _question(self) -> str:
@@ -147,7 +149,7 @@ class Btminer:
         if answer is not None and wire.is_flat(answer):
             return Mining(is_flat=True)
         devs = await self._boards(is_off=is_off)
-        return Mining(summary=None if answer is None else answer.row("SUMMARY"), devs=devs)
+        return Mining.of(None if answer is None else answer.row("SUMMARY"), devs)
 
     async def _boards(self, *, is_off: bool) -> Answer | None:
         """``edevs``, or ``devs`` where the firmware does not have it."""

@@ -1,8 +1,8 @@
 """One TCP connection to one machine, driven by the loop's readiness and nothing in between.
 
 Thousands of machines are asked every few seconds, each over a connection of its own, where
-transports, protocols and streams would cost more than the exchange itself. Here are one socket, one
-future per wait and one timer per limit. What comes goes to a ``Receiver``, which knows where an
+transports, protocols and streams would cost more than the exchange itself. Here are one socket and
+one future per wait. What comes goes to a ``Receiver``, which knows where an
 answer ends. A line is cut, never closed politely: that would wait for a peer that may never take
 the rest.
 """
@@ -101,7 +101,6 @@ class Line:
     __slots__ = (
         "_answers",
         "_board",
-        "_deadline_s",
         "_each_s",
         "_ends_s",
         "_fault",
@@ -112,10 +111,10 @@ class Line:
         "_receiver",
         "_requests",
         "_socket",
-        "_timer",
         "_unsent",
         "_waiter",
         "_watcher",
+        "deadline_s",
     )
 
     def __init__(self, places: Places, receiver: Receiver) -> None:
@@ -125,9 +124,7 @@ class Line:
         self._board = switchboard(self._loop)
         self._socket: socket.socket | None = None
         self._waiter: asyncio.Future[None] | None = None
-        # One timer for all waits: moved on only where it goes off too early, which is hardly ever.
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline_s = 0.0
+        self.deadline_s = 0.0  # of the wait under way
         self._unsent = b""
         # What is to be asked after this, the last first, and what was answered so far.
         self._requests: list[bytes] = []
@@ -220,8 +217,6 @@ class Line:
 
     def cut(self) -> None:
         """End the connection now; what is under way is lost."""
-        if self._timer is not None:
-            self._timer.cancel()
         own, self._socket = self._socket, None
         if own is not None:
             self._board.unplug(own.fileno())
@@ -245,27 +240,19 @@ class Line:
 
     async def _wait(self, limit_s: float) -> None:
         """Until somebody wakes us. Raises TimeoutError."""
-        self._deadline_s = self._loop.time() + limit_s
-        if self._timer is None or self._timer.when() > self._deadline_s:
-            self._set_timer()
+        self.deadline_s = self._loop.time() + limit_s
         self._waiter = self._loop.create_future()
+        self._board.watch(self)
         try:
             await self._waiter
         finally:
             self._waiter = None
+            self._board.unwatch(self)
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline_s, self._ring)
-
-    def _ring(self) -> None:
-        waiter, self._timer = self._waiter, None
-        if waiter is None or waiter.done():
-            return
-        if self._loop.time() < self._deadline_s:
-            self._set_timer()
-        else:
+    def expire(self) -> None:
+        """The wait under way has lasted too long."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
             waiter.set_exception(TimeoutError())
 
     def _wake(self) -> None:
@@ -277,7 +264,7 @@ class Line:
         """The next questions, for as long as there are answers."""
         while self._requests and self._receiver.is_whole:
             self._answers.append(self._receiver.take())
-            self._deadline_s = min(self._loop.time() + self._each_s, self._ends_s)
+            self.deadline_s = min(self._loop.time() + self._each_s, self._ends_s)
             self._say(self._requests.pop())
 
     def _say(self, request: bytes) -> None:

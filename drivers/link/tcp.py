@@ -7,7 +7,7 @@ late answer can meet a later request.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from drivers.errors import BadReplyError
 from drivers.link.line import Line, NoAnswerError, Places
@@ -17,8 +17,7 @@ __all__ = ["REPLY_LIMIT_BYTES", "NoAnswerError", "TcpExchange", "TimedReply"]
 REPLY_LIMIT_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedReply:
+class TimedReply(NamedTuple):
     """What came back, and when. ``requested_at_s`` is taken before the first byte left."""
 
     requested_at_s: float

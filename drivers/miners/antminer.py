@@ -33,6 +33,7 @@ from drivers.link.held import Held
 from drivers.link.power_service import PowerService
 from drivers.link.recognition import Recognition, require_mac
 from drivers.link.tcp import NoAnswerError, TcpExchange
+from drivers.link.within import Within
 from drivers.miners.models import HardwareModel, find_model
 from drivers.readings import (
     Activity,
@@ -256,14 +257,9 @@ class AntminerReader:
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
         """Bounds a look as a whole. After one that fails nobody is recognised."""
-        try:
-            with self._seen.lasting():
-                async with asyncio.timeout(READ_LIMIT_S):
-                    yield
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._links.rpc.address} did not answer everything within {READ_LIMIT_S:g} s."
-            ) from error
+        with self._seen.lasting():
+            async with Within(self._links.rpc, READ_LIMIT_S):
+                yield
 
     def _nameplate_hs(self) -> float | None:
         table_hs = None if self._known.model is None else self._known.model.nameplate_hashrate_hs

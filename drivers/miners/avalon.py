@@ -18,8 +18,6 @@ outcome unknown, and nothing is repeated here.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from drivers.errors import (
@@ -30,6 +28,7 @@ from drivers.errors import (
     WrongDeviceError,
 )
 from drivers.link.tcp import NoAnswerError, TcpExchange, TimedReply
+from drivers.link.within import Within
 from drivers.miners.models import find_model
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import avalon as wire
@@ -87,12 +86,12 @@ class AvalonMiner:
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: the product in ``version``, the same model in the report."""
-        async with self._bounded():
+        async with Within(self._link, READ_LIMIT_S):
             return self._identity_of(await self._asked())
 
     async def read(self) -> MinerReading:
         """One question as long as the report's DNA is that of the machine recognised before."""
-        async with self._bounded():
+        async with Within(self._link, READ_LIMIT_S):
             seen = await self._recognised()
             hashrate_hs, replied_at_s = await self._hashrate(seen)
         activity = wire.activity_of(seen.report, hashrate_hs)
@@ -113,7 +112,7 @@ class AvalonMiner:
 
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely. The family tells no serials of boards and supply."""
-        async with self._bounded():
+        async with Within(self._link, READ_LIMIT_S):
             seen = await self._asked()
             pools, _ = await self._ask("pools")
         report = seen.report
@@ -181,17 +180,6 @@ class AvalonMiner:
                     f"{self._link.address} did not answer within {WRITE_LIMIT_S:g} s; "
                     f"{option} was not sent."
                 ) from error
-
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        """Reads, bounded as a whole."""
-        try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                yield
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._link.address} did not answer everything within {READ_LIMIT_S:g} s."
-            ) from error
 
     async def _ask(self, command: str, parameter: str | None = None) -> tuple[Answer, TimedReply]:
         """One question on a connection of its own, the answer whatever its verdict."""

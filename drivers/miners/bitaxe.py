@@ -29,6 +29,7 @@ from drivers.errors import (
 )
 from drivers.link.http import HttpLink, HttpReply
 from drivers.link.tcp import NoAnswerError
+from drivers.link.within import Within
 from drivers.miners.models import find_model
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading, PowerProvenance
 from drivers.wire import bitaxe as wire
@@ -71,12 +72,12 @@ class BitaxeMiner:
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: chip and firmware with a whole MAC, and the same chip's list."""
-        async with self._talking():
+        async with Within(self._link, READ_LIMIT_S), self._turn:
             return self._identity_of(await self._recognised(is_fresh=True))
 
     async def read(self) -> MinerReading:
         """One question, and once a second one for what never changes."""
-        async with self._talking():
+        async with Within(self._link, READ_LIMIT_S), self._turn:
             sight = await self._recognised()
         info = sight.info
         hashrate_hs = wire.hashrate_of(info, _nameplate_hs(sight))
@@ -95,7 +96,7 @@ class BitaxeMiner:
 
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely. The family tells no serials."""
-        async with self._talking():
+        async with Within(self._link, READ_LIMIT_S), self._turn:
             sight = await self._recognised(is_fresh=True)
         info, chips = sight.info, sight.chips
         hashrate_hs = wire.hashrate_of(info, _nameplate_hs(sight))
@@ -140,17 +141,6 @@ class BitaxeMiner:
     async def close(self) -> None:
         """Close the connection, if there is one."""
         await self._link.close()
-
-    @asynccontextmanager
-    async def _talking(self) -> AsyncIterator[None]:
-        """Reads that nobody else's come between, bounded as a whole."""
-        try:
-            async with asyncio.timeout(READ_LIMIT_S), self._turn:
-                yield
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._link.address} did not answer everything within {READ_LIMIT_S:g} s."
-            ) from error
 
     @asynccontextmanager
     async def _writing(self, method: str, path: str) -> AsyncIterator["_Errand"]:

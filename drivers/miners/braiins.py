@@ -31,6 +31,7 @@ from drivers.link.braiins_pages import BraiinsPages, Known, table_in
 from drivers.link.held import Held
 from drivers.link.http import HttpLink, HttpReply
 from drivers.link.tcp import NoAnswerError
+from drivers.link.within import Within
 from drivers.miners.models import HardwareModel, models
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading, Profile
 from drivers.wire import braiins as wire
@@ -168,14 +169,9 @@ class BraiinsReader:
     @asynccontextmanager
     async def _bounded(self, limit_s: float) -> AsyncIterator[None]:
         """Several reads, bounded as a whole. After one that fails nobody is recognised."""
-        try:
-            with self._pages.seen.lasting():
-                async with asyncio.timeout(limit_s):
-                    yield
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._pages.address} did not answer everything within {limit_s:g} s."
-            ) from error
+        with self._pages.seen.lasting():
+            async with Within(self._pages, limit_s):
+                yield
 
     def _identity_of(self, known: Known, board_count: int) -> MinerIdentity:
         details = known.details

@@ -29,6 +29,7 @@ from drivers.errors import (
 from drivers.link.http import HttpLink, HttpReply
 from drivers.link.recognition import Recognition, require_mac
 from drivers.link.tcp import NoAnswerError
+from drivers.link.within import Within
 from drivers.miners.models import HardwareModel, models
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import epic as wire
@@ -121,14 +122,9 @@ class EpicReader:
     async def _talking(self) -> AsyncIterator[None]:
         """Reads that nobody else's come between, bounded as a whole. After one that fails nobody
         is recognised."""
-        try:
-            with self._seen.lasting():
-                async with asyncio.timeout(READ_LIMIT_S), self._turn:
-                    yield
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._link.address} did not answer everything within {READ_LIMIT_S:g} s."
-            ) from error
+        with self._seen.lasting():
+            async with Within(self._link, READ_LIMIT_S), self._turn:
+                yield
 
     async def _recognised(self, *, is_fast: bool = False) -> _Sight:
         """Who is at the other end. Raises WrongDeviceError for any but the pinned machine."""

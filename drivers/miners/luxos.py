@@ -85,7 +85,8 @@ class LuxosMiner:
         """``devs``, ``power`` and ``config``, in one exchange where the firmware joins commands."""
         answers = await self._ask_all(_FAST)
         config = self._recognised(answers.by_command["config"], answers.requested_at_s)
-        boards = wire.boards_of(answers.by_command["devs"])
+        devs = answers.by_command["devs"]
+        boards = wire.boards_of(devs)
         power_w, provenance = wire.power_of(answers.by_command["power"])
         rated_hs = nameplate_hs(config.model, config.nameplate_hashrate_hs)
         return MinerReading(
@@ -93,9 +94,7 @@ class LuxosMiner:
             requested_at_s=answers.requested_at_s,
             replied_at_s=answers.replied_at_s,
             taken_at_ms=time.time_ns() // 1_000_000,
-            activity=wire.activity_of(
-                config, boards, wire.dead_boards_of(answers.by_command["devs"])
-            ),
+            activity=wire.activity_of(config, boards, devs),
             hashrate_hs=wire.believed_hashrate_hs(boards, rated_hs),
             power_w=power_w,
             power_provenance=provenance,

@@ -35,6 +35,7 @@ from drivers.link.http import HttpLink, HttpReply
 from drivers.link.recognition import Recognition, require_mac
 from drivers.link.tcp import NoAnswerError
 from drivers.link.vnish_login import VnishLogin
+from drivers.link.within import Within
 from drivers.miners.models import find_model
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading, Profile
 from drivers.wire import vnish as wire
@@ -157,14 +158,9 @@ class VnishReader:
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
         """Several reads, bounded as a whole. After one that fails nobody is recognised."""
-        try:
-            with self._seen.lasting():
-                async with asyncio.timeout(READ_LIMIT_S):
-                    yield
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._link.address} did not answer everything within {READ_LIMIT_S:g} s."
-            ) from error
+        with self._seen.lasting():
+            async with Within(self._link, READ_LIMIT_S):
+                yield
 
     async def _recognised(self) -> device.Info:
         """Who is at the other end. Raises WrongDeviceError for any but the pinned machine."""

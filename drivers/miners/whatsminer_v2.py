@@ -17,8 +17,7 @@ A yes is only an acceptance; silence after a write is an unknown outcome and not
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from drivers.errors import (
@@ -34,6 +33,7 @@ from drivers.link.frames import FramedLink
 from drivers.link.held import Held
 from drivers.link.sealed import SealedLink
 from drivers.link.tcp import NoAnswerError, TcpExchange
+from drivers.link.within import Within
 from drivers.miners.models import find_model, nameplate_hs
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading
 from drivers.wire import whatsminer_v2 as wire
@@ -80,7 +80,7 @@ class WhatsminerV2Reader:
 
     async def identify(self) -> MinerIdentity:
         """Who answers. Two signs: API version with firmware, and a whole MAC with the serial."""
-        async with self._talking(READ_LIMIT_S):
+        async with Within(self._links.reads, READ_LIMIT_S), self._turn:
             known, _, mining = await self._look()
         return known.identity(FAMILY, _nameplate_hs(known, mining.summary))
 
@@ -90,7 +90,7 @@ class WhatsminerV2Reader:
         stands (drivers/wire/whatsminer_standing.py). The watts are the firmware's then, corrected
         by what the wattmeter said at the same working point."""
         requested_at_s = _now_s()
-        async with self._talking(READ_LIMIT_S):
+        async with Within(self._links.reads, READ_LIMIT_S), self._turn:
             known, seen = await self._ask_fast()
             status, summary = seen.status, seen.mining.summary
             boards = seen.boards(known.board_count)
@@ -121,7 +121,7 @@ class WhatsminerV2Reader:
     async def read_details(self) -> MinerDetails:
         """Everything that changes rarely. A stopped machine may leave out what its mining program
         would tell."""
-        async with self._talking(DETAILS_LIMIT_S):
+        async with Within(self._links.reads, DETAILS_LIMIT_S), self._turn:
             known, status, mining = await self._look()
             pools = await self._reads.ask_miner("pools", is_off=status.is_off)
             supply = await self._reads.supply(is_off=status.is_off, is_fresh=True)
@@ -145,22 +145,6 @@ class WhatsminerV2Reader:
 
     async def close(self) -> None:
         """Nothing stays open between exchanges."""
-
-    @asynccontextmanager
-    async def _talking(self, limit_s: float) -> AsyncIterator[None]:
-        """One verb at a time, bounded as a whole."""
-        async with self._bounded(limit_s), self._turn:
-            yield
-
-    @asynccontextmanager
-    async def _bounded(self, limit_s: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(limit_s):
-                yield
-        except TimeoutError as error:
-            raise UnreachableError(
-                f"{self._links.reads.address} did not answer everything within {limit_s:g} s."
-            ) from error
 
     async def _ask_fast(self) -> tuple[Known, Seen]:
         """What a fast read tells from. Nothing stands unless all of it succeeds and is believed."""
@@ -330,7 +314,7 @@ class WhatsminerV2Miner(WhatsminerV2Reader):
     ) -> None:
         """One write to the machine that was recognised a moment before."""
         async with self._turn:
-            async with self._bounded(READ_LIMIT_S):
+            async with Within(self._links.reads, READ_LIMIT_S):
                 known = await self._certain()
                 self._require_writable(known)
                 await self._require_no_v3(known)

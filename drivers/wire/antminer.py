@@ -84,7 +84,7 @@ def type_of(answer: Answer) -> str:
 def compiled_of(answer: Answer) -> str:
     """``version``: when the mining program was made; the API knows no other version."""
     row = answer.row("VERSION")
-    return row.text("CompileTime") if row.has("CompileTime") else ""
+    return row.text_or_empty("CompileTime")
 
 
 def boards_of(
@@ -208,7 +208,7 @@ def pools_of(answer: Answer) -> tuple[PoolReading, ...]:
                 slot=row.whole("POOL"),
                 url=row.text("URL"),
                 user=row.text("User"),
-                is_active=row.has("Stratum Active") and row.flag("Stratum Active"),
+                is_active=row.flag_or_no("Stratum Active"),
                 is_alive=row.text("Status").lower() == "alive",
                 accepted=row.whole("Accepted"),
                 rejected=row.whole("Rejected"),
@@ -229,7 +229,7 @@ def faults_of(answer: Answer) -> tuple[MinerFault, ...]:
                 continue
             code = f"{check.text('type')[:40]}:{check.values.get('code', '')}"[:80]
             words = _FAULT_TYPES.get(check.text("type"), "A fault that kwota does not know")
-            reason = check.text("msg")[:_WORDS_MAX] if check.has("msg") else ""
+            reason = check.text_or_empty("msg")[:_WORDS_MAX]
             said = f"{words} ({reason})." if reason else f"{words}."
             is_of_rate = check.text("type") == "rate"
             found.append(MinerFault(code=code, words=said, is_of_rate=is_of_rate))

@@ -105,7 +105,7 @@ def _listed_chains(row: Row) -> tuple[Chain, ...]:
     chains = []
     for values in _list(row, "chain", BOARDS_MAX):
         chain = Row(section="chain", values=values if isinstance(values, dict) else {})
-        serial = chain.text("sn").strip() if chain.has("sn") else ""
+        serial = chain.text_or_empty("sn").strip()
         chains.append(
             Chain(
                 slot=_slot(chain.whole("index")),

@@ -63,9 +63,9 @@ def info_of(body: bytes) -> SystemInfo:
     version = "system_filesystem_version"
     return SystemInfo(
         type_name=type_name(row.text("minertype")) if row.has("minertype") else "",
-        mac=row.text("macaddr").strip().lower() if row.has("macaddr") else "",
+        mac=row.text_or_empty("macaddr").strip().lower(),
         serial=next((serial for serial in serials if serial), ""),
-        firmware=row.text(version) if row.has(version) else "",
+        firmware=row.text_or_empty(version),
     )
 
 

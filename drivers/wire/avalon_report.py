@@ -156,4 +156,4 @@ def _mac(text: str) -> str:
 
 
 def _text(row: Row, key: str) -> str:
-    return row.text(key).strip() if row.has(key) else ""
+    return row.text_or_empty(key).strip()

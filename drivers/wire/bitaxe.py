@@ -82,7 +82,7 @@ def is_esp_miner(info: Row) -> bool:
 
 def mac_of(info: Row) -> str:
     """The MAC in lower case; "" where this firmware does not tell it."""
-    return info.text("macAddr").lower() if info.has("macAddr") else ""
+    return info.text_or_empty("macAddr").lower()
 
 
 def chips_of(table: Row) -> Chips:
@@ -283,7 +283,7 @@ def faults_of(info: Row) -> tuple[MinerFault, ...]:
     if is_overheated(info):
         words = "It was too hot and runs slowed down: check fan and air, then restart it."
         found.append(MinerFault(code="overheat_mode", words=words))
-    reason = info.text("power_fault").strip() if info.has("power_fault") else ""
+    reason = info.text_or_empty("power_fault").strip()
     if reason:
         words = f"Its voltage regulator has failed ({reason[:_WORDS_MAX]})."
         found.append(MinerFault(code="power_fault", words=words))

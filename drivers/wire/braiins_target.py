@@ -77,7 +77,7 @@ def configuration_of(configuration: Row) -> Configuration:
     target_w = number_of(configuration, "tuner", "power_target", "watt") if is_ruling else None
     return Configuration(
         target_w=None if target_w is None else _watts(target_w),
-        is_scaling=dps is not None and dps.has("enabled") and dps.flag("enabled"),
+        is_scaling=dps is not None and dps.flag_or_no("enabled"),
         pause_s=number_of(configuration, "hashboard_config", "quick_ramping_time_down_s"),
     )
 

@@ -8,7 +8,7 @@ that names the key. ``inf`` and ``nan`` are read as "no value" and fail where a 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -42,8 +42,7 @@ _FLAWS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(NamedTuple):
     """The machine's own verdict: S, I and W are yes, E and F are no (cgminer API-README)."""
 
     letter: str
@@ -56,8 +55,7 @@ class Status:
         return self.letter not in {"S", "I", "W"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One object of an answer, read by key. ``section`` is for the error's sentence."""
 
     section: str
@@ -70,14 +68,14 @@ class Row:
     def number(self, key: str) -> float:
         """A finite number. Raises BadReplyError."""
         value = self.values.get(key)
-        if isinstance(value, _NUMBERS) and value is not True and value is not False:
+        if type(value) is float or type(value) is int:  # a yes or no is neither
             return float(value)  # orjson yields finite floats and 64-bit integers only
         raise self._wrong(key, "a number")
 
     def whole(self, key: str) -> int:
         """A whole number, also where the firmware writes it as text ("-12") or as 3.0."""
         value = self.values.get(key)
-        if isinstance(value, int) and value is not True and value is not False:
+        if type(value) is int:  # a yes or no is none
             return value
         if isinstance(value, str) and _INTEGER.match(value):
             return int(value)
@@ -96,11 +94,32 @@ class Row:
     def flag(self, key: str) -> bool:
         """Yes or no, as JSON's own or as the words cgminer writes. Raises BadReplyError."""
         value = self.values.get(key)
-        if isinstance(value, bool):
+        if value is True or value is False:
             return value
         if isinstance(value, str) and value in _FLAG_WORDS:
             return _FLAG_WORDS[value]
         raise self._wrong(key, "yes or no")
+
+    def number_or_none(self, key: str) -> float | None:
+        """``number``; None where the firmware sends none."""
+        value = self.values.get(key)
+        if value is None or type(value) is float:
+            return value
+        return self.number(key)
+
+    def text_or_empty(self, key: str) -> str:
+        """``text``; empty where the firmware sends none."""
+        value = self.values.get(key)
+        if type(value) is str:
+            return value
+        return "" if value is None else self.text(key)
+
+    def flag_or_no(self, key: str) -> bool:
+        """``flag``; no where the firmware sends none."""
+        value = self.values.get(key)
+        if value is True or value is False:
+            return value
+        return value is not None and self.flag(key)
 
     def _wrong(self, key: str, wanted: str) -> BadReplyError:
         fault = f"has {key!r} that is not {wanted}"
@@ -113,8 +132,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """One answer: verdict, sections of rows, and one answer per command of a joined request.
 
     All of it is taken from ``document`` when it is asked for: a fast read wants little of a lot.
@@ -141,24 +159,23 @@ class Answer:
         return {
             name: _rows(name, value)
             for name, value in self.document.items()
-            if isinstance(value, list) and not _is_part(value)
+            if type(value) is list and not _is_part(value)
         }
 
     @property
     def parts(self) -> Mapping[str, "Answer"]:
         """The answers of a joined request by command."""
         return {
-            name: Answer(document=value[0], reply=self.reply)
+            name: Answer(value[0], self.reply)
             for name, value in self.document.items()
-            if isinstance(value, list) and _is_part(value)
+            if type(value) is list and _is_part(value)
         }
 
     @property
     def fields(self) -> Row:
         """What stands at the top level beside the sections (btminer writes its data there)."""
         items = self.document.items()
-        values = {name: value for name, value in items if not isinstance(value, list)}
-        return Row(section="answer", values=values)
+        return Row("answer", {name: value for name, value in items if type(value) is not list})
 
     def accepted(self, command: str) -> "Answer":
         """This answer where the machine said yes. Raises RefusedError, BusyError, BadReplyError."""
@@ -175,7 +192,7 @@ class Answer:
     def rows(self, section: str) -> tuple[Row, ...]:
         """All rows of a section, possibly none. Raises BadReplyError where it is missing."""
         value = self.document.get(section)
-        if not isinstance(value, list) or _is_part(value):
+        if type(value) is not list or _is_part(value):
             raise BadReplyError(
                 f"The machine's answer has no section {section}: "
                 "its firmware may be a version that kwota does not know.",
@@ -270,15 +287,15 @@ def _repaired(flaw: re.Match[str]) -> str:
 def _refuse_strange_sections(document: Mapping[str, object], reply: bytes) -> None:
     """Lists hold objects and nothing else, in every part of a joined answer."""
     for name, value in document.items():
-        if not isinstance(value, list):
+        if type(value) is not list:
             continue
         for member in value:
-            if not isinstance(member, dict):
+            if type(member) is not dict:
                 raise BadReplyError(
                     f"The machine's section {name} holds something other than objects.",
                     reply=reply,
                 )
-        if _is_part(value):
+        if len(value) == 1 and type(value[0].get("STATUS")) is list:  # a part
             _refuse_strange_sections(value[0], reply)
 
 
@@ -287,7 +304,7 @@ def _is_part(rows: list[dict[str, object]]) -> bool:
 
 
 def _rows(section: str, rows: list[dict[str, object]]) -> tuple[Row, ...]:
-    return tuple([Row(section=section, values=row) for row in rows])
+    return tuple([Row(section, row) for row in rows])
 
 
 def _status_of(values: Mapping[str, object]) -> Status:

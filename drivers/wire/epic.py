@@ -126,7 +126,7 @@ def mac_of(network: Row) -> str:
     for name in ("dhcp", "static"):
         if isinstance(network.values.get(name), dict):
             part = part_of(network, name)
-            return part.text("mac_address").lower() if part.has("mac_address") else ""
+            return part.text_or_empty("mac_address").lower()
     return ""
 
 
@@ -371,7 +371,7 @@ def _board_serials_of(table: Row) -> tuple[str, ...]:
 
 
 def _text(row: Row, key: str) -> str:
-    return row.text(key).strip() if row.has(key) else ""
+    return row.text_or_empty(key).strip()
 
 
 def _hashrate(row: Row) -> float:

@@ -41,18 +41,18 @@ class LuxosConfig:
 def config_of(answer: Answer) -> LuxosConfig:
     """``config``: identity and mode of the machine."""
     row = answer.row("CONFIG")
-    nameplate_ths = row.number("NameplateTHS") if row.has("NameplateTHS") else 0.0
+    nameplate_ths = row.number_or_none("NameplateTHS") or 0.0
     return LuxosConfig(
         model=row.text("Model"),
-        mac=row.text("MACAddr").lower() if row.has("MACAddr") else "",
-        serial=row.text("SerialNumber") if row.has("SerialNumber") else "",
+        mac=row.text_or_empty("MACAddr").lower(),
+        serial=row.text_or_empty("SerialNumber"),
         board_count=row.whole("ASC Count"),
         nameplate_hashrate_hs=nameplate_ths * TH if nameplate_ths > 0 else None,
         profile=row.text("Profile"),
         is_asleep=_is_asleep(row, answer.reply),
         is_power_supply_on=row.flag("IsPowerSupplyOn"),
         # Absent in firmware from before ATM: there is nothing to override a profile.
-        is_atm_enabled=row.has("IsAtmEnabled") and row.flag("IsAtmEnabled"),
+        is_atm_enabled=row.flag_or_no("IsAtmEnabled"),
     )
 
 
@@ -88,17 +88,17 @@ def boards_of(answer: Answer) -> tuple[BoardReading, ...]:
 
 
 def _board(row: Row) -> BoardReading:
-    is_user_shutdown = row.has("IsUserShutdown") and row.flag("IsUserShutdown")
-    serial = row.text("SerialNumber") if row.has("SerialNumber") else ""
+    is_user_shutdown = row.flag_or_no("IsUserShutdown")
+    serial = row.text_or_empty("SerialNumber")
     hashrate_hs = row.number("MHS 5s") * MH
     if hashrate_hs < 0:
         raise BadReplyError("The machine says that a hashboard's hashrate is negative.")
     return BoardReading(
         board=row.whole("ID"),
         is_enabled=row.flag("Enabled") and not is_user_shutdown,
-        is_ramping=row.has("IsRamping") and row.flag("IsRamping"),
+        is_ramping=row.flag_or_no("IsRamping"),
         hashrate_hs=hashrate_hs,
-        temperature_c=row.number("Temperature") if row.has("Temperature") else None,
+        temperature_c=row.number_or_none("Temperature"),
         serial=serial or None,
     )
 
@@ -141,10 +141,8 @@ def believed_hashrate_hs(
     return hashrate_hs
 
 
-def activity_of(
-    config: LuxosConfig, boards: Sequence[BoardReading], dead: frozenset[int]
-) -> Activity:
-    """What the machine is doing, the strongest sign first."""
+def activity_of(config: LuxosConfig, boards: Sequence[BoardReading], devs: Answer) -> Activity:
+    """What the machine is doing, the strongest sign first; ``boards`` are those of ``devs``."""
     enabled = [board for board in boards if board.is_enabled]
     if config.is_asleep:
         return Activity.SLEEPING
@@ -154,6 +152,7 @@ def activity_of(
         return Activity.RAMPING
     if any(board.hashrate_hs > 0 for board in enabled):
         return Activity.HASHING
+    dead = dead_boards_of(devs)
     return Activity.FAULT if all(board.board in dead for board in enabled) else Activity.STOPPED
 
 

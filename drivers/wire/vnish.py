@@ -103,7 +103,7 @@ def chip_temperatures_of(miner: Row) -> tuple[ChipTemperatures, ...]:
         chips = table_in(chain, "chip_temp") if chain.has("chip_temp") else None
         max_c = 0.0 if chips is None else chips.number("max")
         if chips is not None and max_c != 0:
-            min_c = chips.number("min") if chips.has("min") else None
+            min_c = chips.number_or_none("min")
             board = chain.whole("id") - 1
             found.append(ChipTemperatures(board=board, min_c=min_c, mean_c=None, max_c=max_c))
     return tuple(sorted(found, key=lambda one: one.board))
@@ -145,7 +145,7 @@ def power_of(
         return None, PowerProvenance.ABSENT
     supply = table_in(miner, "psu") if miner.has("psu") else None
     key = "psu_power_metering"
-    if supply is not None and supply.has(key) and supply.flag(key):
+    if supply is not None and supply.flag_or_no(key):
         return told_w, PowerProvenance.METERED_PSU
     return told_w, PowerProvenance.FIRMWARE_ESTIMATE
 

@@ -169,7 +169,7 @@ def preset_of(row: Row) -> Preset | None:
         power_w=float(name) if _WATTS.match(name) else None,
         hashrate_hs=float(pretty[1]) * TH if pretty else None,
         is_tuned=told_text(chosen, "status") == "tuned",
-        is_changing=switcher is not None and switcher.has("enabled") and switcher.flag("enabled"),
+        is_changing=switcher is not None and switcher.flag_or_no("enabled"),
     )
 
 
@@ -208,7 +208,7 @@ def percent_name(percent: int) -> str:
 
 def told_text(row: Row, key: str) -> str:
     """Text, "" where there is none; this firmware writes N/A for what it cannot read."""
-    words = row.text(key).strip() if row.has(key) else ""
+    words = row.text_or_empty(key).strip()
     return "" if words in _NONE else words
 
 

@@ -15,7 +15,6 @@ from drivers.readings import BoardReading, PowerProvenance
 from drivers.wire.cgminer import Answer, Row
 from drivers.wire.standing import RUN_SLACK_S, are_same_watts, is_same_run, is_young
 from drivers.wire.whatsminer_v2 import Status, boards_of, elapsed_of, power_of
-from drivers.wire.whatsminer_who import badge_of
 
 # Farther apart, the wattmeter and the firmware's figure do not measure the same thing.
 METER_SHARE = 0.10
@@ -78,14 +77,15 @@ class Standing:
         )
 
 
-def sight_of(summary: Row, devs: Answer, *, seen_at_s: float) -> Sight | None:
+def sight_of(
+    summary: Row, devs: Answer, badge: tuple[str, ...], *, seen_at_s: float
+) -> Sight | None:
     """What the mining program shows; None for a machine that is not wholly at work or does not
     say enough to be compared, for whatever reason: such a machine is asked."""
     try:
         boards = boards_of(devs, is_off=False)
         run_s = elapsed_of(summary)
         told_w, _ = power_of(summary, None, None)
-        badge = badge_of(summary, devs)
     except BadReplyError:
         return None
     # A run shorter than the slack could pass for the one before it.
@@ -93,14 +93,9 @@ def sight_of(summary: Row, devs: Answer, *, seen_at_s: float) -> Sight | None:
         return None
     if any(board.is_ramping for board in boards):
         return None
-    sight = Sight(
-        seen_at_s=seen_at_s,
-        run_s=run_s,
-        told_w=told_w,
-        boards=boards,
-        badge=badge,
-    )
-    return sight if sight.hashing else None
+    if not any(board.hashrate_hs > 0 for board in boards):
+        return None
+    return Sight(seen_at_s=seen_at_s, run_s=run_s, told_w=told_w, boards=boards, badge=badge)
 
 
 def standing_of(

@@ -134,7 +134,10 @@ def chip_temperatures_of(devs: Answer | None) -> tuple[ChipTemperatures, ...]:
 
 
 def _slot_of(row: Row) -> int:
-    return row.whole(next((key for key in ("Slot", "ASC") if row.has(key)), "ID"))
+    for key in ("Slot", "ASC"):
+        if row.has(key):
+            return row.whole(key)
+    return row.whole("ID")
 
 
 def _still_board(slot: int) -> BoardReading:
@@ -158,7 +161,7 @@ def require_believable(
     boards: Sequence[BoardReading], summary: Row, nameplate_hashrate_hs: float | None
 ) -> float:
     """H/s of all boards, where they lie within 0…1.5 × nameplate and in the summary's unit."""
-    hashrate_hs = sum(board.hashrate_hs for board in boards)
+    hashrate_hs = sum([board.hashrate_hs for board in boards])
     if nameplate_hashrate_hs and hashrate_hs > HASHRATE_MARGIN * nameplate_hashrate_hs:
         raise BadReplyError(
             f"The machine says {hashrate_hs / TH:.0f} TH/s, more than 1.5 times its nameplate of "
@@ -179,7 +182,8 @@ def activity_of(
     """What the machine is doing, the strongest sign first."""
     if status.is_off or summary is None:
         return Activity.SLEEPING
-    if any(board.is_ramping for board in boards) or (hashrate_hs <= 0 and not _is_stable(summary)):
+    is_ramping = any(board.is_ramping for board in boards)
+    if is_ramping or (hashrate_hs <= 0 and not _is_stable(summary)):
         return Activity.RAMPING
     if hashrate_hs > 0:
         return Activity.HASHING
@@ -316,18 +320,21 @@ def _is_stable(summary: Row) -> bool:
 
 
 def _rate(row: Row) -> float:
-    key = next((key for key in _RATES if _has(row, key)), _RATES[-1])
-    rate = _number(row, key)
-    if rate < 0:
-        raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")
-    return rate * MH
+    for key in _RATES:
+        rate = _maybe(row, key)
+        if rate is not None:
+            return _not_negative(row, key, rate) * MH
+    return row.number(_RATES[-1])  # raises: there is none
 
 
 def _watts(row: Row, key: str) -> float:
-    watts = _number(row, key)
-    if watts < 0:
+    return _not_negative(row, key, _number(row, key))
+
+
+def _not_negative(row: Row, key: str, value: float) -> float:
+    if value < 0:
         raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")
-    return watts
+    return value
 
 
 def _has(row: Row, key: str) -> bool:
@@ -336,7 +343,10 @@ def _has(row: Row, key: str) -> bool:
 
 
 def _maybe(row: Row, key: str) -> float | None:
-    return _number(row, key) if _has(row, key) else None
+    value = row.values.get(key)
+    if value is None or value == "":
+        return None
+    return value if type(value) is float else _number(row, key)
 
 
 def _number(row: Row, key: str) -> float:

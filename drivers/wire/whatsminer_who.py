@@ -121,13 +121,17 @@ def owner_of(answer: Answer) -> Owner:
 
 def owner_in(summary: Row) -> Owner:
     """API v1 tells its MAC in ``summary`` and has no serial."""
-    return Owner(mac=text_of(summary, "MAC").lower(), serial="", power_supply_serial=None)
+    return Owner(mac=_mac_in(summary), serial="", power_supply_serial=None)
+
+
+def _mac_in(summary: Row) -> str:
+    return text_of(summary, "MAC").lower()
 
 
 def badge_of(summary: Row | None, devs: Answer | None) -> tuple[str, ...]:
     """By what the mining program's own answers name a machine: the MAC, where this firmware tells
     it in ``summary``, else the serials of all boards; () where they tell neither."""
-    mac = "" if summary is None else owner_in(summary).mac
+    mac = "" if summary is None else _mac_in(summary)
     if _MAC.match(mac):
         return (mac,)
     serials = [text_of(row, "PCB SN") for row in (() if devs is None else devs.rows("DEVS"))]
@@ -169,4 +173,4 @@ def message_of(answer: Answer) -> Row:
 
 
 def text_of(row: Row, key: str) -> str:
-    return row.text(key).strip() if row.has(key) else ""
+    return row.text_or_empty(key).strip()

@@ -86,6 +86,24 @@ async def test_an_answer_that_came_with_the_close_is_still_taken(listen: Listen)
             await talk.ask(b"?")
 
 
+async def test_each_line_has_its_own_limit_whoever_was_first(listen: Listen) -> None:
+    async def silent(reader: Reader, writer: Writer) -> None:
+        await reader.read()
+
+    port, loop = await listen(silent), asyncio.get_running_loop()
+    limits_s = [1.2, 0.4, 0.8, 0.05]
+    began_s = loop.time()
+
+    async def waited_s(limit_s: float) -> float:
+        with pytest.raises(NoAnswerError):
+            await TcpExchange(host="127.0.0.1", port=port, answer_s=limit_s).ask(b"?\n")
+        return loop.time() - began_s
+
+    waits_s = await asyncio.gather(*map(waited_s, limits_s))
+    for wait_s, limit_s in zip(waits_s, limits_s, strict=True):
+        assert limit_s <= wait_s < limit_s + 0.35
+
+
 async def test_a_reset_is_no_answer_and_names_its_cause(listen: Listen) -> None:
     async def resets(reader: Reader, writer: Writer) -> None:
         await reader.readline()

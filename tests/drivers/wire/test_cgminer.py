@@ -215,9 +215,24 @@ def test_values_are_read_by_kind() -> None:
     assert not ROW.has("z")
 
 
+def test_what_the_firmware_leaves_out_has_a_value_that_says_so() -> None:
+    for key in ("z", "absent"):
+        assert ROW.number_or_none(key) is None
+        assert ROW.text_or_empty(key) == ""
+        assert ROW.flag_or_no(key) is False
+    assert (ROW.number_or_none("n"), ROW.number_or_none("i")) == (1.5, 3.0)
+    assert ROW.text_or_empty("t") == "-12"
+    assert (ROW.flag_or_no("y"), ROW.flag_or_no("no"), ROW.flag_or_no("b")) == (True, False, False)
+
+
 @pytest.mark.parametrize(
     ("kind", "key"),
     [
+        ("number_or_none", "t"),
+        ("number_or_none", "b"),
+        ("text_or_empty", "i"),
+        ("flag_or_no", "i"),
+        ("flag_or_no", "t"),
         ("number", "t"),
         ("number", "b"),
         ("number", "z"),

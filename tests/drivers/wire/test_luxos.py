@@ -225,30 +225,33 @@ def board(*, enabled: bool = True, ramping: bool = False, rate_hs: float = 1e12)
     )
 
 
-DEAD = frozenset({0})
+ALIVE, DEAD = [
+    decode_answer(json.dumps({"DEVS": [{"ID": 0, "Status": status}]}).encode())
+    for status in ("Alive", "Dead")
+]
 
 
 @pytest.mark.parametrize(
-    ("changes", "rows", "dead", "activity"),
+    ("changes", "rows", "devs", "activity"),
     [
-        ({"is_asleep": True}, [board()], (), Activity.SLEEPING),
-        ({"is_power_supply_on": False}, [board()], (), Activity.STOPPED),
-        ({}, [], (), Activity.STOPPED),
-        ({}, [board(enabled=False)], (), Activity.STOPPED),
-        ({}, [board(ramping=True), board()], (), Activity.RAMPING),
-        ({}, [board(enabled=False, ramping=True), board()], (), Activity.HASHING),
+        ({"is_asleep": True}, [board()], ALIVE, Activity.SLEEPING),
+        ({"is_power_supply_on": False}, [board()], ALIVE, Activity.STOPPED),
+        ({}, [], ALIVE, Activity.STOPPED),
+        ({}, [board(enabled=False)], ALIVE, Activity.STOPPED),
+        ({}, [board(ramping=True), board()], ALIVE, Activity.RAMPING),
+        ({}, [board(enabled=False, ramping=True), board()], ALIVE, Activity.HASHING),
         ({}, [board()], DEAD, Activity.HASHING),
-        ({}, [board(rate_hs=0.0)], (), Activity.STOPPED),
+        ({}, [board(rate_hs=0.0)], ALIVE, Activity.STOPPED),
         ({}, [board(rate_hs=0.0)], DEAD, Activity.FAULT),
     ],
 )
 def test_activity_follows_the_strongest_sign(
     changes: dict[str, Any],
     rows: list[BoardReading],
-    dead: frozenset[int],
+    devs: Answer,
     activity: Activity,
 ) -> None:
-    assert luxos.activity_of(config_with(**changes), rows, frozenset(dead)) is activity
+    assert luxos.activity_of(config_with(**changes), rows, devs) is activity
 
 
 def test_a_session_id_is_taken_as_it_is() -> None:

@@ -124,9 +124,7 @@ READS: list[Callable[[Answer], object]] = [
     *(luxos.config_of, luxos.is_luxos, luxos.luxminer_version_of, luxos.boards_of),
     *(luxos.dead_boards_of, luxos.power_of, luxos.profiles_of, luxos.pools_of),
     *(luxos.fan_speeds_of, luxos.uptime_of, luxos.session_id_of),
-    lambda answer: luxos.activity_of(
-        luxos.config_of(answer), luxos.boards_of(answer), luxos.dead_boards_of(answer)
-    ),
+    lambda answer: luxos.activity_of(luxos.config_of(answer), luxos.boards_of(answer), answer),
 ]
 
 

@@ -19,6 +19,7 @@ from drivers.wire.whatsminer_standing import (
     standing_of,
 )
 from drivers.wire.whatsminer_v2 import Status, decode_read
+from drivers.wire.whatsminer_who import badge_of
 
 ON = Status(is_off=False, percent=80)
 ESTIMATE = PowerProvenance.FIRMWARE_ESTIMATE
@@ -122,7 +123,8 @@ def devs(*changes: dict[str, Any]) -> Any:
 
 def seen(summary: dict[str, Any], *boards: dict[str, Any]) -> Sight | None:
     row = Row(section="SUMMARY", values=SUMMARY | summary)
-    return sight_of(row, devs(*boards), seen_at_s=7.0)
+    answer = devs(*boards)
+    return sight_of(row, answer, badge_of(row, answer), seen_at_s=7.0)
 
 
 def test_a_machine_at_work_is_seen() -> None:
@@ -140,7 +142,6 @@ UNSEEN: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
     ({"Power": None}, [{}]),
     ({"Power": 0}, [{}]),
     ({"Power": -5}, [{}]),
-    ({"MAC": 5}, [{}]),
     ({}, []),
     ({}, [{"HS RT": 0}]),
     ({}, [{"HS RT": "much"}]),

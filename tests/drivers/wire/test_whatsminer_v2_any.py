@@ -86,7 +86,8 @@ def read_everything(answer: Answer) -> None:
         wire.faults_in,
     ):
         tried(read, summary)
-    sight_of(summary, answer, seen_at_s=1.0)  # raises nothing
+    badge = tried(who.badge_of, summary, answer) or ()
+    sight_of(summary, answer, badge, seen_at_s=1.0)  # raises nothing
     tried(wire.power_of, summary, supply, 3276.0)
     tried(wire.profiles_at, summary, status, 3276.0, tried(wire.nameplate_of, summary))
     hashrate_hs = tried(wire.require_believable, boards, summary, 118e12) or 0.0

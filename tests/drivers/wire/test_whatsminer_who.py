@@ -102,6 +102,11 @@ def test_mining_reads_name_a_machine_by_its_mac_or_by_all_its_boards(
     assert who.badge_of(row, devs) == badge
 
 
+def test_a_mac_that_is_no_text_names_nobody() -> None:
+    with pytest.raises(BadReplyError, match="'MAC' that is not text"):
+        who.badge_of(Row(section="SUMMARY", values={"MAC": 5}), None)
+
+
 def test_what_is_known_keeps_the_most_boards_and_the_newest_badge() -> None:
     version = who.Version(api="2.0.5", firmware="20230714.15.Rel", type_name="")
     owner = who.Owner(mac="c4:08:28:00:a4:19", serial="S", power_supply_serial=None)
