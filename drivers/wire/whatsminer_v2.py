@@ -97,13 +97,11 @@ def status_of(answer: Answer) -> Status:
 def boards_of(devs: Answer | None, *, is_off: bool, count: int = 0) -> tuple[BoardReading, ...]:
     """Every board of ``edevs`` or ``devs`` by slot. The family has no command for single boards, so
     each counts as switched on. A stopped machine that lists none still has those it had."""
-    found = {slot: _still_board(slot) for slot in range(count if is_off else 0)}
-    listed = set[int]()
+    found: dict[int, BoardReading] = {}
     for row in () if devs is None else devs.rows("DEVS"):
         slot = _slot_of(row)
-        if not 0 <= slot < BOARDS_MAX or slot in listed:
+        if not 0 <= slot < BOARDS_MAX or slot in found:
             raise BadReplyError(f"The machine tells of a board {slot} too many.")
-        listed.add(slot)
         is_tuned = not _has(row, "Upfreq Complete") or _is_on(row, "Upfreq Complete")
         found[slot] = BoardReading(
             board=slot,
@@ -113,6 +111,8 @@ def boards_of(devs: Answer | None, *, is_off: bool, count: int = 0) -> tuple[Boa
             temperature_c=_maybe(row, "Temperature"),
             serial=text_of(row, "PCB SN") or None,
         )
+    for slot in range(count if is_off else 0):
+        found.setdefault(slot, _still_board(slot))
     return tuple([found[slot] for slot in sorted(found)])
 
 
