@@ -40,7 +40,7 @@ class Switchboard:
         self._poll = select.epoll()
         self._many = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._waiting: dict[Waiting, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        # Timers are not cancelled, and none is kept here: through it the board would keep its loop.
         self._timer_at_s = math.inf
         loop.add_reader(self._poll.fileno(), self._tell)
 
@@ -70,14 +70,14 @@ class Switchboard:
         self._waiting.pop(waiting, None)
 
     def _set_timer(self, at_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer, self._timer_at_s = loop.call_at(at_s, self._look), at_s
+        self._timer_at_s = at_s
+        asyncio.get_running_loop().call_at(at_s, self._look, at_s)
 
-    def _look(self) -> None:
+    def _look(self, at_s: float) -> None:
         """Whose time is over, and who is the next."""
-        self._timer, self._timer_at_s = None, math.inf
+        if at_s != self._timer_at_s:
+            return  # an earlier one was set since
+        self._timer_at_s = math.inf
         now_s = asyncio.get_running_loop().time()
         over = [waiting for waiting in self._waiting if waiting.deadline_s <= now_s]
         for waiting in over:

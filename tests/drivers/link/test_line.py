@@ -192,6 +192,24 @@ async def test_no_file_is_left_open_by_good_bad_and_cancelled_exchanges(listen: 
     assert switchboard(asyncio.get_running_loop())._rings == {}
 
 
+def test_a_loop_that_is_over_leaves_no_file_open() -> None:
+    async def exchange() -> None:
+        async def answers(reader: Reader, writer: Writer) -> None:
+            await reader.readline()
+            writer.write(b"yes\0")
+            writer.close()
+
+        async with await asyncio.start_server(answers, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await TcpExchange(host="127.0.0.1", port=port).ask(b"?\n")
+
+    asyncio.run(exchange())
+    before = open_files()
+    for _ in range(3):
+        asyncio.run(exchange())
+    assert open_files() <= before
+
+
 async def test_a_watcher_sees_every_byte_of_every_line(listen: Listen) -> None:
     seen: list[tuple[int, str, bytes, bool]] = []
 
