@@ -34,7 +34,7 @@ class AntminerApi:
         stats = stats_of(await self.ask("stats", has_flag=True))
         name = stats.type_name or wire.type_of(await self.ask("version"))
         self._require_stock(name)
-        return replace(stats, type_name=name)
+        return stats if stats.type_name else replace(stats, type_name=name)
 
     async def version(self) -> tuple[str, str]:
         """The type, and when the mining program was made."""

@@ -6,7 +6,7 @@ GH/s unless ``rate_unit`` says otherwise. Numbers come as numbers or as text, by
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.errors import BadReplyError
@@ -18,7 +18,8 @@ FANS_MAX = 16
 _UNITS_HS = {"MH": 1e6, "GH": 1e9, "TH": 1e12}
 _NUMBER = re.compile(r"\s*([+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*\Z")
 _WATTS = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*[wW]?\s*\Z")
-_RATE = re.compile(r"chain_rate([0-9]{1,2})\Z")
+_RATE = "chain_rate"
+_SLOT = re.compile(r"[0-9]{1,2}\Z")
 _POWER_KEYS = ("chain_power", "watt", "power", "Power")
 _MODE_KEYS = ("miner-mode", "bitmain-work-mode")
 # Firmware of other makers on the same machines answers much alike.
@@ -67,16 +68,17 @@ NO_STATS = Stats(
 def stats_of(answer: Answer) -> Stats:
     """``stats``, whichever shape the firmware answers in."""
     info = answer.fields.values.get("INFO")
+    rows = answer.rows("STATS")
     headers = [Row(section="INFO", values=info)] if isinstance(info, dict) else []
-    headers += [row for row in answer.rows("STATS") if row.has("Type")]
+    headers += [row for row in rows if row.has("Type")]
     header = headers[0] if headers else Row(section="INFO", values={})
-    found = [row for row in answer.rows("STATS") if "chain" in row.values or [*_rates(row)]]
+    found = [(row, numbers) for row in rows if (numbers := _numbers(row)) or "chain" in row.values]
     if len(found) > 1:
         raise BadReplyError("The machine's stats stand there twice.", reply=answer.reply)
-    row = found[0] if found else Row(section="STATS", values={})
+    row, numbers = found[0] if found else (Row(section="STATS", values={}), [])
     return Stats(
         type_name=stock_type_of(header),
-        chains=_listed_chains(row) if "chain" in row.values else _older_chains(row),
+        chains=_listed_chains(row) if "chain" in row.values else _older_chains(row, numbers),
         fan_speeds_rpm=_fan_speeds(row),
         elapsed_s=next((row.whole(key) for key in ("Elapsed", "elapsed") if row.has(key)), None),
         ideal_hs=_ideal_hs(row),
@@ -121,7 +123,7 @@ def _listed_chains(row: Row) -> tuple[Chain, ...]:
     return tuple(chains)
 
 
-def _older_chains(row: Row) -> tuple[Chain, ...]:
+def _older_chains(row: Row, numbers: Sequence[int]) -> tuple[Chain, ...]:
     return tuple(
         [
             Chain(
@@ -134,16 +136,15 @@ def _older_chains(row: Row) -> tuple[Chain, ...]:
                 chip_temperature_c=_warmest(row.values.get(f"temp_chip{number}")),
                 serial=None,
             )
-            for number in sorted({*_rates(row)})
+            for number in numbers
         ]
     )
 
 
-def _rates(row: Row) -> Iterator[int]:
-    for key in row.values:
-        match = _RATE.match(key)
-        if match is not None:
-            yield int(match[1])
+def _numbers(row: Row) -> list[int]:
+    """Of the chains that the older shape tells of, counted from 1."""
+    ends = [key[len(_RATE) :] for key in row.values if key.startswith(_RATE)]
+    return sorted({int(end) for end in ends if _SLOT.match(end)})
 
 
 def _slot(slot: int) -> int:
@@ -196,8 +197,14 @@ def _warmest(value: object) -> float | None:
     parts: Sequence[object] = value.split("-") if isinstance(value, str) else ()
     if isinstance(value, list):
         parts = value
-    rows = [Row(section="temperatures", values={"c": part}) for part in parts if part != ""]
-    return max((_number(row, "c") for row in rows if row.has("c")), default=0.0) or None
+    said = [part for part in parts if part is not None and part != ""]
+    return max(map(_degrees, said), default=0.0) or None
+
+
+def _degrees(value: object) -> float:
+    if isinstance(value, str) and len(value) < 4 and value.isascii() and value.isdigit():
+        return float(value)  # as nearly all are told
+    return _number(Row("temperatures", {"c": value}), "c")
 
 
 def _list(row: Row, key: str, most: int) -> list[object]:
