@@ -216,6 +216,10 @@ class _Frames:
 
     def feed(self, data: bytes) -> None:
         """Gather, and look for a frame. Whoever sends what nobody asked for is stopped."""
+        size = int.from_bytes(data[:_HEAD_BYTES], "little")
+        if 0 < size == len(data) - _HEAD_BYTES and not (self._received or self.is_whole):
+            self._frame, self.is_whole = data[_HEAD_BYTES:], True  # one frame, as nearly always
+            return
         self._received += data
         if len(self._received) > 2 * REPLY_LIMIT_BYTES:
             raise BadReplyError(

@@ -8,7 +8,7 @@ Never saw a socket; the password is in no error and no value that outlives a cal
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -18,10 +18,10 @@ from drivers.wire.cgminer import Row
 ACCOUNT = "super"
 NO_PERMISSION = -4
 _WORDS_MAX = 200
+_TABLE = frozenset({dict})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(NamedTuple):
     """One answer: its code, the machine's clock in Unix seconds, and ``msg`` if it is a table."""
 
     code: int
@@ -60,25 +60,26 @@ class Reply:
 
     def part(self, name: str) -> Row:
         """One table of ``msg``. Raises BadReplyError where there is none."""
-        value = self.told.get(name) if isinstance(self.told, dict) else None
+        told = self.told
+        value = told.get(name) if isinstance(told, dict) else None
         if type(value) is not dict:
             raise BadReplyError(
                 f"The machine's answer has no table {name!r}: "
                 "its firmware may be a version that kwota does not know.",
                 reply=self.reply,
             )
-        return Row(section=name, values=value)
+        return Row(name, value)
 
     def parts(self, name: str) -> tuple[Row, ...]:
         """One list of tables of ``msg``; a sleeping machine may leave it out."""
         value = self.told.get(name) if isinstance(self.told, dict) else None
         if value is None:
             return ()
-        if not isinstance(value, list) or {type(row) for row in value} - {dict}:
+        if not isinstance(value, list) or not {type(row) for row in value} <= _TABLE:
             raise BadReplyError(
                 f"The machine's list {name!r} holds something other than tables.", reply=self.reply
             )
-        return tuple([Row(section=name, values=row) for row in value])
+        return tuple([Row(name, row) for row in value])
 
 
 def encode_read(command: str, param: str | None = None) -> bytes:

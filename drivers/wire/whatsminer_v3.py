@@ -46,20 +46,19 @@ def boards_of(status: Reply, info: DeviceInfo) -> tuple[BoardReading, ...]:
         raise BadReplyError(f"The machine has no board {min(strange)}.", reply=status.reply)
     warmth = summary.values.get(_WARMTH)
     serials = info.board_serials
-    boards = []
-    for slot in range(info.board_count):
-        row = rows.get(slot)
-        boards.append(
+    return tuple(
+        [
             BoardReading(
                 board=slot,
                 is_enabled=True,
                 is_ramping=is_ramping,
-                hashrate_hs=0.0 if row is None else _hashrate(row, "hash-realtime"),
-                temperature_c=_temperature(row, warmth, slot),
+                hashrate_hs=_hashrate(rows[slot], "hash-realtime") if slot in rows else 0.0,
+                temperature_c=_temperature(rows.get(slot), warmth, slot),
                 serial=serials[slot] or None,
             )
-        )
-    return tuple(boards)
+            for slot in range(info.board_count)
+        ]
+    )
 
 
 def chip_temperatures_of(status: Reply) -> tuple[ChipTemperatures, ...]:
