@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from drivers.errors import UnreachableError
+from drivers.link.deadlines import Deadlines
 
 LIVE_SEATS_MIN = 384
 SLOW_SEATS_MIN = 128
 SPARE_SEATS = 32
 HOLD_S = 1.0
 HOLD_TIMES = 4.0
-_TICK_S = 0.001
 _USUAL_FIRST_S = 1.0  # until somebody has answered
 _USUAL_SHARE = 0.1  # of the newest answer in what is usual
 
@@ -78,13 +78,28 @@ class Lane:
 class _Seat:
     """Where a poll sits, since when, and how long it may."""
 
-    __slots__ = ("began_s", "lane", "limit", "limit_s")
+    __slots__ = ("_lanes", "began_s", "lane", "limit", "limit_s")
 
-    def __init__(self, lane: Lane, limit: asyncio.Timeout, began_s: float, limit_s: float) -> None:
+    def __init__(self, lanes: "Lanes", lane: Lane, limit: asyncio.Timeout, limit_s: float) -> None:
+        self._lanes = lanes
         self.lane = lane
         self.limit = limit
-        self.began_s = began_s
+        self.began_s = asyncio.get_running_loop().time()
         self.limit_s = limit_s
+
+    @property
+    def deadline_s(self) -> float:
+        """Until when the seat is this poll's own, whoever waits."""
+        return self.began_s + min(self._lanes.hold_s, self.limit_s)
+
+    def expire(self) -> None:
+        """It has sat for long."""
+        self._lanes.outstay(self)
+
+    def cut_short(self) -> None:
+        """End the poll now, unless its time is over anyway."""
+        if not self.limit.expired():
+            self.limit.reschedule(asyncio.get_running_loop().time())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +126,7 @@ class Lanes:
         self._usual_s = _USUAL_FIRST_S
         self._live = Lane(sizes.live)
         self._slow = Lane(sizes.slow)
-        self._seated: dict[_Seat, None] = {}  # in the live lane, not for long yet
-        self._timer: asyncio.TimerHandle | None = None  # for the first of them to be there long
+        self._seated = Deadlines()  # those of the live lane, each until it has sat for long
         self._overdue: dict[_Seat, None] = {}  # long in the live lane, the longest first
         self._cut: set[_Seat] = set()  # of the live lane, leaving
 
@@ -126,21 +140,20 @@ class Lanes:
             self._make_room()
             await lane.sit_down(turn)
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
         limit = asyncio.timeout(limit_s if is_suspect else None)
-        seat = _Seat(lane, limit, began_s, limit_s)
+        seat = _Seat(self, lane, limit, limit_s)
         if not is_suspect:
-            self._watch(seat)
+            self._seated.add(seat)
         try:
             async with limit:
                 await poll()
-            self._usual_s += _USUAL_SHARE * (loop.time() - began_s - self._usual_s)
+            self._usual_s += _USUAL_SHARE * (loop.time() - seat.began_s - self._usual_s)
         except TimeoutError as error:
-            spent_s = loop.time() - began_s
+            spent_s = loop.time() - seat.began_s
             raise UnreachableError(f"no complete answer within {spent_s:.0f} s") from error
         finally:
             if not is_suspect:
-                self._seated.pop(seat, None)
+                self._seated.discard(seat)
                 self._overdue.pop(seat, None)
                 self._cut.discard(seat)
             seat.lane.leave()
@@ -150,31 +163,10 @@ class Lanes:
         """How long a seat of the live lane is a poll's own while others wait."""
         return max(self._hold_least_s, HOLD_TIMES * self._usual_s)
 
-    def _watch(self, seat: _Seat) -> None:
-        """One timer for all: nearly everybody leaves long before it goes off."""
-        self._seated[seat] = None
-        due_s = self._due_s(seat)
-        if self._timer is None or due_s < self._timer.when():
-            self._set_timer(due_s)
-
-    def _due_s(self, seat: _Seat) -> float:
-        return seat.began_s + min(self.hold_s, seat.limit_s)
-
-    def _set_timer(self, at_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(at_s, self._look)
-
-    def _look(self) -> None:
+    def outstay(self, seat: _Seat) -> None:
         """Who has sat for long may go on until its own limit, as long as nobody waits."""
-        self._timer = None
-        now_s = asyncio.get_running_loop().time()
-        for seat in [seat for seat in self._seated if now_s >= self._due_s(seat) - _TICK_S]:
-            del self._seated[seat]
-            seat.limit.reschedule(seat.began_s + seat.limit_s)
-            self._overdue[seat] = None
-        if self._seated:
-            self._set_timer(min([self._due_s(seat) for seat in self._seated]))
+        seat.limit.reschedule(seat.began_s + seat.limit_s)
+        self._overdue[seat] = None
         self._make_room()
 
     def _make_room(self) -> None:
@@ -187,4 +179,4 @@ class Lanes:
                 self._live.leave()
             else:
                 self._cut.add(seat)
-                seat.limit.reschedule(asyncio.get_running_loop().time())
+                seat.cut_short()

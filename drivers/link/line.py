@@ -242,12 +242,12 @@ class Line:
         """Until somebody wakes us. Raises TimeoutError."""
         self.deadline_s = self._loop.time() + limit_s
         self._waiter = self._loop.create_future()
-        self._board.watch(self)
+        self._board.deadlines.add(self)
         try:
             await self._waiter
         finally:
             self._waiter = None
-            self._board.unwatch(self)
+            self._board.deadlines.discard(self)
 
     def expire(self) -> None:
         """The wait under way has lasted too long."""

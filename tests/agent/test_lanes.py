@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 
@@ -67,6 +68,33 @@ async def test_the_one_who_finds_no_seat_in_the_slow_lane_either_is_cut_short() 
     spent = sorted([spent_s for _, spent_s in await asyncio.gather(*hanging)])
     assert spent[0] < 0.3
     await full
+
+
+async def test_who_tidies_up_after_its_limit_harms_nobody_who_waits_for_its_seat() -> None:
+    lanes = await after_quick_answers()
+
+    async def untidy() -> None:
+        try:
+            await asyncio.sleep(60.0)
+        finally:
+            await asyncio.sleep(0.2)
+
+    async with asyncio.TaskGroup() as polls:
+        full = polls.create_task(timed(lanes, 60.0, is_suspect=True))
+        await asyncio.sleep(0.1)
+        for _ in range(2):
+            ending = lanes.ask(untidy, limit_s=0.1, is_suspect=False)
+            polls.create_task(_given_up(ending))
+        await asyncio.sleep(0.15)
+        said, spent_s = await timed(lanes, 0.0)
+        assert said == "answered"
+        assert spent_s < 0.3
+        full.cancel()
+
+
+async def _given_up(poll: Coroutine[None, None, None]) -> None:
+    with pytest.raises(UnreachableError, match="no complete answer"):
+        await poll
 
 
 async def test_suspects_wait_for_each_other_and_for_nobody_else() -> None:
