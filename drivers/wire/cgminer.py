@@ -295,7 +295,7 @@ def _refuse_strange_sections(document: Mapping[str, object], reply: bytes) -> No
                     f"The machine's section {name} holds something other than objects.",
                     reply=reply,
                 )
-        if len(value) == 1 and type(value[0].get("STATUS")) is list:  # a part
+        if _is_part(value):
             _refuse_strange_sections(value[0], reply)
 
 

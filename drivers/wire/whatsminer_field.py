@@ -1,4 +1,4 @@
-"""One value of a table, as API v3 writes it: numbers as numbers or as text, "" for none.
+"""One value of a table, as Whatsminer writes it: numbers as numbers or as text, "" for none.
 
 Never saw a socket, never guesses a value: what is of another kind is a BadReplyError.
 """
@@ -18,10 +18,8 @@ def has(row: Row, key: str) -> bool:
 
 
 def text_of(row: Row, key: str) -> str:
-    value = row.values.get(key)
-    if isinstance(value, str):
-        return value.strip()
-    return "" if value is None else row.text(key)
+    """Text without blanks around it; empty where there is none."""
+    return row.text_or_empty(key).strip()
 
 
 def number_of(row: Row, key: str) -> float:
@@ -34,11 +32,16 @@ def number_of(row: Row, key: str) -> float:
     return row.number(key)
 
 
-def watts_of(row: Row, key: str) -> float:
-    return not_negative(row, key)
+def number_or_none(row: Row, key: str) -> float | None:
+    """``number_of``; None where there is no value."""
+    value = row.values.get(key)
+    if value is None or type(value) is float:
+        return value
+    return None if value == "" else number_of(row, key)
 
 
 def not_negative(row: Row, key: str) -> float:
+    """``number_of`` of what cannot be less than nothing."""
     value = row.values.get(key)
     if not isinstance(value, float):
         value = number_of(row, key)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from drivers.errors import BadReplyError
 from drivers.readings import MinerFault
 from drivers.wire.cgminer import Row
-from drivers.wire.whatsminer_field import has, is_on, text_of, watts_of
+from drivers.wire.whatsminer_field import has, is_on, not_negative, text_of
 from drivers.wire.whatsminer_reply import Reply
 
 BOARDS_MAX = 16
@@ -95,7 +95,7 @@ class DeviceInfo:
     @property
     def input_power_w(self) -> float | None:
         """What the power supply measures at its input."""
-        return watts_of(self.power, "pin") if has(self.power, "pin") else None
+        return not_negative(self.power, "pin") if has(self.power, "pin") else None
 
     @property
     def is_fast_boot(self) -> bool:

@@ -18,7 +18,6 @@ from drivers.wire.cgminer import Row
 ACCOUNT = "super"
 NO_PERMISSION = -4
 _WORDS_MAX = 200
-_TABLE = frozenset({dict})
 
 
 class Reply(NamedTuple):
@@ -75,7 +74,7 @@ class Reply(NamedTuple):
         value = self.told.get(name) if isinstance(self.told, dict) else None
         if value is None:
             return ()
-        if not isinstance(value, list) or not {type(row) for row in value} <= _TABLE:
+        if not isinstance(value, list) or {type(row) for row in value} - {dict}:
             raise BadReplyError(
                 f"The machine's list {name!r} holds something other than tables.", reply=self.reply
             )

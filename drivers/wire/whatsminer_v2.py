@@ -22,15 +22,21 @@ from drivers.readings import (
     Profile,
 )
 from drivers.wire.cgminer import Answer, Row, decode_answer
+from drivers.wire.whatsminer_field import (
+    has,
+    is_on,
+    not_negative,
+    number_of,
+    number_or_none,
+    text_of,
+)
 from drivers.wire.whatsminer_info import BOARDS_MAX, fault_of
 from drivers.wire.whatsminer_v3 import HASHRATE_MARGIN, TH, profiles_of, rated_power_w
-from drivers.wire.whatsminer_who import message_of, text_of
+from drivers.wire.whatsminer_who import message_of
 
 MH = 1e6
 GH = 1e9
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?\Z")
-_WORDS = {"true": True, "false": False, "enable": True, "disable": False, "1": True, "0": False}
 # Five seconds are too few shares to believe, and "HS RT" is the mean of five minutes (recorded).
 _RATES = ("MHS 1m", "MHS 5s", "HS RT", "MHS av")
 _ODD_FAULTS = re.compile(rb'"error_code"\s*+:\s*+\[\s*+("[^"\[\]]{1,80}+"\s*+:[^\[\]{}]*+)\]')
@@ -87,10 +93,10 @@ def is_flat(answer: Answer) -> bool:
 def status_of(answer: Answer) -> Status:
     """``status``, accepted. The percent 0 is taken for none in force, as API v3 says of its own."""
     row = message_of(answer)
-    percent = _maybe(row, "power_pct")
+    percent = number_or_none(row, "power_pct")
     if percent is not None and not 0 <= percent <= _PERCENT_MAX:
         raise BadReplyError(f"The machine says {percent} % of its power.", reply=answer.reply)
-    is_off = _is_on(row, "mineroff" if row.has("mineroff") else "btmineroff")
+    is_off = is_on(row, "mineroff" if row.has("mineroff") else "btmineroff")
     return Status(is_off=is_off, percent=None if percent is None else round(percent) or 100)
 
 
@@ -102,13 +108,13 @@ def boards_of(devs: Answer | None, *, is_off: bool, count: int = 0) -> tuple[Boa
         slot = _slot_of(row)
         if not 0 <= slot < BOARDS_MAX or slot in found:
             raise BadReplyError(f"The machine tells of a board {slot} too many.")
-        is_tuned = not _has(row, "Upfreq Complete") or _is_on(row, "Upfreq Complete")
+        is_tuned = not has(row, "Upfreq Complete") or is_on(row, "Upfreq Complete")
         found[slot] = BoardReading(
             board=slot,
             is_enabled=True,
             is_ramping=not is_off and not is_tuned,
             hashrate_hs=0.0 if is_off else _rate(row),
-            temperature_c=_maybe(row, "Temperature"),
+            temperature_c=number_or_none(row, "Temperature"),
             serial=text_of(row, "PCB SN") or None,
         )
     for slot in range(count if is_off else 0):
@@ -120,13 +126,13 @@ def chip_temperatures_of(devs: Answer | None) -> tuple[ChipTemperatures, ...]:
     """By slot, as far as it tells the hottest chip; firmware with API v3 does not."""
     found = []
     for row in () if devs is None else devs.rows("DEVS"):
-        hottest_c = _maybe(row, "Chip Temp Max")
+        hottest_c = number_or_none(row, "Chip Temp Max")
         if hottest_c is not None:
             found.append(
                 ChipTemperatures(
                     board=_slot_of(row),
-                    min_c=_maybe(row, "Chip Temp Min"),
-                    mean_c=_maybe(row, "Chip Temp Avg"),
+                    min_c=number_or_none(row, "Chip Temp Min"),
+                    mean_c=number_or_none(row, "Chip Temp Avg"),
                     max_c=hottest_c,
                 )
             )
@@ -153,7 +159,7 @@ def _still_board(slot: int) -> BoardReading:
 
 def nameplate_of(summary: Row) -> float | None:
     """H/s that the factory measured; None where this firmware does not say."""
-    rate = _maybe(summary, "Factory GHS")
+    rate = number_or_none(summary, "Factory GHS")
     return None if rate is None or rate <= 0 else rate * GH
 
 
@@ -195,13 +201,13 @@ def power_of(
 ) -> tuple[float | None, PowerProvenance]:
     """Watts: what the power supply measures at its input where that can be watts, else the
     firmware's own figure. None where the machine, asleep, tells neither."""
-    told_w = None if summary is None else _watts(summary, "Power")
+    told_w = None if summary is None else not_negative(summary, "Power")
     if told_w is not None and nameplate_w is not None and told_w > HASHRATE_MARGIN * nameplate_w:
         raise BadReplyError(
             f"The machine says {told_w:.0f} W, more than 1.5 times its nameplate of "
             f"{nameplate_w:.0f} W: its firmware may use another unit."
         )
-    pin_w = None if supply is None else _maybe(supply, "pin")
+    pin_w = None if supply is None else number_or_none(supply, "pin")
     if pin_w is not None and _is_believable(pin_w, told_w, nameplate_w):
         return pin_w, PowerProvenance.METERED_PSU
     if told_w is None:
@@ -217,7 +223,7 @@ def _is_believable(pin_w: float, told_w: float | None, nameplate_w: float | None
 
 def power_limit_of(summary: Row) -> float | None:
     """The ceiling in W; None where it is not told, or says 0 during a restart."""
-    return _maybe(summary, "Power Limit") or None
+    return number_or_none(summary, "Power Limit") or None
 
 
 def profiles_at(
@@ -237,7 +243,7 @@ def profiles_at(
 
 def is_fast_boot(summary: Row) -> bool:
     """Whether a percent changes the power without a restart of mining."""
-    return _has(summary, "Btminer Fast Boot") and _is_on(summary, "Btminer Fast Boot")
+    return has(summary, "Btminer Fast Boot") and is_on(summary, "Btminer Fast Boot")
 
 
 def supply_of(answer: Answer) -> Row:
@@ -247,7 +253,7 @@ def supply_of(answer: Answer) -> Row:
 
 def has_wattmeter(supply: Row) -> bool:
     """Whether the power supply tells what it measures at its input."""
-    return _has(supply, "pin")
+    return has(supply, "pin")
 
 
 def pools_of(answer: Answer) -> tuple[PoolReading, ...]:
@@ -258,7 +264,7 @@ def pools_of(answer: Answer) -> tuple[PoolReading, ...]:
                 slot=row.whole("POOL"),
                 url=row.text("URL"),
                 user=row.text("User"),
-                is_active=_is_on(row, "Stratum Active"),
+                is_active=is_on(row, "Stratum Active"),
                 is_alive=row.text("Status").lower() == "alive",
                 accepted=row.whole("Accepted"),
                 rejected=row.whole("Rejected"),
@@ -270,19 +276,19 @@ def pools_of(answer: Answer) -> tuple[PoolReading, ...]:
 
 def fan_speeds_of(summary: Row) -> tuple[int, ...]:
     """RPM of the fans in and out; a machine cooled by a liquid says nothing or 0."""
-    keys = [key for key in ("Fan Speed In", "Fan Speed Out") if _has(summary, key)]
-    return tuple([round(_number(summary, key)) for key in keys])
+    keys = [key for key in ("Fan Speed In", "Fan Speed Out") if has(summary, key)]
+    return tuple([round(number_of(summary, key)) for key in keys])
 
 
 def uptime_of(summary: Row) -> int | None:
     """Seconds since the system started, else since the mining program did."""
-    key = next((key for key in ("Uptime", "Elapsed") if _has(summary, key)), None)
-    return None if key is None else round(_number(summary, key))
+    key = next((key for key in ("Uptime", "Elapsed") if has(summary, key)), None)
+    return None if key is None else round(number_of(summary, key))
 
 
 def elapsed_of(summary: Row) -> float | None:
     """Seconds since the mining program started; None where it does not say."""
-    return _maybe(summary, "Elapsed")
+    return number_or_none(summary, "Elapsed")
 
 
 def faults_told(listed: Answer | None, summary: Row | None) -> tuple[MinerFault, ...]:
@@ -305,9 +311,9 @@ def faults_of(answer: Answer) -> tuple[MinerFault, ...]:
 
 def faults_in(summary: Row) -> tuple[MinerFault, ...]:
     """Older firmware counts and numbers its faults in ``summary``."""
-    count = summary.whole("Error Code Count") if _has(summary, "Error Code Count") else 0
+    count = summary.whole("Error Code Count") if has(summary, "Error Code Count") else 0
     keys = [f"Error Code {number}" for number in range(min(count, _FAULTS_MAX))]
-    return _faults([str(summary.whole(key)) for key in keys if _has(summary, key)])
+    return _faults([str(summary.whole(key)) for key in keys if has(summary, key)])
 
 
 def _faults(codes: Sequence[str]) -> tuple[MinerFault, ...]:
@@ -316,54 +322,11 @@ def _faults(codes: Sequence[str]) -> tuple[MinerFault, ...]:
 
 
 def _is_stable(summary: Row) -> bool:
-    return not _has(summary, "Hash Stable") or _is_on(summary, "Hash Stable")
+    return not has(summary, "Hash Stable") or is_on(summary, "Hash Stable")
 
 
 def _rate(row: Row) -> float:
     for key in _RATES:
-        rate = _maybe(row, key)
-        if rate is not None:
-            return _not_negative(row, key, rate) * MH
+        if has(row, key):
+            return not_negative(row, key) * MH
     return row.number(_RATES[-1])  # raises: there is none
-
-
-def _watts(row: Row, key: str) -> float:
-    return _not_negative(row, key, _number(row, key))
-
-
-def _not_negative(row: Row, key: str, value: float) -> float:
-    if value < 0:
-        raise BadReplyError(f"The machine says that its {row.section} {key} is negative.")
-    return value
-
-
-def _has(row: Row, key: str) -> bool:
-    """Whether there is a value; this firmware writes "" for none."""
-    return row.values.get(key) not in (None, "")
-
-
-def _maybe(row: Row, key: str) -> float | None:
-    value = row.values.get(key)
-    if value is None or value == "":
-        return None
-    return value if type(value) is float else _number(row, key)
-
-
-def _number(row: Row, key: str) -> float:
-    """A finite number, also where the firmware writes it as text."""
-    value = row.values.get(key)
-    if isinstance(value, str) and _NUMBER.match(value):
-        return float(value)
-    return row.number(key)
-
-
-def _is_on(row: Row, key: str) -> bool:
-    """Yes or no, as this firmware writes it: true, "true", 1, "enable"."""
-    value = row.values.get(key)
-    word = str(value).lower() if isinstance(value, (bool, int, str)) else ""
-    if word not in _WORDS:
-        raise BadReplyError(
-            f"The machine's {row.section} has {key!r} that is not yes or no: "
-            "its firmware may be a version that kwota does not know."
-        )
-    return _WORDS[word]

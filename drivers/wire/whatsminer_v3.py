@@ -18,7 +18,13 @@ from drivers.readings import (
     Profile,
 )
 from drivers.wire.cgminer import Row
-from drivers.wire.whatsminer_field import has, is_on, not_negative, number_of, watts_of
+from drivers.wire.whatsminer_field import (
+    has,
+    is_on,
+    not_negative,
+    number_of,
+    number_or_none,
+)
 from drivers.wire.whatsminer_info import DeviceInfo
 from drivers.wire.whatsminer_reply import Reply
 
@@ -66,8 +72,8 @@ def chip_temperatures_of(status: Reply) -> tuple[ChipTemperatures, ...]:
     found = [
         ChipTemperatures(
             board=_slot_of(row),
-            min_c=number_of(row, "chip-temp-min") if has(row, "chip-temp-min") else None,
-            mean_c=number_of(row, "chip-temp-avg") if has(row, "chip-temp-avg") else None,
+            min_c=number_or_none(row, "chip-temp-min"),
+            mean_c=number_or_none(row, "chip-temp-avg"),
             max_c=number_of(row, "chip-temp-max"),
         )
         for row in status.parts("edevs")
@@ -99,7 +105,7 @@ def believed_hashrate_hs(
 
 def power_of(status: Reply, info: DeviceInfo) -> tuple[float, PowerProvenance]:
     """Watts: what the PSU measures at its input, else the firmware's own figure."""
-    told_w, input_w = watts_of(status.part("summary"), "power-realtime"), info.input_power_w
+    told_w, input_w = not_negative(status.part("summary"), "power-realtime"), info.input_power_w
     if input_w is None or (input_w <= 0 < told_w):
         return told_w, PowerProvenance.FIRMWARE_ESTIMATE
     return input_w, PowerProvenance.METERED_PSU
@@ -108,7 +114,7 @@ def power_of(status: Reply, info: DeviceInfo) -> tuple[float, PowerProvenance]:
 def power_limit_of(status: Reply) -> float | None:
     """The ceiling in W that rules now; None where it is not set, or says 0 during a restart."""
     summary = status.part("summary")
-    return (watts_of(summary, "power-limit") if has(summary, "power-limit") else 0.0) or None
+    return (not_negative(summary, "power-limit") if has(summary, "power-limit") else 0.0) or None
 
 
 def activity_of(status: Reply, info: DeviceInfo, hashrate_hs: float) -> Activity:
@@ -209,7 +215,7 @@ def start_delay_of(system: Reply) -> float:
     if not isinstance(delay, dict):
         return 0.0
     row = Row(section="time-randomized", values=delay)
-    return max(number_of(row, key) if has(row, key) else 0.0 for key in ("start", "stop"))
+    return max(number_or_none(row, key) or 0.0 for key in ("start", "stop"))
 
 
 def _slot_of(row: Row) -> int:
@@ -237,9 +243,7 @@ def _temperature(row: Row | None, warmth: object, slot: int) -> float | None:
         if isinstance(value, float):
             return value
         return number_of(Row(section="summary", values={_WARMTH: value}), _WARMTH)
-    if row is not None and has(row, "chip-temp-max"):
-        return number_of(row, "chip-temp-max")
-    return None
+    return None if row is None else number_or_none(row, "chip-temp-max")
 
 
 def _hashrate(row: Row, key: str) -> float:

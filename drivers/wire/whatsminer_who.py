@@ -12,6 +12,7 @@ from typing import Self
 from drivers.errors import BadReplyError
 from drivers.readings import MinerIdentity
 from drivers.wire.cgminer import Answer, Row
+from drivers.wire.whatsminer_field import text_of
 
 _API = re.compile(r"(?:whatsminer v)?([0-9]\.[0-9.]{1,8})\Z")
 _FIRMWARE = re.compile(r"20[0-9]{6}\.[0-9A-Za-z.]{1,30}\Z")
@@ -170,7 +171,3 @@ def message_of(answer: Answer) -> Row:
             reply=answer.reply,
         )
     return Row(section="Msg", values=value)
-
-
-def text_of(row: Row, key: str) -> str:
-    return row.text_or_empty(key).strip()
