@@ -19,7 +19,7 @@ outcome and nothing is repeated here.
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from drivers.errors import (
     BadReplyError,
@@ -45,6 +45,7 @@ from drivers.wire import whatsminer_v2 as older
 from drivers.wire import whatsminer_v3 as wire
 from drivers.wire.whatsminer_info import DeviceInfo, has_mac, info_of
 from drivers.wire.whatsminer_reply import Reply, decode_reply, encode_read, encode_write
+from drivers.wire.whatsminer_v3 import MinerStatus
 
 FAMILY = "whatsminer-v3"
 DEFAULT_PORT = 4433
@@ -69,12 +70,11 @@ _FULL_QUESTIONS = (
 _BLINK = ({"color": "red", "period": 200, "duration": 100, "start": 0},)  # ms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answers:
+class _Answers(NamedTuple):
     """What one conversation brought, and the times around it."""
 
     info: DeviceInfo
-    status: Reply
+    status: MinerStatus
     setting: Reply
     rest: Sequence[bytes]
     requested_at_s: float
@@ -105,7 +105,7 @@ class WhatsminerV3Reader:
         async with self._link.conversation(READ_LIMIT_S, is_kept=True) as talk:
             info = await self._recognised(talk)
             told = (await talk.ask(encode_read(_STATUS, "summary"))).reply
-        status = decode_reply(told, _STATUS).accepted(_STATUS)
+        status = wire.status_of(decode_reply(told, _STATUS).accepted(_STATUS))
         return self._identity_of(info, status)
 
     async def read(self) -> MinerReading:
@@ -178,7 +178,7 @@ class WhatsminerV3Reader:
         replied_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         return _Answers(
             info=self._recognised_in(told[0]),
-            status=decode_reply(told[1], _STATUS).accepted(_STATUS),
+            status=wire.status_of(decode_reply(told[1], _STATUS).accepted(_STATUS)),
             setting=decode_reply(told[2], _SETTING).accepted(_SETTING),
             rest=told[3:],
             requested_at_s=requested_at_s,
@@ -204,7 +204,7 @@ class WhatsminerV3Reader:
             )
         return info
 
-    def _identity_of(self, info: DeviceInfo, status: Reply) -> MinerIdentity:
+    def _identity_of(self, info: DeviceInfo, status: MinerStatus) -> MinerIdentity:
         return MinerIdentity(
             family=FAMILY,
             model=info.model,
@@ -316,7 +316,7 @@ def _signs(info: DeviceInfo) -> tuple[str, ...]:
     return tuple(signs)
 
 
-def _nameplate_hs(info: DeviceInfo, status: Reply) -> float | None:
+def _nameplate_hs(info: DeviceInfo, status: MinerStatus) -> float | None:
     told_hs = wire.nameplate_of(status)
     if told_hs is not None:
         return told_hs
@@ -324,7 +324,7 @@ def _nameplate_hs(info: DeviceInfo, status: Reply) -> float | None:
     return None if model is None else model.nameplate_hashrate_hs
 
 
-def _profiles(info: DeviceInfo, status: Reply) -> tuple[Profile, ...]:
+def _profiles(info: DeviceInfo, status: MinerStatus) -> tuple[Profile, ...]:
     """None where neither the machine nor the table of models says what the whole draws."""
     model: HardwareModel | None = find_model(info.model)
     nameplate_w = None if model is None else model.nameplate_power_w

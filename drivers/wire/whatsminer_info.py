@@ -4,7 +4,7 @@ Never saw a socket, never guesses a value: what is missing or of another kind is
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from drivers.errors import BadReplyError
 from drivers.readings import MinerFault
@@ -35,8 +35,7 @@ _FAULT_CLASSES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
+class DeviceInfo(NamedTuple):
     """What ``get.device.info`` says of a machine.
 
     What a fast read does not need is taken from the answer where somebody asks for it, and may be a

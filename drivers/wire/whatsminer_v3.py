@@ -7,6 +7,7 @@ Never saw a socket, never guesses a value: what is missing or of another kind is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from drivers.errors import BadReplyError
 from drivers.readings import (
@@ -38,19 +39,31 @@ _THROTTLE_LOSS = 0.06
 _WARMTH = "board-temperature"
 
 
-def boards_of(status: Reply, info: DeviceInfo) -> tuple[BoardReading, ...]:
+class MinerStatus(NamedTuple):
+    """What ``get.miner.status`` says: its summary, and a row for each board that it lists."""
+
+    summary: Row
+    boards: tuple[Row, ...]
+    answer: Reply
+
+
+def status_of(answer: Reply) -> MinerStatus:
+    """``get.miner.status``, accepted."""
+    return MinerStatus(answer.part("summary"), answer.parts("edevs"), answer)
+
+
+def boards_of(status: MinerStatus, info: DeviceInfo) -> tuple[BoardReading, ...]:
     """Every board that the machine has, by slot; one that ``edevs`` leaves out hashes nothing.
 
     The family has no command for single boards, so each counts as switched on. The temperature is
     the board's own where ``summary`` lists it, else that of its hottest chip.
     """
-    summary = status.part("summary")
-    is_ramping = info.is_working and not _is_tuned(summary)
-    rows = {_slot_of(row): row for row in status.parts("edevs")}
+    is_ramping = info.is_working and not _is_tuned(status.summary)
+    rows = {_slot_of(row): row for row in status.boards}
     strange = rows.keys() - range(info.board_count)
     if strange:
-        raise BadReplyError(f"The machine has no board {min(strange)}.", reply=status.reply)
-    warmth = summary.values.get(_WARMTH)
+        raise BadReplyError(f"The machine has no board {min(strange)}.", reply=status.answer.reply)
+    warmth = status.summary.values.get(_WARMTH)
     serials = info.board_serials
     return tuple(
         [
@@ -67,7 +80,7 @@ def boards_of(status: Reply, info: DeviceInfo) -> tuple[BoardReading, ...]:
     )
 
 
-def chip_temperatures_of(status: Reply) -> tuple[ChipTemperatures, ...]:
+def chip_temperatures_of(status: MinerStatus) -> tuple[ChipTemperatures, ...]:
     """``edevs``, by slot, as far as it tells the hottest chip."""
     found = [
         ChipTemperatures(
@@ -76,15 +89,15 @@ def chip_temperatures_of(status: Reply) -> tuple[ChipTemperatures, ...]:
             mean_c=number_or_none(row, "chip-temp-avg"),
             max_c=number_of(row, "chip-temp-max"),
         )
-        for row in status.parts("edevs")
+        for row in status.boards
         if has(row, "chip-temp-max")
     ]
     return tuple(sorted(found, key=lambda one: one.board))
 
 
-def nameplate_of(status: Reply) -> float | None:
+def nameplate_of(status: MinerStatus) -> float | None:
     """H/s that the factory measured; None where this firmware does not say."""
-    summary = status.part("summary")
+    summary = status.summary
     if not has(summary, "factory-hash"):
         return None
     return _hashrate(summary, "factory-hash") or None
@@ -103,25 +116,25 @@ def believed_hashrate_hs(
     return hashrate_hs
 
 
-def power_of(status: Reply, info: DeviceInfo) -> tuple[float, PowerProvenance]:
+def power_of(status: MinerStatus, info: DeviceInfo) -> tuple[float, PowerProvenance]:
     """Watts: what the PSU measures at its input, else the firmware's own figure."""
-    told_w, input_w = not_negative(status.part("summary"), "power-realtime"), info.input_power_w
+    told_w, input_w = not_negative(status.summary, "power-realtime"), info.input_power_w
     if input_w is None or (input_w <= 0 < told_w):
         return told_w, PowerProvenance.FIRMWARE_ESTIMATE
     return input_w, PowerProvenance.METERED_PSU
 
 
-def power_limit_of(status: Reply) -> float | None:
+def power_limit_of(status: MinerStatus) -> float | None:
     """The ceiling in W that rules now; None where it is not set, or says 0 during a restart."""
-    summary = status.part("summary")
+    summary = status.summary
     return (not_negative(summary, "power-limit") if has(summary, "power-limit") else 0.0) or None
 
 
-def activity_of(status: Reply, info: DeviceInfo, hashrate_hs: float) -> Activity:
+def activity_of(status: MinerStatus, info: DeviceInfo, hashrate_hs: float) -> Activity:
     """What the machine is doing, the strongest sign first."""
     if not info.is_working:
         return Activity.SLEEPING
-    if not _is_tuned(status.part("summary")):
+    if not _is_tuned(status.summary):
         return Activity.RAMPING
     if hashrate_hs > 0:
         return Activity.HASHING
@@ -160,7 +173,7 @@ def percent_of(name: str, *, is_fast_boot: bool) -> int | None:
     return next((percent for percent in offered if _percent_name(percent) == name), None)
 
 
-def pools_of(status: Reply) -> tuple[PoolReading, ...]:
+def pools_of(status: MinerStatus) -> tuple[PoolReading, ...]:
     """``pools``, fallbacks included. API v3 counts no shares for a pool, only a rate: the counters
     come from the older reads of the same firmware, where it answers them."""
     return tuple(
@@ -174,7 +187,7 @@ def pools_of(status: Reply) -> tuple[PoolReading, ...]:
                 accepted=None,
                 rejected=None,
             )
-            for row in status.parts("pools")
+            for row in status.answer.parts("pools")
         ]
     )
 
@@ -196,16 +209,16 @@ def _bare(url: str) -> str:
     return url.rpartition("://")[2].rstrip("/")
 
 
-def fan_speeds_of(status: Reply) -> tuple[int, ...]:
+def fan_speeds_of(status: MinerStatus) -> tuple[int, ...]:
     """RPM of the fans in and out; a machine cooled by a liquid has none."""
-    summary = status.part("summary")
+    summary = status.summary
     keys = [key for key in ("fan-speed-in", "fan-speed-out") if has(summary, key)]
     return tuple([round(number_of(summary, key)) for key in keys])
 
 
-def uptime_of(status: Reply) -> int | None:
+def uptime_of(status: MinerStatus) -> int | None:
     """Seconds since the mining program started; None where this firmware does not say."""
-    summary = status.part("summary")
+    summary = status.summary
     return round(number_of(summary, "elapsed")) if has(summary, "elapsed") else None
 
 

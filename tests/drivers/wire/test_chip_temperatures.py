@@ -23,7 +23,8 @@ def test_a_whatsminer_with_api_v3_tells_all_three_by_slot() -> None:
     row = {"slot": 1, "chip-temp-min": 60, "chip-temp-avg": "70.5", "chip-temp-max": 81.0}
     bare = {"id": 0, "chip-temp-max": "80"}
     message = {"summary": {}, "edevs": [row, bare, {"slot": 2, "chip-temp-max": ""}]}
-    status = decode_reply(json.dumps({"code": 0, "msg": message}).encode(), "")
+    answer = decode_reply(json.dumps({"code": 0, "msg": message}).encode(), "")
+    status = whatsminer_v3.status_of(answer)
     assert rows(whatsminer_v3.chip_temperatures_of(status)) == [
         (0, None, None, 80.0),
         (1, 60.0, 70.5, 81.0),

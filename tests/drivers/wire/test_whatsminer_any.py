@@ -1,6 +1,7 @@
 """Whatever arrives under the name of an API v3 answer: a reading or a driver error."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,29 @@ STATUS = json.loads((ANSWERS / "get.miner.status.json").read_text("utf-8"))
 
 
 def read_everything(reply: Reply) -> None:
-    """Everything that the driver takes from an answer."""
+    """Everything that the driver takes from an answer; one thing refused hides no other."""
     document = {"code": 0, "when": 1, "msg": INFO}
     info = info_of(decode_reply(json.dumps(document).encode(), "get.device.info"))
-    wire.activity_of(reply, info, wire.believed_hashrate_hs(wire.boards_of(reply, info), 186e12))
-    wire.power_of(reply, info)
-    wire.power_limit_of(reply)
-    wire.profile_of(reply, info)
-    wire.pools_of(reply)
-    wire.fan_speeds_of(reply)
-    wire.uptime_of(reply)
-    wire.start_delay_of(reply)
+    with suppress(DriverError):
+        wire.profile_of(reply, info)
+    with suppress(DriverError):
+        wire.start_delay_of(reply)
+    status = wire.status_of(reply)
+    with suppress(DriverError):
+        boards = wire.boards_of(status, info)
+        wire.activity_of(status, info, wire.believed_hashrate_hs(boards, 186e12))
+    with suppress(DriverError):
+        wire.power_of(status, info)
+    for part_of in (
+        wire.nameplate_of,
+        wire.power_limit_of,
+        wire.pools_of,
+        wire.fan_speeds_of,
+        wire.uptime_of,
+        wire.chip_temperatures_of,
+    ):
+        with suppress(DriverError):
+            part_of(status)
 
 
 @given(st.binary(max_size=300))

@@ -38,12 +38,12 @@ def everything_of(info: DeviceInfo) -> list[object]:
     return [getattr(info, name) for name in (*names, "mac", "board_count")]
 
 
-def status_of(*parts: str, **summary: Any) -> Reply:
+def status_of(*parts: str, **summary: Any) -> wire.MinerStatus:
     message = {name: STATUS[name] for name in parts or STATUS}
     message["summary"] = {
         key: value for key, value in (STATUS["summary"] | summary).items() if value is not None
     }
-    return reply_of("get.miner.status", message)
+    return wire.status_of(reply_of("get.miner.status", message))
 
 
 def test_the_recorded_m50_is_read_as_a_person_reads_it(captures: Path) -> None:
