@@ -5,6 +5,7 @@ runs on a controller. Nothing here decides anything; it starts, shows, judges an
 """
 
 import json
+import shutil
 import signal
 import socket
 import sys
@@ -232,10 +233,19 @@ def _lead_out(demo: Demo) -> list[Window]:
 def _announce(demo: Demo) -> None:
     demo.console.print(f"Page      {demo.page_url}", markup=False, highlight=False)
     demo.console.print(f"Metrics   {demo.page_url}metrics", markup=False, highlight=False)
-    demo.console.print(f"CLI       kwota status --socket {demo.socket}", markup=False)
+    call = f"{_own_command()} status --socket {demo.socket}"
+    demo.console.print(f"CLI       {call}", markup=False, highlight=False, soft_wrap=True)
     demo.console.print(
         f"The first purchase opens in {LEAD_IN_S} s; Ctrl-C ends everything.", markup=False
     )
+
+
+def _own_command() -> str:
+    """How this program is called from here: in a clone it is not where a shell looks."""
+    if shutil.which("kwota"):
+        return "kwota"
+    is_script = Path(sys.argv[0]).name == "kwota"
+    return sys.argv[0] if is_script else f"{sys.executable} -m agent"
 
 
 def _watch(demo: Demo, *, is_ending: bool) -> None:

@@ -5,7 +5,9 @@ The run itself begins with the first system test (``demo_directory``) and goes o
 
 import json
 import os
+import shlex
 import signal
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +47,16 @@ def ended(demo_directory):
     return demo_directory, most
 
 
+def assert_callable(said: str) -> None:
+    """The CLI that it tells people to use can be used, wherever they stand."""
+    (line,) = [line for line in said.splitlines() if line.startswith("CLI ")]
+    call, _, _ = line.removeprefix("CLI ").partition(" status --socket ")
+    told = subprocess.run(
+        [*shlex.split(call), "--version"], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stdout[:6]) == (0, "kwota "), told
+
+
 def test_the_demonstration_keeps_every_purchase_and_proves_it(ended) -> None:
     directory, most = ended
     said = (directory / "said.txt").read_text()
@@ -58,6 +70,7 @@ def test_the_demonstration_keeps_every_purchase_and_proves_it(ended) -> None:
     assert verdict["verified"] is True
     assert verdict["findings"] == []
     assert 0 < verdict["true_wh"] <= verdict["purchased_wh"]
+    assert_callable(said)
     assert verdict["board_switches"] > 0
     assert verdict["mining_restarts"] >= 0
     assert verdict["records"] > 300
