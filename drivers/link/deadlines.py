@@ -7,7 +7,9 @@ goes off.
 
 import asyncio
 import math
+from types import TracebackType
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 
 class Waiting(Protocol):
@@ -61,3 +63,44 @@ class Deadlines:
             self._set_timer(min([waiting.deadline_s for waiting in self._waiting]))
         for waiting in over:
             waiting.expire()
+
+
+class Limit:
+    """``asyncio.timeout`` without a timer of its own: ``async with``, raises TimeoutError."""
+
+    __slots__ = ("_deadlines", "_limit_s", "_timeout", "deadline_s")
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.deadline_s = loop.time() + self._limit_s
+        self._timeout = asyncio.timeout(None)
+        await self._timeout.__aenter__()
+        self._deadlines = deadlines_of(loop)
+        self._deadlines.add(self)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._deadlines.discard(self)
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def expire(self) -> None:
+        """The block has lasted too long."""
+        self._timeout.reschedule(self.deadline_s)
+
+
+_DEADLINES: WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines] = WeakKeyDictionary()
+
+
+def deadlines_of(loop: asyncio.AbstractEventLoop) -> Deadlines:
+    """Those of everybody in this loop who waits for a machine."""
+    found = _DEADLINES.get(loop)
+    if found is None:
+        found = _DEADLINES[loop] = Deadlines()
+    return found

@@ -20,6 +20,7 @@ import aiohttp
 from yarl import URL
 
 from drivers.errors import BadReplyError, UnreachableError
+from drivers.link.deadlines import Limit
 from drivers.link.tcp import REPLY_LIMIT_BYTES, NoAnswerError
 
 
@@ -103,7 +104,7 @@ class HttpLink:
         async with self._one_at_a_time:
             requested_at_s = time.clock_gettime(time.CLOCK_BOOTTIME)
             try:
-                async with asyncio.timeout(self._connect_s + limit_s):
+                async with Limit(self._connect_s + limit_s):
                     return await self._exchange(method, path, body, headers, requested_at_s)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 raise UnreachableError(

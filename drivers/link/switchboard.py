@@ -10,7 +10,7 @@ import select
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from drivers.link.deadlines import Deadlines
+from drivers.link.deadlines import deadlines_of
 
 CLOSING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _NEWS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -27,7 +27,7 @@ class Switchboard:
         self._rings: dict[int, Ring] = {}
         self._poll = select.epoll()
         self._many = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-        self.deadlines = Deadlines()
+        self.deadlines = deadlines_of(loop)
         loop.add_reader(self._poll.fileno(), self._tell)
 
     @property

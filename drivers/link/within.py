@@ -1,10 +1,10 @@
 """A verb bounded as a whole: everything that it asks of one machine shares so much time."""
 
-import asyncio
 from types import TracebackType
 from typing import Protocol
 
 from drivers.errors import UnreachableError
+from drivers.link.deadlines import Limit
 
 
 class _Link(Protocol):
@@ -21,7 +21,7 @@ class Within:
     def __init__(self, link: _Link, limit_s: float) -> None:
         self._link = link
         self._limit_s = limit_s
-        self._limit = asyncio.timeout(limit_s)
+        self._limit = Limit(limit_s)
 
     async def __aenter__(self) -> None:
         await self._limit.__aenter__()

@@ -32,7 +32,7 @@ from drivers.link.held import Held
 from drivers.link.http import HttpLink, HttpReply
 from drivers.link.tcp import NoAnswerError
 from drivers.link.within import Within
-from drivers.miners.models import HardwareModel, models
+from drivers.miners.models import HardwareModel, find_spelt_model
 from drivers.readings import MinerDetails, MinerIdentity, MinerReading, Profile
 from drivers.wire import braiins as wire
 from drivers.wire import braiins_reply as envelope
@@ -311,8 +311,7 @@ class BraiinsMiner(BraiinsReader):
 
 def _model(details: wire.DeviceDetails) -> HardwareModel | None:
     """The row of this model; the spelling differs from the makers' own in capitals."""
-    name = details.model.casefold().removesuffix(" nopic")
-    return next((model for model in models().values() if model.name.casefold() == name), None)
+    return find_spelt_model(details.model.casefold().removesuffix(" nopic"))
 
 
 def _now_s() -> float:

@@ -53,6 +53,16 @@ def find_model(name: str) -> HardwareModel | None:
     return models().get(name)
 
 
+@cache
+def _models_by_spelling() -> dict[str, HardwareModel]:
+    return {model.name.casefold(): model for model in models().values()}
+
+
+def find_spelt_model(name: str) -> HardwareModel | None:
+    """The row of this name, in whatever capitals."""
+    return _models_by_spelling().get(name.casefold())
+
+
 def nameplate_hs(model: str, told_hs: float | None) -> float | None:
     """What a machine should hash: its own word before the table's, None where neither has one."""
     found = None if told_hs is not None else find_model(model)

@@ -125,9 +125,16 @@ def list_of(row: Row, name: str) -> tuple[Row, ...]:
 
 def number_of(row: Row, *path: str) -> float | None:
     """The number at the end of a path; None where it, or a table before it, is null."""
+    value: object = row.values
+    for name in path:
+        if type(value) is not dict:
+            break
+        value = value.get(name)
+    if type(value) is float or type(value) is int:
+        return float(value)  # as nearly always; a yes or no is neither
     *tables, name = path
     inner = part_of(row, *tables)
-    return inner.number(name) if inner is not None and inner.has(name) else None
+    return None if inner is None else inner.number_or_none(name)
 
 
 def text_of(row: Row, name: str) -> str:
@@ -157,7 +164,7 @@ def refusal_of(status: int, body: bytes, what: str) -> DriverError:
 
 
 def _rows(value: object, what: str, reply: Callable[[], bytes]) -> tuple[Row, ...]:
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+    if not isinstance(value, list) or {type(row) for row in value} - {dict}:
         raise BadReplyError(f"The machine's {what} is not a list of tables.", reply=reply())
     return tuple([Row(section=what, values=row) for row in value])
 
