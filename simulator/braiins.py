@@ -6,7 +6,6 @@ before 25.07 answers 405 to a login and shows its page under every address of th
 
 import asyncio
 import json
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from simulator.braiins_graphql import graphql
+from simulator.braiins_logins import login, require_token
 from simulator.braiins_moment import Moment, RefusalError, Traits, traits_of
 from simulator.braiins_reads import API, READS
 from simulator.braiins_writes import WRITES
@@ -27,8 +27,6 @@ _PAGE = (
     "<!DOCTYPE html><html><head><title>Braiins OS</title></head>"
     '<body><div id="root"></div></body></html>'
 )
-_TOKEN_LETTERS = string.ascii_letters + string.digits
-_TOKENS_MAX = 64
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,9 +95,9 @@ def _routed(at: Moment, request: web.BaseRequest, body: bytes) -> web.Response:
     if path == "auth/login":
         if request.method != "POST":
             raise RefusalError(405)
-        return _json(_login(at, _document(body)))
+        return _json(login(at, _document(body)))
     if path not in _OPEN:
-        _require_token(at, request)
+        require_token(at, request.headers.get("Authorization", ""))
     return _served(at, request.method, path, body)
 
 
@@ -112,27 +110,6 @@ def _served(at: Moment, method: str, path: str, body: bytes) -> web.Response:
         return web.Response(status=204) if answer is None else _json(answer)
     is_known = path in READS or any(path == known for _, known in WRITES)
     raise RefusalError(405 if is_known else 404)
-
-
-def _login(at: Moment, document: Any) -> dict[str, Any]:
-    wanted = {"username": "root", "password": at.table.password}
-    if not isinstance(document, dict) or {name: document.get(name) for name in wanted} != wanted:
-        raise RefusalError(401, "Bad credentials")
-    token = "".join(at.traits.secrets.choices(_TOKEN_LETTERS, k=16))
-    while len(at.traits.tokens) >= _TOKENS_MAX:
-        at.traits.tokens.pop(next(iter(at.traits.tokens)))
-    at.traits.tokens[token] = at.now_s + at.table.token_s
-    return {"token": token, "timeout_s": max(1, round(at.table.token_s))}
-
-
-def _require_token(at: Moment, request: web.BaseRequest) -> None:
-    if not at.table.asks_login:
-        return
-    token = request.headers.get("Authorization", "")
-    if at.traits.tokens.get(token, 0.0) <= at.now_s:
-        at.traits.tokens.pop(token, None)
-        raise RefusalError(401)
-    at.traits.tokens[token] = at.now_s + at.table.token_s
 
 
 def _document(body: bytes) -> Any:

@@ -1,6 +1,7 @@
 """Every family that a farm can speak, by its name: one line each."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
 from simulator.antminer import AntminerFarm
 from simulator.avalon import AvalonFarm
@@ -16,8 +17,17 @@ from simulator.whatsminer_compat import CompatFarm
 from simulator.whatsminer_v2 import WhatsminerV2Farm
 from simulator.whatsminer_v3 import WhatsminerFarm
 
+
+def _braiins(farm: Farm) -> Dialect:
+    machines = BraiinsCompatFarm(machines=BraiinsFarm(farm=farm))
+    if not farm.file.braiins.has_grpc:
+        return machines
+    with_grpc: Dialect = import_module("simulator.braiins_grpc").BraiinsGrpcFarm(machines=machines)
+    return with_grpc
+
+
 DIALECTS: Mapping[str, Callable[[Farm], Dialect]] = {
-    "braiins": lambda farm: BraiinsCompatFarm(machines=BraiinsFarm(farm=farm)),
+    "braiins": _braiins,
     "bitaxe": lambda farm: BitaxeFarm(farm=farm),
     "epic": lambda farm: EpicFarm(farm=farm),
     "avalon": lambda farm: AvalonFarm(farm=farm),

@@ -95,7 +95,8 @@ class GroupTable(Table):
 class AddressTable(Table):
     """``[addresses]``: machine n listens at base + (n // 250, n % 250 + 1).
 
-    ``rpc_port`` is that of cgminer's API and its kin, ``web_port`` that of HTTP. ``has_web`` is
+    ``rpc_port`` is that of cgminer's API and its kin, ``web_port`` that of HTTP, ``grpc_port`` that
+    of Braiins OS' gRPC. ``has_web`` is
     about pages that are for looks; a family that speaks HTTP always does.
     """
 
@@ -103,6 +104,7 @@ class AddressTable(Table):
     rpc_port: Port = 4028
     whatsminer_v3_port: Port = 4433
     web_port: Port = 80
+    grpc_port: Port = 50051
     has_web: bool = True
 
     @field_validator("base")

@@ -11,7 +11,7 @@ import pytest_asyncio
 from drivers.link.http import HttpLink
 from drivers.miners.braiins import BraiinsMiner, BraiinsReader
 from simulator.braiins import BraiinsFarm
-from simulator.braiins_compat import BraiinsCompatFarm
+from simulator.braiins_grpc import BraiinsGrpcFarm
 from simulator.clock import started_now
 from simulator.farm import build_farm
 from simulator.farm_file import FarmFile
@@ -40,8 +40,8 @@ class Hall:
     @property
     def dialect(self) -> BraiinsFarm:
         dialect = self.network.dialects["braiins"]
-        assert isinstance(dialect, BraiinsCompatFarm)
-        return dialect.machines
+        assert isinstance(dialect, BraiinsGrpcFarm)
+        return dialect.machines.machines
 
     @property
     def true_w(self) -> float:
