@@ -237,17 +237,26 @@ class Network:
         return server, server.sockets[0].getsockname()[1]
 
     def _allow_files(self) -> None:
-        needed = 3 * len(self.farm.labels) + _SPARE_FILES
+        """Raise the limit of open files: a listening socket a door, and one caller a machine."""
+        count = len(self.farm.labels)
+        listening = sum(len(self._doors(index)) for index in range(count)) + _SPARE_FILES
+        wanted = listening + count
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft >= needed:
+        if soft >= wanted or soft == resource.RLIM_INFINITY:
             return
-        if hard != resource.RLIM_INFINITY and hard < needed:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if most < listening:
             raise PortError(
-                f"{len(self.farm.labels)} machines need {needed} open files, the limit is {hard};"
+                f"{count} machines need {listening} open files, the limit is {hard};"
                 " raise it (ulimit -n) or serve fewer machines"
             )
+        if most < wanted:
+            self.warnings.append(
+                f"{most} open files are too few for a caller at each of {count} machines at once"
+                f" ({wanted} are enough): some would not get through; raise the limit (ulimit -n)"
+            )
         with contextlib.suppress(ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def reason_of(error: OSError) -> str:

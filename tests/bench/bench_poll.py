@@ -67,6 +67,9 @@ QUICK = FULL | {
 }
 # Where the readers of others try one password, the machines have that one.
 PASSWORDS = {"vnish": "admin", "braiins": "root"}
+# What pyasic alone asks for, and so has a farm with it of its own: a port more a machine.
+PYASIC_ALONE = {"braiins": "has_grpc"}
+PYASIC_ALONE_COUNT = 1000
 FARM = """
 [addresses]
 web_port = {web_port}
@@ -92,11 +95,13 @@ def families() -> list[str]:
 
 
 @contextmanager
-def farm(family: str, count: int) -> Iterator[list[Figures]]:
+def farm(family: str, count: int, *, is_pyasics: bool = False) -> Iterator[list[Figures]]:
     """A simulated farm in a process of its own; gives its machines."""
     model = next(iter(machine_models() if family == "luxos" else model_keys(family)))
     password = PASSWORDS.get(family)
     table = "" if password is None else f'[{family}]\npassword = "{password}"\n'
+    if family in PYASIC_ALONE:
+        table += f"{PYASIC_ALONE[family]} = {str(is_pyasics).lower()}\n"
     text = FARM.format(family=family, model=model, count=count, web_port=WEB_PORT, table=table)
     with tempfile.TemporaryDirectory() as folder:
         path, ready = Path(folder) / "farm.toml", Path(folder) / "ready.json"
@@ -192,9 +197,15 @@ def measured(family: str, count: int, settings: Figures, *, watches: bool) -> Fi
         with tape_server(tape) as ports:
             task = {**settings, "machines": machines, "tape": tape, "tape_ports": ports}
             task["asks_again_s"] = ASKS_AGAIN_S.get(family, 0.0)
-            found = {name: contest(name, task) for name in ("kwota", "pyasic", "pyasic_rs")}
+            others = ("pyasic_rs",) if family in PYASIC_ALONE else ("pyasic", "pyasic_rs")
+            found = {name: contest(name, task) for name in ("kwota", *others)}
             if watches:
                 found["daemon"] = contest("daemon", task)
+    if family in PYASIC_ALONE:
+        own = farm(family, min(count, PYASIC_ALONE_COUNT), is_pyasics=True)
+        with own as machines, tape_server(tape) as ports:
+            task |= {"machines": machines, "tape_ports": ports}
+            found["pyasic"] = contest("pyasic", task)
     sizes = [
         (len(asked) * 3 // 4, len(said) * 3 // 4) for row in tape for asked, said in row["turns"]
     ]

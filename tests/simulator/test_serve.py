@@ -110,6 +110,28 @@ def test_wrong_farm_files_and_pools_without_directory_end_with_code_two(
     assert "--pool-dir" in poolless.stderr
 
 
+def limited(files: int, line: list[str]) -> list[str]:
+    return ["bash", "-c", f'ulimit -n {files} && exec "$@"', "bash", *line]
+
+
+@pytest.mark.system
+def test_files_for_every_door_must_be_had_and_for_every_caller_should(farm_path, tmp_path) -> None:
+    ready = tmp_path / "ready.json"
+    line = command(farm_path, "--miners", 100, "--ready-file", ready)
+    few = subprocess.run(
+        limited(600, line), check=False, capture_output=True, text=True, timeout=15.0
+    )
+    assert (few.returncode, few.stderr.count("\n")) == (2, 1)
+    assert "100 machines need 612 open files, the limit is 600" in few.stderr
+    for files, words in ((650, "650 open files are too few for a caller"), (712, "")):
+        ready.unlink(missing_ok=True)
+        with subprocess.Popen(limited(files, line), stderr=subprocess.DEVNULL) as process:
+            warnings = wait_for(ready, process)["warnings"]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10.0) == 0
+        assert any(words in warning for warning in warnings) if words else warnings == []
+
+
 @pytest.mark.system
 def test_it_stops_when_the_process_that_started_it_dies(farm_path, tmp_path) -> None:
     ready = tmp_path / "ready.json"
