@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from simulator.braiins import BraiinsFarm
 from simulator.braiins_compat import BraiinsCompatFarm
 from simulator.braiins_logins import login, require_token
 from simulator.braiins_messages import MessageError, decoded, encoded
@@ -180,14 +181,19 @@ METHODS: Mapping[str, _Method] = {
 class BraiinsGrpcFarm:
     """All machines of a farm with Braiins OS, with gRPC beside all that they speak otherwise."""
 
-    machines: BraiinsCompatFarm
+    older: BraiinsCompatFarm
     callers: set[GrpcCaller] = field(init=False, default_factory=set)
+
+    @property
+    def machines(self) -> BraiinsFarm:
+        """The machines themselves."""
+        return self.older.machines
 
     def doors(self, index: int) -> Sequence[Door]:
         """HTTP, the older reads, and gRPC."""
-        port = self.machines.machines.farm.file.addresses.grpc_port
+        port = self.machines.farm.file.addresses.grpc_port
         grpc = Door(port=port, receive=lambda: GrpcCaller(self, index))
-        return (*self.machines.doors(index), grpc)
+        return (*self.older.doors(index), grpc)
 
     def password(self, index: int) -> str:
         """The one of the account "root"."""
@@ -197,31 +203,31 @@ class BraiinsGrpcFarm:
         """Cut off whoever is connected."""
         for caller in tuple(self.callers):
             caller.abort()
-        await self.machines.close()
+        await self.older.close()
 
     def is_rebooting(self, index: int) -> bool:
         """Whether the control board is down."""
-        return self.machines.is_rebooting(index)
+        return self.older.is_rebooting(index)
 
     def is_silent(self, index: int) -> bool:
         """Whether the fault of silence is on this machine."""
-        return self.machines.machines.farm.faults.has_miner(FaultKind.MINER_SILENT, index)
+        return self.machines.farm.faults.has_miner(FaultKind.MINER_SILENT, index)
 
     def is_garbled(self, index: int) -> bool:
         """Whether the fault of garbage is on this machine."""
-        return self.machines.machines.farm.faults.has_miner(FaultKind.MINER_GARBAGE, index)
+        return self.machines.farm.faults.has_miner(FaultKind.MINER_GARBAGE, index)
 
     def delay_s(self, index: int) -> float:
         """As long as REST."""
         del index
-        return self.machines.machines.farm.file.braiins.answer_delay_s
+        return self.machines.farm.file.braiins.answer_delay_s
 
     def reply(self, index: int, path: str, token: str, message: bytes) -> Reply:
         """The answer to a call. Raises CallError."""
         method = METHODS.get(path)
         if method is None:
             raise CallError(Status.UNIMPLEMENTED, f"there is no {path}")
-        at = self.machines.machines.moment(index)
+        at = self.machines.moment(index)
         try:
             if path not in (_API_VERSION, _LOGIN):
                 require_token(at, token)

@@ -19,10 +19,10 @@ from simulator.whatsminer_v3 import WhatsminerFarm
 
 
 def _braiins(farm: Farm) -> Dialect:
-    machines = BraiinsCompatFarm(machines=BraiinsFarm(farm=farm))
+    older = BraiinsCompatFarm(machines=BraiinsFarm(farm=farm))
     if not farm.file.braiins.has_grpc:
-        return machines
-    with_grpc: Dialect = import_module("simulator.braiins_grpc").BraiinsGrpcFarm(machines=machines)
+        return older
+    with_grpc: Dialect = import_module("simulator.braiins_grpc").BraiinsGrpcFarm(older=older)
     return with_grpc
 
 

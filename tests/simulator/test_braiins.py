@@ -294,7 +294,7 @@ async def test_older_reads_answer_on_4028_alone_and_joined(ask: Any) -> None:
     for broken in (b"{", b"[]", b"x" * 5000):
         assert b'"STATUS": "E"' in await site.raw(0, broken, has_eof=True)
     site.farm.switch_fault(FaultKind.MINER_SILENT, [0], is_active=True, value=None)
-    assert site.network.dialects["braiins"].machines.reply(0, b'{"command":"version"}') is None
+    assert site.network.dialects["braiins"].older.reply(0, b'{"command":"version"}') is None
 
 
 async def test_without_older_reads_nothing_listens_on_4028(ask: Any) -> None:

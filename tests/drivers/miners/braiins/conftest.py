@@ -41,7 +41,7 @@ class Hall:
     def dialect(self) -> BraiinsFarm:
         dialect = self.network.dialects["braiins"]
         assert isinstance(dialect, BraiinsGrpcFarm)
-        return dialect.machines.machines
+        return dialect.machines
 
     @property
     def true_w(self) -> float:
